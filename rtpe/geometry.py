@@ -1,0 +1,161 @@
+"""The pixel convention, and every affine map between an image, a network's input and its cells.
+
+A pixel covers [x, x + 1) and its centre is x + 0.5; so does a cell of a map. A resize is a pure factor: cell coordinate
+times stride is input coordinate, with nothing added. Points are (x, y), sizes are (height, width).
+This is the only file that knows about halves.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+HALF = 0.5  # from the index of a pixel or cell to its centre
+
+
+def index_to_point(index):
+    """The centre of the pixel or cell with that index."""
+    return index + HALF
+
+
+def point_to_index(point):
+    """The fractional index whose pixel or cell has its centre at the point."""
+    return point - HALF
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A map of points (x, y) to points, as a 2 x 3 float64 matrix in the centre-at-a-half convention.
+
+    >>> half = Affine.scaling(0.5)
+    >>> half(np.array([8.0, 4.0])).tolist()
+    [4.0, 2.0]
+    >>> (half.inverse() @ half)(np.array([3.0, 1.0])).tolist()
+    [3.0, 1.0]
+    """
+
+    matrix: np.ndarray
+
+    def __post_init__(self):
+        matrix = np.asarray(self.matrix, np.float64)
+        if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
+            raise ValueError(f"affine: expected a finite (2, 3) matrix, got {matrix.tolist()}")
+        if abs(np.linalg.det(matrix[:, :2])) < 1e-12:
+            raise ValueError(f"affine: expected an invertible matrix, got {matrix.tolist()}")
+        object.__setattr__(self, "matrix", matrix)
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Affine) and np.array_equal(self.matrix, other.matrix)
+
+    def __hash__(self) -> int:
+        return hash(self.matrix.tobytes())
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Map points, (..., 2) -> (..., 2) of the same float type."""
+        mapped = points @ self.matrix[:, :2].T + self.matrix[:, 2]
+        return mapped.astype(points.dtype, copy=False) if np.issubdtype(points.dtype, np.floating) else mapped
+
+    def __matmul__(self, first: Affine) -> Affine:
+        """The map that applies `first`, then this one."""
+        linear = self.matrix[:, :2] @ first.matrix[:, :2]
+        shift = self.matrix[:, :2] @ first.matrix[:, 2] + self.matrix[:, 2]
+        return Affine(np.column_stack([linear, shift]))
+
+    def inverse(self) -> Affine:
+        """The map back."""
+        linear = np.linalg.inv(self.matrix[:, :2])
+        return Affine(np.column_stack([linear, -linear @ self.matrix[:, 2]]))
+
+    @property
+    def scale(self) -> float:
+        """By what factor lengths grow (the square root of the area's growth)."""
+        return math.sqrt(abs(np.linalg.det(self.matrix[:, :2])))
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether left and right change sides."""
+        return bool(np.linalg.det(self.matrix[:, :2]) < 0)
+
+    def index_matrix(self) -> np.ndarray:
+        """The same map between integer pixel indices, as warping routines want it, (2, 3)."""
+        centre = Affine.translation(HALF, HALF)
+        return (centre.inverse() @ self @ centre).matrix
+
+    @classmethod
+    def identity(cls) -> Affine:
+        return cls.scaling(1.0)
+
+    @classmethod
+    def scaling(cls, x: float, y: float | None = None) -> Affine:
+        return cls(np.array([[x, 0, 0], [0, x if y is None else y, 0]]))
+
+    @classmethod
+    def translation(cls, x: float, y: float) -> Affine:
+        return cls(np.array([[1, 0, x], [0, 1, y]]))
+
+    @classmethod
+    def rotation(cls, degrees: float) -> Affine:
+        """About the origin, clockwise as seen on the screen (y points down)."""
+        c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        return cls(np.array([[c, -s, 0], [s, c, 0]]))
+
+    @classmethod
+    def mirror(cls, width: float) -> Affine:
+        """Left and right exchanged in an image of that width."""
+        return cls(np.array([[-1, 0, width], [0, 1, 0]]))
+
+
+def centred(from_hw: tuple[int, int], to_hw: tuple[int, int], scale: float) -> Affine:
+    """The uniform resize that puts the centre of one frame onto the centre of another."""
+    (h, w), (to_h, to_w) = from_hw, to_hw
+    return Affine(np.array([[scale, 0, (to_w - scale * w) / 2], [0, scale, (to_h - scale * h) / 2]]))
+
+
+def letterbox(image_hw: tuple[int, int], input_hw: tuple[int, int]) -> Affine:
+    """Image to network input: the largest uniform resize that fits, centred; the rest is border.
+
+    >>> letterbox((100, 200), (64, 64)).matrix.tolist()
+    [[0.32, 0.0, 0.0], [0.0, 0.32, 16.0]]
+    """
+    return centred(image_hw, input_hw, min(input_hw[0] / image_hw[0], input_hw[1] / image_hw[1]))
+
+
+def short_side(image_hw: tuple[int, int], size: int, multiple: int = 64) -> tuple[tuple[int, int], Affine]:
+    """A network input whose short side is `size`, and the map from the image to it.
+
+    The long side keeps the aspect and is rounded up to a multiple; what that adds is border, part of the affine
+    (HigherHRNet's test-time preprocessing, Cheng et al., arXiv:1908.10357).
+
+    Returns:
+        the input's (height, width), and the affine image -> input.
+
+    >>> short_side((480, 640), 640)[0], short_side((427, 640), 640)[0]
+    ((640, 896), (640, 960))
+    """
+    h, w = image_hw
+    short = round_up(size, multiple)
+    scale = short / min(h, w)
+    long = round_up(max(h, w) * scale, multiple)
+    input_hw = (long, short) if w < h else (short, long)
+    return input_hw, centred(image_hw, input_hw, scale)
+
+
+def round_up(length: float, multiple: int) -> int:
+    """The smallest multiple that is not less (up to rounding errors of the factor)."""
+    return max(multiple, math.ceil(length / multiple - 1e-6) * multiple)
+
+
+def crop(box_xywh: np.ndarray, input_hw: tuple[int, int], padding: float = 1.25) -> Affine:
+    """Image to a person's crop: the box, grown to the input's aspect and padded by the factor, fills the input."""
+    x, y, w, h = (float(v) for v in box_xywh)
+    scale = min(input_hw[1] / max(w, 1e-6), input_hw[0] / max(h, 1e-6)) / padding
+    return Affine(
+        np.array([[scale, 0, input_hw[1] / 2 - scale * (x + w / 2)], [0, scale, input_hw[0] / 2 - scale * (y + h / 2)]])
+    )
+
+
+def cells(stride: float) -> Affine:
+    """Cell coordinates of a map to coordinates of the network's input."""
+    return Affine.scaling(stride)

@@ -1,0 +1,45 @@
+"""What the nets share: the form of their outputs, the normalisation of their inputs, small blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass
+class Outputs:
+    """What a dense pose net says about a batch.
+
+    Legend: B images, K joints; h x w cells, which may differ from level to level.
+
+    Attributes:
+        heatmaps: (B, K, h, w) each, no sigmoid; in the order of computation, every one of them supervised.
+        tags: (B, K, h, w) associative embeddings (Newell et al., arXiv:1611.05424), or None.
+        attention: (B, 1, h, w) each, logits of "a person is here"; empty if the net has no such head.
+    """
+
+    heatmaps: list[Tensor]
+    tags: Tensor | None = None
+    attention: list[Tensor] | None = None
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Images, (B, 3, H, W) uint8 RGB, as float32 with ImageNet's mean 0 and standard deviation 1."""
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1) * 255
+    return (images.float() - mean) / std
+
+
+def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, dilation: int = 1):
+    """A convolution that keeps the size (over the stride), batch norm, ReLU."""
+    padding = dilation * (kernel // 2)
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )

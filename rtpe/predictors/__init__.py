@@ -1,0 +1,29 @@
+"""Predictors: anything that turns images into pose maps and people, and so can teach, be validated, exported or shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from rtpe.skeleton import Skeleton
+from rtpe.structures import Prediction
+
+
+class Predictor(Protocol):
+    """The contract of every teacher and student.
+
+    Attributes:
+        skeleton: the joints of its maps and poses.
+    """
+
+    skeleton: Skeleton
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        """Predict (H, W, 3) uint8 RGB images of any sizes; one prediction each, in original-image pixels."""
+        ...
+
+    def describe(self) -> dict:
+        """Who speaks: plain values, equal for equal predictors; at least `name`, `weights_sha256` and `settings`."""
+        ...

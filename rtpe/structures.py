@@ -1,0 +1,162 @@
+"""The values that pass from stage to stage: a sample, the maps of an image, the people found in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rtpe.geometry import Affine
+from rtpe.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Poses:
+    """People found in, or labelled on, one image.
+
+    Legend: P people, K joints.
+
+    Attributes:
+        points: (P, K, 2) float32 (x, y) in original-image pixels.
+        scores: (P, K) float32 confidence of each joint; 0 where it was not found (its point then means nothing).
+        person_scores: (P,) float32.
+
+    Raises:
+        ValueError: if the shapes disagree.
+    """
+
+    points: np.ndarray
+    scores: np.ndarray
+    person_scores: np.ndarray
+    skeleton: Skeleton
+
+    def __post_init__(self):
+        for name in ("points", "scores", "person_scores"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), np.float32))
+        people, joints = len(self.person_scores), len(self.skeleton)
+        if self.points.shape != (people, joints, 2) or self.scores.shape != (people, joints):
+            raise ValueError(
+                f"poses: expected points ({people}, {joints}, 2) and scores ({people}, {joints}) for "
+                f"{self.skeleton.name}, got {self.points.shape} and {self.scores.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.person_scores)
+
+    @classmethod
+    def none(cls, skeleton: Skeleton) -> Poses:
+        return cls(np.zeros((0, len(skeleton), 2)), np.zeros((0, len(skeleton))), np.zeros(0), skeleton)
+
+    def only(self, index) -> Poses:
+        """The people at these indices, or where this mask is true, in that order."""
+        return replace(
+            self, points=self.points[index], scores=self.scores[index], person_scores=self.person_scores[index]
+        )
+
+    def moved(self, affine: Affine) -> Poses:
+        """The same people in another frame."""
+        return replace(self, points=affine(self.points))
+
+    def as_skeleton(self, skeleton: Skeleton) -> Poses:
+        """The joints that another skeleton asks for, in its order; see `Skeleton.order_in`."""
+        order = skeleton.order_in(self.skeleton)
+        return Poses(self.points[:, order], self.scores[:, order], self.person_scores, skeleton)
+
+
+@dataclass(frozen=True)
+class PoseMaps:
+    """Dense maps of one image, and where they lie in it.
+
+    Legend: K joints, L limbs, h x w cells.
+
+    Attributes:
+        heatmaps: (K, h, w) float32, one peak of height about 1 per visible joint.
+        to_image: maps a cell coordinate (x, y), cell centres at + 0.5, to original-image pixels.
+        image_hw: height and width of the original image.
+        tags: (T, K, h, w) float32 associative embeddings, or None; T is 2 if a flipped run added its own numbering.
+        pafs: (2 L, h, w) float32 part-affinity fields, x and y of each limb in turn, or None.
+
+    Raises:
+        ValueError: if the shapes disagree with the skeleton or with each other.
+    """
+
+    heatmaps: np.ndarray
+    to_image: Affine
+    image_hw: tuple[int, int]
+    skeleton: Skeleton
+    tags: np.ndarray | None = None
+    pafs: np.ndarray | None = None
+
+    def __post_init__(self):
+        joints = len(self.skeleton)
+        if self.heatmaps.ndim != 3 or len(self.heatmaps) != joints:
+            raise ValueError(f"heatmaps: expected ({joints}, h, w) for {self.skeleton.name}, got {self.heatmaps.shape}")
+        if self.tags is not None and (self.tags.ndim != 4 or self.tags.shape[1:] != self.heatmaps.shape):
+            raise ValueError(f"tags: expected (T, {', '.join(map(str, self.heatmaps.shape))}), got {self.tags.shape}")
+        if self.pafs is not None and (len(self.pafs) % 2 or self.pafs.shape[1:] != self.heatmaps.shape[1:]):
+            raise ValueError(
+                f"pafs: expected (2 L, {self.heatmaps.shape[1]}, {self.heatmaps.shape[2]}), got {self.pafs.shape}"
+            )
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return self.heatmaps.shape[1:]
+
+    def as_skeleton(self, skeleton: Skeleton) -> PoseMaps:
+        """The channels that another skeleton asks for, in its order; fields of the old limbs are left behind."""
+        order = skeleton.order_in(self.skeleton)
+        tags = None if self.tags is None else self.tags[:, order]
+        return replace(self, heatmaps=self.heatmaps[order], tags=tags, pafs=None, skeleton=skeleton)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a predictor says about one image: its maps, and the people it reads from them."""
+
+    maps: PoseMaps
+    poses: Poses
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image, its people, its masks.
+
+    Legend: P people, K joints, H x W pixels.
+
+    Attributes:
+        image_id: unique in its data set.
+        file_name: as the data set calls it.
+        image: (H, W, 3) uint8 RGB.
+        points: (P, K, 3) float32 x, y in image pixels and visibility: 0 not labelled, 1 hidden, 2 seen.
+        valid: (H, W) uint8, 0 where people are but nobody labelled their joints (crowds), else 1.
+        person: (H, W) uint8, 1 where a person's body is, or None where nobody drew it.
+        labelled: False for a bare photograph, in which nobody looked for people.
+    """
+
+    image_id: int
+    file_name: str
+    image: np.ndarray
+    points: np.ndarray
+    valid: np.ndarray
+    skeleton: Skeleton
+    person: np.ndarray | None = None
+    labelled: bool = True
+
+    def __post_init__(self):
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise ValueError(
+                f"image {self.file_name}: expected (H, W, 3) uint8, got {self.image.shape} {self.image.dtype}"
+            )
+        if self.points.ndim != 3 or self.points.shape[1:] != (len(self.skeleton), 3):
+            raise ValueError(
+                f"points of {self.file_name}: expected (P, {len(self.skeleton)}, 3) for {self.skeleton.name}, "
+                f"got {self.points.shape}"
+            )
+        for name in ("valid", "person"):
+            mask = getattr(self, name)
+            if mask is not None and mask.shape != self.size_hw:
+                raise ValueError(f"{name} mask of {self.file_name}: expected {self.size_hw}, got {mask.shape}")
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return self.image.shape[:2]
