@@ -1,4 +1,4 @@
-"""Predictors: anything that turns images into pose maps and people, and so can teach, be validated, exported or shown."""
+"""Predictors: anything that turns images into pose maps and people, and so can teach, be scored, exported or shown."""
 
 from __future__ import annotations
 

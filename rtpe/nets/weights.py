@@ -1,0 +1,158 @@
+"""Weights in and out of files: safetensors, or torch files of which nothing but tensors is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+WRAPPERS = ("best_state_dict", "state_dict", "model")  # under which of their keys training programs keep the weights
+PREFIXES = ("module.", "1.")  # what data-parallel and half-precision wrappers put before every name
+COUNTER = "num_batches_tracked"  # of batch norms: of no use to a net that does not train with a cumulative average
+STATISTICS = ("running_mean", "running_var")
+METADATA_KEY = "rtpe"  # all metadata is one value: the order of several is random, and so would be the file's sha256
+
+
+def load_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read the weights of a .safetensors or torch file: names without wrappers' prefixes, all floats as float32.
+
+    Raises:
+        ValueError: if the file is missing, torn, would run code, or holds no weights.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            loaded = load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format has its own exceptions, some of them pages long
+        raise ValueError(f"weights {path}: cannot be read ({_first_line(error)})") from error
+    state = _unwrapped(loaded)
+    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"weights {path}: expected named tensors, bare or under {', '.join(WRAPPERS)}")
+    return {
+        name: value.float() if value.is_floating_point() else value for name, value in _without_prefixes(state).items()
+    }
+
+
+def load_into(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Give a net its weights; every name and shape must agree, only batch norms' counters may be absent.
+
+    Args:
+        path: where the weights are from, for the message.
+
+    Raises:
+        ValueError: if they are another net's, with how many names differ and the first of them.
+    """
+    own = net.state_dict()
+    missing = [name for name in own if name not in state and not name.endswith(COUNTER)]
+    unexpected = [name for name in state if name not in own]
+    misshapen = [name for name in own if name in state and own[name].shape != state[name].shape]
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} missing (first {missing[0]})")
+    if unexpected:
+        problems.append(f"{len(unexpected)} unexpected (first {unexpected[0]})")
+    if misshapen:
+        want, got = tuple(own[misshapen[0]].shape), tuple(state[misshapen[0]].shape)
+        problems.append(f"{len(misshapen)} of another shape (first {misshapen[0]}: expected {want}, got {got})")
+    if problems:
+        raise ValueError(
+            f"weights {path}: not of this {type(net).__name__}: {', '.join(problems)}: "
+            "build the net with the joints and sizes these weights were trained with, or choose other weights"
+        )
+    net.load_state_dict(state, strict=False)
+
+
+def save_weights(
+    path: str | Path, net: nn.Module | Mapping[str, Tensor], metadata: Mapping[str, str], half: bool = False
+) -> None:
+    """Write weights as safetensors, whole or not at all; equal weights and metadata make equal bytes.
+
+    Args:
+        half: store floats as float16, at a relative error below 1/2048, except batch norms' statistics.
+
+    Raises:
+        ValueError: if a weight is too large for float16.
+    """
+    path = Path(path)
+    state = net.state_dict() if isinstance(net, nn.Module) else net
+    tensors = {name: _stored(name, value, half) for name, value in state.items()}
+    header = {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(tensors, temporary, header)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """What was written beside the weights; nothing if the file is no safetensors file.
+
+    Raises:
+        ValueError: if a .safetensors file is missing or torn.
+    """
+    if Path(path).suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        return json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else metadata
+    except Exception as error:
+        raise ValueError(f"weights {path}: cannot be read ({_first_line(error)})") from error
+
+
+def sha256(path: str | Path) -> str:
+    """The file's checksum, 64 hexadecimal digits.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise ValueError(f"weights {path}: cannot be read ({_first_line(error)})") from error
+    return digest.hexdigest()
+
+
+def _unwrapped(loaded):
+    while isinstance(loaded, Mapping):
+        inner = [loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), Mapping)]
+        if not inner:
+            break
+        loaded = inner[0]
+    return loaded
+
+
+def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in PREFIXES:
+        while all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return dict(state)
+
+
+def _stored(name: str, value: Tensor, half: bool) -> Tensor:
+    """A copy of its own, in the one memory layout that the file knows."""
+    value = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    if not half or not value.is_floating_point() or name.endswith(STATISTICS):
+        return value
+    if (value.abs() > torch.finfo(torch.float16).max).any():
+        raise ValueError(f"weight {name}: {value.abs().max():g} is too large for float16: save without half")
+    return value.half()
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error) or type(error).__name__).splitlines()[0]

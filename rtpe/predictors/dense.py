@@ -1,0 +1,204 @@
+"""Bottom-up nets as predictors: images of any size in, one map per joint over the whole image out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rtpe import geometry
+from rtpe.geometry import Affine
+from rtpe.images import warp
+from rtpe.nets.blocks import normalise
+from rtpe.skeleton import Skeleton
+from rtpe.structures import PoseMaps, Poses, Prediction
+
+FITS = ("short_side", "letterbox")
+PRECISIONS = ("fp32", "bf16")
+MULTIPLE = 64  # of the input's sides, at every scale
+LONGEST = 8  # long side over short side; a longer image gets a border instead of an endless input
+
+
+@dataclass
+class DensePredictor:
+    """A net with `maps(images) -> (heatmaps, tags or None)` and what stands before and behind it.
+
+    Legend: B images, K joints, T runs that number people, h x w cells.
+
+    Attributes:
+        net: takes (B, 3, H, W) normalised images, gives heatmaps (B, K, h, w) and tags (B, K, h, w) or None.
+        decode: reads the people from the maps of one image.
+        name, weights_sha256: who speaks.
+        size: of the input: its short side, or (height, width) or the one number for both if letterboxed.
+        fit: "short_side" keeps the aspect and lets the input grow; "letterbox" gives all images one input size.
+        flip: average with what the mirrored image shows; its tags are a second run (T = 2).
+        scales: average heatmaps over inputs of several sizes; tags are those of scale 1.
+        batch: images in one run; only images of equal input size can share one.
+        precision: "fp32", or "bf16" for the net's own arithmetic.
+
+    Raises:
+        ValueError: if a setting is none of its choices, or the size cannot be had at all scales.
+    """
+
+    net: nn.Module
+    skeleton: Skeleton
+    decode: Callable[[PoseMaps], Poses]
+    name: str
+    weights_sha256: str
+    size: int | tuple[int, int]
+    fit: str = "short_side"
+    flip: bool = False
+    scales: Sequence[float] = (1.0,)
+    device: str = "cpu"
+    batch: int = 8
+    precision: str = "fp32"
+
+    def __post_init__(self):
+        for setting, choices in (("fit", FITS), ("precision", PRECISIONS)):
+            if getattr(self, setting) not in choices:
+                raise ValueError(f"{setting}: choose from {', '.join(choices)}, got {getattr(self, setting)!r}")
+        if 1 not in self.scales or min(self.scales) <= 0:
+            raise ValueError(f"scales: expected positive numbers and 1 among them, got {tuple(self.scales)}")
+        if self.fit == "short_side" and (not isinstance(self.size, int) or self.size % self.multiple):
+            raise ValueError(
+                f"size: expected a multiple of {self.multiple} for the scales {tuple(self.scales)}, got {self.size}: "
+                f"choose one, or fit letterbox"
+            )
+        self.net.to(self.device)
+
+    @property
+    def multiple(self) -> int:
+        """Of the input's sides, so that they are multiples of 64 at all scales."""
+        return MULTIPLE * math.lcm(*(Fraction(scale).limit_denominator(100).denominator for scale in self.scales))
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        """Predict (H, W, 3) uint8 RGB or (H, W) grey images of any sizes; one prediction each, in the same order.
+
+        Raises:
+            ValueError: if an image is none, or the net has another number of joints than the skeleton.
+        """
+        self.net.eval()
+        images = [_checked(image) for image in images]
+        views = [self._view(image.shape[:2]) for image in images]
+        predictions = {}
+        for chosen in self._batches([input_hw for input_hw, _ in views]):
+            chosen_images, chosen_views = [images[i] for i in chosen], [views[i] for i in chosen]
+            for i, maps in zip(chosen, self._maps(chosen_images, chosen_views)):
+                predictions[i] = Prediction(maps, self.decode(maps))
+        return [predictions[i] for i in range(len(images))]
+
+    def describe(self) -> dict:
+        """Who speaks: plain values, equal for equal predictors."""
+        return {
+            "name": self.name,
+            "weights_sha256": self.weights_sha256,
+            "settings": {
+                "net": type(self.net).__name__,
+                "numbers": dict(getattr(self.net, "numbers", {})),
+                "size": self.size if isinstance(self.size, int) else list(self.size),
+                "fit": self.fit,
+                "flip": self.flip,
+                "scales": [float(scale) for scale in self.scales],
+                "precision": self.precision,
+            },
+        }
+
+    def _view(self, image_hw: tuple[int, int]) -> tuple[tuple[int, int], Affine]:
+        """The input's size at scale 1, and the affine from the image to it."""
+        if self.fit == "short_side" and max(image_hw) <= LONGEST * min(image_hw):
+            return geometry.short_side(image_hw, self.size, self.multiple)
+        input_hw = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
+        if self.fit == "short_side":
+            longest = LONGEST * self.size
+            input_hw = (longest, self.size) if image_hw[1] < image_hw[0] else (self.size, longest)
+        return input_hw, geometry.letterbox(image_hw, input_hw)
+
+    def _batches(self, sizes_hw: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
+        """Indices of images that have the same input size, a batch at a time."""
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for i, size_hw in enumerate(sizes_hw):
+            by_size.setdefault(size_hw, []).append(i)
+        for indices in by_size.values():
+            yield from (indices[i : i + self.batch] for i in range(0, len(indices), self.batch))
+
+    def _maps(self, images: list[np.ndarray], views: list[tuple[tuple[int, int], Affine]]) -> Iterator[PoseMaps]:
+        """The maps of images that have one input size."""
+        input_hw = views[0][0]
+        heatmaps, tags = self._all_scales(images, [affine for _, affine in views], input_hw)
+        stride = self._stride(heatmaps, input_hw)
+        for i, (image, (_, affine)) in enumerate(zip(images, views)):
+            to_image = affine.inverse() @ geometry.cells(stride)
+            own_tags = None if tags is None else tags[i]
+            yield PoseMaps(heatmaps[i], to_image, image.shape[:2], self.skeleton, own_tags)
+
+    @torch.inference_mode()
+    def _all_scales(self, images, affines, input_hw) -> tuple[np.ndarray, np.ndarray | None]:
+        """Heatmaps (B, K, h, w), the mean of all scales, and tags (B, T, K, h, w), all in the cells of scale 1."""
+        heatmaps, tags = self._run(_inputs(images, affines, input_hw, 1))
+        total = heatmaps
+        for scale in self.scales:
+            if scale != 1:
+                scaled, _ = self._run(_inputs(images, affines, input_hw, scale))
+                total = total + F.interpolate(scaled, heatmaps.shape[-2:], mode="bilinear", align_corners=False)
+        return (total / len(self.scales)).cpu().numpy(), None if tags is None else tags.cpu().numpy()
+
+    def _run(self, inputs: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Inputs, (B, H, W, 3) uint8, to heatmaps (B, K, h, w) and tags (B, T, K, h, w)."""
+        images = normalise(torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2))
+        heatmaps, tags = self._net(images)
+        runs = [tags]
+        if self.flip:
+            flipped_heatmaps, flipped_tags = (self._unflipped(maps) for maps in self._net(images.flip(-1)))
+            heatmaps = (heatmaps + flipped_heatmaps) / 2
+            # averaging tags would mix two arbitrary numberings of the people: they stay apart
+            runs.append(flipped_tags)
+        return heatmaps, None if tags is None else torch.stack(runs, dim=1)
+
+    def _net(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            heatmaps, tags = self.net.maps(images)
+        if heatmaps.shape[1] != len(self.skeleton):
+            raise ValueError(
+                f"{self.name}: expected {len(self.skeleton)} heatmaps for {self.skeleton.name}, got "
+                f"{heatmaps.shape[1]}: choose the skeleton that the net was trained with"
+            )
+        return heatmaps.float(), None if tags is None else tags.float()
+
+    def _unflipped(self, maps: Tensor | None) -> Tensor | None:
+        """Maps of the mirrored image, laid over those of the image: left joints become right ones again."""
+        return None if maps is None else maps.flip(-1)[:, self.skeleton.flip]
+
+    def _stride(self, heatmaps: np.ndarray, input_hw: tuple[int, int]) -> float:
+        stride = input_hw[1] / heatmaps.shape[-1]
+        if heatmaps.shape[-2] * stride != input_hw[0]:
+            raise ValueError(
+                f"{self.name}: {heatmaps.shape[-2:]} cells do not divide an input of {input_hw}: choose another size"
+            )
+        return stride
+
+
+def _inputs(images: list[np.ndarray], affines: list[Affine], input_hw: tuple[int, int], scale: float) -> np.ndarray:
+    """The images as one batch, (B, H, W, 3) uint8, at some scale of the input; black where no image is.
+
+    Raises:
+        ValueError: if the scaled sides are no whole numbers.
+    """
+    scaled_hw = tuple(round(side * scale) for side in input_hw)
+    if any(abs(scaled - side * scale) > 1e-6 for scaled, side in zip(scaled_hw, input_hw)):
+        raise ValueError(f"size: {input_hw} times scale {scale} is no whole number of pixels: choose another")
+    resize = Affine.scaling(scale)
+    return np.stack([warp(image, resize @ affine, scaled_hw) for image, affine in zip(images, affines)])
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    if image.dtype == np.uint8 and image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=-1)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+    return image

@@ -1,0 +1,293 @@
+"""Dense predictors: what is lit in an image is found there again, whatever was done to the image on the way."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rtpe.geometry import index_to_point
+from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
+from rtpe.nets.higher_hrnet import HigherHRNet
+from rtpe.predictors.dense import DensePredictor
+from rtpe.skeleton import COCO17, MPII16, Skeleton
+from rtpe.structures import Poses
+
+PAIR = Skeleton("pair", ("nose", "left_eye", "right_eye"), ((1, 2),), (0.1, 0.1, 0.1))
+ASPECTS_HW = [(100, 400), (400, 100), (427, 640), (640, 427), (426, 640), (33, 95), (61, 61), (1000, 1300), (7, 28)]
+
+
+class Brightness(nn.Module):
+    """Sees each joint where the image is bright: its cells are means of the pixels they cover."""
+
+    def __init__(self, joints=3, stride=4, tagged=True):
+        super().__init__()
+        self.joints, self.stride, self.tagged, self.sizes = joints, stride, tagged, []
+
+    def maps(self, images):
+        self.sizes.append(tuple(images.shape))
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        brightness = (images.permute(0, 2, 3, 1) * std + mean).mean(-1)[:, None]
+        heatmaps = F.avg_pool2d(brightness, self.stride).expand(-1, self.joints, -1, -1)
+        return heatmaps, heatmaps * 3 if self.tagged else None
+
+
+class Lopsided(nn.Module):
+    """Random convolutions: nothing about them is the same from left to right or from joint to joint."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.heat, self.tag = (nn.Conv2d(3, 3, 3, stride=4, padding=1) for _ in range(2))
+
+    def maps(self, images):
+        return self.heat(images), self.tag(images)
+
+
+def nobody(maps):
+    return Poses.none(maps.skeleton)
+
+
+def predictor(net, skeleton=PAIR, **settings):
+    return DensePredictor(net, skeleton, nobody, "test", "0" * 64, **{"size": 128, **settings})
+
+
+def small_net(joints=17):
+    torch.manual_seed(0)
+    return HigherHRNet(joints, width=8, stem=8, bottlenecks=1, modules=(1, 1, 1), blocks=1, head_blocks=1)
+
+
+def blob(size_hw, share_xy):
+    """A grey spot on black, all of it well inside the image, and its centre."""
+    h, w = size_hw
+    x, y = share_xy[0] * w, share_xy[1] * h
+    rows, columns = index_to_point(np.mgrid[:h, :w].astype(float))
+    spot = 255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * (min(h, w) / 14) ** 2))
+    return np.repeat(np.rint(spot).astype(np.uint8)[..., None], 3, axis=-1), (x, y)
+
+
+def centroid(maps):
+    """The centre of gravity of the first heatmap, in image pixels."""
+    heat = np.clip(maps.heatmaps[0], 0, None).astype(float)
+    rows, columns = index_to_point(np.mgrid[: heat.shape[0], : heat.shape[1]].astype(float))
+    return maps.to_image(np.array([(heat * columns).sum(), (heat * rows).sum()]) / heat.sum())
+
+
+def photographs(sizes_hw, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (*size_hw, 3), dtype=np.uint8) for size_hw in sizes_hw]
+
+
+@pytest.mark.parametrize("size_hw", ASPECTS_HW, ids=str)
+@pytest.mark.parametrize("fit", ["short_side", "letterbox"])
+@pytest.mark.parametrize("flip, scales", [(False, (1.0,)), (True, (1.0,)), (True, (2.0, 1.0, 0.5))], ids=str)
+def test_a_spot_comes_back_to_its_place(size_hw, fit, flip, scales):
+    """Within .5 px, and within .06 of the coarsest pixel on the way: what remains are samples and 8-bit rounding."""
+    image, place = blob(size_hw, (0.35, 0.6))
+    (found,) = predictor(Brightness(), fit=fit, flip=flip, scales=scales)([image])
+    coarsest = max(1.0, found.maps.to_image.scale / Brightness().stride / min(scales))
+    assert found.maps.image_hw == size_hw
+    np.testing.assert_allclose(centroid(found.maps), place, atol=min(0.5, 0.06 * coarsest))
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_maps_of_any_stride_are_placed(stride):
+    image, place = blob((90, 130), (0.6, 0.4))
+    (found,) = predictor(Brightness(stride=stride))([image])
+    np.testing.assert_allclose(centroid(found.maps), place, atol=0.1)
+
+
+def test_padding_belongs_to_the_affine():
+    """480 x 640 at a short side of 640: 854 columns of image in the middle of 896."""
+    (found,) = predictor(Brightness(), size=640)([np.zeros((480, 640, 3), np.uint8)])
+    assert found.maps.heatmaps.shape == (3, 160, 224)
+    scale = 640 / 480
+    left = (896 - 640 * scale) / 2
+    np.testing.assert_allclose(found.maps.to_image(np.array([[0.0, 0.0], [224.0, 160.0]])),
+                               [[-left / scale, 0], [640 + left / scale, 480]], atol=1e-9)  # fmt: skip
+
+
+def test_letterbox_takes_a_height_and_a_width():
+    net = Brightness()
+    predictor(net, fit="letterbox", size=(64, 96))(photographs([(50, 50), (20, 90)]))
+    assert net.sizes == [(2, 3, 64, 96)]
+
+
+def test_a_batch_says_the_same_as_its_images_alone():
+    images = photographs([(60, 80), (80, 60), (64, 64), (60, 80), (30, 40), (60, 81), (20, 80)])
+    together = predictor(small_net(), COCO17, flip=True, batch=2)(images)
+    alone = [predictor(small_net(), COCO17, flip=True)([image])[0] for image in images]
+    for one, other in zip(together, alone):
+        assert one.maps.to_image == other.maps.to_image and one.maps.image_hw == other.maps.image_hw
+        np.testing.assert_allclose(one.maps.heatmaps, other.maps.heatmaps, atol=1e-6)  # of maps of about 1e-2
+        np.testing.assert_allclose(one.maps.tags, other.maps.tags, atol=1e-6)
+
+
+def test_images_of_equal_input_size_share_a_run_and_keep_their_order():
+    net = Brightness()
+    lights = [np.full((50 + i % 2 * 10, 50 + i % 2 * 90, 3), 20 * i, np.uint8) for i in range(7)]
+    found = predictor(net, batch=3)(lights)
+    assert sorted(size[0] for size in net.sizes) == [1, 3, 3]
+    # the middle cell: no border reaches it
+    middles = [p.maps.heatmaps[0, p.maps.size_hw[0] // 2, p.maps.size_hw[1] // 2] for p in found]
+    np.testing.assert_allclose(middles, [20 * i / 255 for i in range(7)], atol=1e-6)
+
+
+def test_no_images_no_predictions():
+    assert predictor(Brightness())([]) == []
+
+
+def test_the_net_is_used_as_evaluated():
+    net = small_net().train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    (found,) = predictor(net, COCO17)(photographs([(40, 40)]))
+    expected = predictor(small_net().eval(), COCO17)(photographs([(40, 40)]))[0]
+    np.testing.assert_array_equal(found.maps.heatmaps, expected.maps.heatmaps)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_decode_reads_each_images_own_maps():
+    def brightest(maps):
+        return Poses(np.zeros((1, 3, 2)), np.ones((1, 3)), np.array([maps.heatmaps.max()]), maps.skeleton)
+
+    dark, light = (np.full((40, 40, 3), value, np.uint8) for value in (51, 204))
+    found = DensePredictor(Brightness(), PAIR, brightest, "test", "", 64)([dark, light])
+    np.testing.assert_allclose([p.poses.person_scores[0] for p in found], [0.2, 0.8], atol=1e-6)
+
+
+def test_the_flipped_run_by_hand():
+    """Left and right eye change channels, the mean is of heatmaps only, and tags become a second run."""
+    net, (image,) = Lopsided(), photographs([(64, 64)])
+    (found,) = predictor(net, size=64, flip=True)([image])
+    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
+
+    def run(pixels):
+        normal = torch.tensor((pixels / 255 - mean) / std, dtype=torch.float32).permute(2, 0, 1)[None]
+        return [maps[0].detach().numpy() for maps in net.maps(normal)]
+
+    (heat, tags), (flipped_heat, flipped_tags) = run(image), run(image[:, ::-1])
+    for joint, other in enumerate([0, 2, 1]):
+        expected = (heat[joint] + flipped_heat[other][:, ::-1]) / 2
+        np.testing.assert_allclose(found.maps.heatmaps[joint], expected, atol=1e-5)  # float32 of values about 1
+        np.testing.assert_allclose(found.maps.tags[0, joint], tags[joint], atol=1e-5)
+        np.testing.assert_allclose(found.maps.tags[1, joint], flipped_tags[other][:, ::-1], atol=1e-5)
+
+
+def test_a_mirrored_image_gives_mirrored_maps_if_flipped_runs_are_averaged():
+    net, images = Lopsided(), photographs([(64, 96)])
+    one, other = predictor(net, size=64, flip=True)([images[0], images[0][:, ::-1]])
+    mirrored = other.maps.heatmaps[[0, 2, 1], :, ::-1]
+    np.testing.assert_allclose(one.maps.heatmaps, mirrored, atol=1e-5)
+
+
+def test_scales_by_hand():
+    """Uniform light needs no interpolation: 1/3 of each scale's own light, tags of scale 1 alone."""
+
+    class Sized(Brightness):
+        def maps(self, images):
+            heatmaps, _ = super().maps(images)
+            level = heatmaps * 0 + images.shape[-1]
+            return level, level
+
+    net = Sized()
+    (found,) = predictor(net, scales=(0.5, 1, 2))(photographs([(60, 90)]))
+    assert sorted(size[2:] for size in net.sizes) == [(64, 128), (128, 256), (256, 512)]
+    np.testing.assert_allclose(found.maps.heatmaps, np.full((3, 32, 64), (128 + 256 + 512) / 3), rtol=1e-6)
+    np.testing.assert_array_equal(found.maps.tags, np.full((1, 3, 32, 64), 256))
+
+
+def test_a_net_without_tags():
+    for flip in (False, True):
+        (found,) = predictor(Brightness(tagged=False), flip=flip)(photographs([(30, 30)]))
+        assert found.maps.tags is None
+
+
+def test_bf16_stays_near():
+    images = photographs([(40, 60)])
+    (exact,), (near,) = (predictor(small_net(), COCO17, precision=precision)(images) for precision in ("fp32", "bf16"))
+    assert near.maps.heatmaps.dtype == np.float32
+    spread = exact.maps.heatmaps.std()
+    assert np.abs(near.maps.heatmaps - exact.maps.heatmaps).mean() < 0.05 * spread  # 8 bits, through some 40 layers
+    assert not np.array_equal(near.maps.heatmaps, exact.maps.heatmaps)
+
+
+@pytest.mark.parametrize(
+    "size_hw, map_hw",
+    [((1, 1), (32, 32)), ((1, 4), (32, 128)), ((4, 1), (128, 32)), ((1, 3000), (32, 256)), ((3000, 1), (256, 32))],
+    ids=str,
+)
+def test_tiny_and_thin_images(size_hw, map_hw):
+    (found,) = predictor(Brightness(), flip=True)([np.full((*size_hw, 3), 255, np.uint8)])
+    assert found.maps.size_hw == map_hw and np.isfinite(found.maps.heatmaps).all()
+    middle = found.maps.to_image(np.array(map_hw[::-1]) / 2)
+    np.testing.assert_allclose(middle, np.array(size_hw[::-1]) / 2)
+
+
+def test_a_grey_image_is_one_with_three_equal_channels():
+    (image,) = photographs([(40, 50)])
+    grey = image[..., 0]
+    one, other = predictor(small_net(), COCO17)([grey, np.stack([grey] * 3, axis=-1)])
+    np.testing.assert_array_equal(one.maps.heatmaps, other.maps.heatmaps)
+
+
+def test_predictors_describe_themselves_alike_if_alike():
+    one, same = (predictor(small_net(), COCO17, fit="letterbox", size=(64, 96), scales=(1,)) for _ in range(2))
+    flipped = predictor(small_net(), COCO17, fit="letterbox", size=(64, 96), scales=(1,), flip=True)
+    assert one.describe() == same.describe() != flipped.describe()
+    assert json.loads(json.dumps(one.describe())) == one.describe()
+    assert one.describe() == {
+        "name": "test",
+        "weights_sha256": "0" * 64,
+        "settings": {
+            "net": "HigherHRNet", "numbers": small_net().numbers, "size": [64, 96], "fit": "letterbox", "flip": False,
+            "scales": [1.0], "precision": "fp32",
+        },
+    }  # fmt: skip
+    assert predictor(Brightness()).describe()["settings"]["numbers"] == {}
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"fit": "stretch"}, "fit: choose from short_side, letterbox, got 'stretch'"),
+        ({"precision": "fp8"}, "precision: choose from fp32, bf16, got 'fp8'"),
+        ({"scales": ()}, r"scales: expected positive numbers and 1 among them, got \(\)"),
+        ({"scales": (0.5, 2)}, r"scales: expected positive numbers and 1 among them, got \(0.5, 2\)"),
+        ({"size": 100}, r"size: expected a multiple of 64 for the scales \(1.0,\), got 100: choose one, or"),
+        ({"size": 192, "scales": (1, 0.5)}, r"size: expected a multiple of 128 for the scales \(1, 0.5\), got 192"),
+        ({"size": (64, 64)}, r"size: expected a multiple of 64 .*, got \(64, 64\): choose one, or fit letterbox"),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        predictor(Brightness(), **settings)
+
+
+@pytest.mark.parametrize(
+    "image, got",
+    [
+        (np.zeros((0, 4, 3), np.uint8), r"\(0, 4, 3\) uint8"),
+        (np.zeros((4, 4, 4), np.uint8), r"\(4, 4, 4\) uint8"),
+        (np.zeros((4, 4, 3)), r"\(4, 4, 3\) float64"),
+    ],
+    ids=["empty", "with alpha", "float"],
+)
+def test_what_is_no_image(image, got):
+    with pytest.raises(ValueError, match=rf"image: expected \(H, W, 3\) uint8 RGB, got {got}"):
+        predictor(Brightness())([image])
+
+
+def test_a_net_of_another_skeleton():
+    message = "test: expected 16 heatmaps for mpii16, got 17: choose the skeleton that the net was trained with"
+    with pytest.raises(ValueError, match=message):
+        predictor(small_net(), MPII16)(photographs([(9, 9)]))
+
+
+def test_sizes_that_scales_or_strides_cannot_divide():
+    with pytest.raises(ValueError, match=r"size: \(65, 65\) times scale 0.5 is no whole number of pixels"):
+        predictor(Brightness(), fit="letterbox", size=65, scales=(1, 0.5))(photographs([(9, 9)]))
+    with pytest.raises(ValueError, match=r"test: \(16, 25\) cells do not divide an input of \(66, 100\)"):
+        predictor(Brightness(), fit="letterbox", size=(66, 100))(photographs([(9, 9)]))
