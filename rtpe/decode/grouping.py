@@ -1,0 +1,193 @@
+"""Whose joint is it: people from heatmaps and tags, by associative embedding (Newell et al., arXiv:1611.05424).
+
+Joints of one person carry like tags. Joint by joint, from head to ankles, the peaks of a heatmap are matched to the
+people seen so far; a peak that matches nobody begins a person (as in HigherHRNet, Cheng et al., arXiv:1908.10357).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from rtpe.decode.peaks import Peaks, local_maxima, refiner
+from rtpe.decode.suppress import suppress
+from rtpe.skeleton import Skeleton
+from rtpe.structures import PoseMaps, Poses
+
+# from the joints that are found most surely to those that are found least
+_BODY = (
+    "nose", "head", "head_top", "eye", "ear", "upper_neck", "neck", "thorax",
+    "shoulder", "pelvis", "hip", "elbow", "wrist", "knee", "ankle",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GroupingSettings:
+    """How people are read from maps.
+
+    Attributes:
+        threshold: a joint needs more heat than this.
+        tag_threshold: a joint needs a tag nearer than this to its person's mean tag.
+        max_people: at most so many people, and so many peaks of one joint.
+        kernel: two peaks of one joint are at least about half this many cells apart; odd.
+        refine: sub-pixel refinement: argmax, quarter or dark.
+        fill: a missing joint is sought again near its person where the heat exceeds this; null seeks none.
+        min_score: people with a lower person score are dropped.
+        nms: a person is dropped if a better one repeats more than this share of it (`pose_similarity`); 1 drops none.
+
+    Raises:
+        ValueError: if one of them makes no sense.
+    """
+
+    threshold: float = 0.1
+    tag_threshold: float = 1.0
+    max_people: int = 30
+    kernel: int = 5
+    refine: str = "dark"
+    fill: float | None = None
+    min_score: float = 0.0
+    nms: float = 0.8
+
+    def __post_init__(self):
+        refiner(self.refine)
+        wants = {
+            "threshold": ("0 or more", self.threshold >= 0),
+            "tag_threshold": ("above 0", self.tag_threshold > 0),
+            "max_people": ("1 or more", self.max_people >= 1),
+            "kernel": ("odd and 3 or more", self.kernel % 2 == 1 and self.kernel >= 3),
+            "fill": ("0 or more, or null", self.fill is None or self.fill >= 0),
+            "nms": ("above 0, up to 1", 0 < self.nms <= 1),
+        }
+        for name, (want, holds) in wants.items():
+            if not holds:
+                raise ValueError(f"grouping.{name}: must be {want}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class _People:
+    """People on the grid of the maps. Legend: P people, K joints, T tags.
+
+    Attributes:
+        ys, xs: (P, K) integers, the cell of each joint.
+        scores: (P, K) heat there, 0 where it is missing.
+        tags: (P, T) mean tag.
+    """
+
+    ys: np.ndarray
+    xs: np.ndarray
+    scores: np.ndarray
+    tags: np.ndarray
+
+    def only(self, index) -> _People:
+        return _People(self.ys[index], self.xs[index], self.scores[index], self.tags[index])
+
+
+def group(maps: PoseMaps, settings: GroupingSettings) -> Poses:
+    """Read the people from an image's heatmaps and tags, best first, in original-image pixels.
+
+    A person's score is the mean heat of the joints found, over all K joints; joints that `fill` adds do not count.
+    Without tags there is no telling people apart: one person, the highest peak of each joint.
+    Cells that are not finite are ignored.
+    """
+    tags = np.empty((0, *maps.heatmaps.shape)) if maps.tags is None else maps.tags
+    count = 1 if maps.tags is None else settings.max_people
+    peaks = local_maxima(maps.heatmaps, count, settings.threshold, settings.kernel)
+    peaks = peaks.only(np.isfinite(tags[:, peaks.joints, peaks.ys, peaks.xs]).all(axis=0))
+    people = _match(peaks, tags[:, peaks.joints, peaks.ys, peaks.xs].T, maps.skeleton, settings.tag_threshold)
+    person_scores = people.scores.mean(axis=1)
+    best = np.argsort(-person_scores, kind="stable")[: settings.max_people]
+    best = best[person_scores[best] >= settings.min_score]
+    people = people.only(best)
+    if settings.fill is not None:
+        people = _fill(people, maps.heatmaps, tags, settings)
+    return suppress(_poses(people, person_scores[best], maps, settings.refine), settings.nms)
+
+
+def body_order(skeleton: Skeleton) -> list[int]:
+    """The joints from head to ankles, (K,); those with an unknown name come last, in the skeleton's own order."""
+    parts = [joint.removeprefix("left_").removeprefix("right_") for joint in skeleton.joints]
+    ranks = [_BODY.index(part) if part in _BODY else len(_BODY) for part in parts]
+    return sorted(range(len(skeleton)), key=ranks.__getitem__)
+
+
+def _match(peaks: Peaks, tags: np.ndarray, skeleton: Skeleton, tag_threshold: float) -> _People:
+    """Give every peak, with its (N, T) tags, to a person."""
+    owners, count = np.zeros(len(tags), int), 0
+    sums, sizes = np.zeros(tags.shape), np.zeros((len(tags), 1))
+    for joint in body_order(skeleton):
+        mine = slice(*np.searchsorted(peaks.joints, [joint, joint + 1]))
+        owner = _owners(tags[mine], peaks.scores[mine], sums[:count] / sizes[:count], tag_threshold)
+        count = max(count, owner.max(initial=-1) + 1)
+        sums[owner] += tags[mine]
+        sizes[owner] += 1
+        owners[mine] = owner
+    shape = count, len(skeleton)
+    ys, xs, scores = np.zeros(shape, int), np.zeros(shape, int), np.zeros(shape)
+    for table, column in ((ys, peaks.ys), (xs, peaks.xs), (scores, peaks.scores)):
+        table[owners, peaks.joints] = column
+    return _People(ys, xs, scores, sums[:count] / sizes[:count])
+
+
+def _owners(tags: np.ndarray, scores: np.ndarray, people_tags: np.ndarray, tag_threshold: float) -> np.ndarray:
+    """The person of each of C candidates for one joint, (C,); numbers from P on begin a person.
+
+    The matching gains most in sum, where a pair gains its nearness in tags and the candidate's score: of two
+    candidates about as near the surer one wins.
+    """
+    near = _nearness(tags[:, None] - people_tags[None], tag_threshold, axis=-1)
+    gain = np.where(near > 0, near + scores[:, None], 0)
+    candidates, people = linear_sum_assignment(gain, maximize=True)
+    matched = gain[candidates, people] > 0
+    owner = np.full(len(tags), -1)
+    owner[candidates[matched]] = people[matched]
+    alone = owner < 0
+    owner[alone] = len(people_tags) + np.arange(np.count_nonzero(alone))
+    return owner
+
+
+def _nearness(difference: np.ndarray, tag_threshold: float, axis: int) -> np.ndarray:
+    """1 for equal tags, falling to 0 at the threshold and below 0 beyond it."""
+    # squared: with the plain distance of single numbers, two people and two candidates often match equally well
+    # either way round
+    return 1 - (difference**2).sum(axis=axis) / tag_threshold**2
+
+
+def _fill(people: _People, heatmaps: np.ndarray, tags: np.ndarray, settings: GroupingSettings) -> _People:
+    """Seek each missing joint in a window around its person: most heat, less for every bit of distance in tags."""
+    ys, xs, scores = people.ys.copy(), people.xs.copy(), people.scores.copy()
+    for person, tag in enumerate(people.tags):
+        missing = np.flatnonzero(scores[person] == 0)
+        rows, columns = _window(ys[person], xs[person], scores[person] > 0, settings.kernel)
+        heat = heatmaps[missing, rows, columns]
+        with np.errstate(invalid="ignore"):
+            near = _nearness(tags[:, missing, rows, columns] - tag[:, None, None, None], settings.tag_threshold, axis=0)
+            worth = heat * near
+        allowed = (heat > settings.fill) & np.isfinite(heat) & (near > 0)
+        worth = np.where(allowed, worth, 0)
+        cell = worth.reshape(len(missing), math.prod(worth.shape[1:])).argmax(axis=1)
+        y, x = np.unravel_index(cell, worth.shape[1:])
+        there = worth[np.arange(len(missing)), y, x] > 0
+        joints, y, x = missing[there], y[there], x[there]
+        ys[person, joints], xs[person, joints] = rows.start + y, columns.start + x
+        scores[person, joints] = heatmaps[joints, rows.start + y, columns.start + x]
+    return replace(people, ys=ys, xs=xs, scores=scores)
+
+
+def _window(ys: np.ndarray, xs: np.ndarray, found: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Rows and columns of the box around the joints found, grown by its larger side: bodies rarely reach further."""
+    ys, xs = ys[found], xs[found]
+    margin = max(margin, int(np.ptp(ys)), int(np.ptp(xs)))
+    rows, columns = (slice(max(int(line.min()) - margin, 0), int(line.max()) + margin + 1) for line in (ys, xs))
+    return rows, columns
+
+
+def _poses(people: _People, person_scores: np.ndarray, maps: PoseMaps, refine: str) -> Poses:
+    """Refine the joints found and carry them into the image."""
+    points = np.zeros((*people.scores.shape, 2))
+    person, joint = np.nonzero(people.scores)
+    cells = people.ys[person, joint], people.xs[person, joint]
+    points[person, joint] = maps.to_image(refiner(refine)(maps.heatmaps, joint, *cells))
+    return Poses(points, people.scores, person_scores, maps.skeleton)
