@@ -1,0 +1,21 @@
+"""The teacher cache: pose maps in few bytes, with a stated error, checked, and made so that a killed run resumes."""
+
+from rtpe.cache.build import BuildReport, build_cache
+from rtpe.cache.cache import Cache, CorruptEntry
+from rtpe.cache.codecs import CODECS, Bound, Codec
+from rtpe.cache.entries import Entry
+from rtpe.cache.manifest import Manifest
+from rtpe.cache.stores import STORES
+
+__all__ = [
+    "CODECS",
+    "STORES",
+    "Bound",
+    "BuildReport",
+    "Cache",
+    "Codec",
+    "CorruptEntry",
+    "Entry",
+    "Manifest",
+    "build_cache",
+]

@@ -1,0 +1,116 @@
+"""Let a predictor look at every image once, and keep what it saw."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from rtpe.cache.cache import Cache
+from rtpe.images import UnreadableImage, read_image
+from rtpe.structures import Prediction
+
+Item = tuple[int, str, str | Path]  # image id, file name, path
+Read = Callable[[str | Path], np.ndarray]
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did.
+
+    Attributes:
+        built: images predicted by this run.
+        kept: images that were there before.
+        skipped: images that could not be read.
+        seconds: the time it took.
+        images_per_s: built images per second.
+        predictor_share: the part of the time in which the predictor worked, 0 to 1.
+    """
+
+    built: int
+    kept: int
+    skipped: int
+    seconds: float
+    images_per_s: float
+    predictor_share: float
+
+
+def build_cache(
+    cache: Cache,
+    predictor: Callable[[list[np.ndarray]], list[Prediction]],
+    images: Iterable[Item],
+    read: Read = read_image,
+    batch: int = 8,
+    progress: bool = True,
+) -> BuildReport:
+    """Add the prediction of every image that the cache lacks.
+
+    Images that cannot be read (UnreadableImage) are counted and listed in the cache's `skipped.txt`; a later run tries
+    them again. However the build ends, short of being killed, what was finished is kept.
+
+    Args:
+        images: (image id, file name, path) of each.
+        batch: how many images the predictor is given at once.
+        progress: show a bar with rate and time left.
+    """
+    images = list(images)
+    todo = [item for item in images if item[0] not in cache]
+    kept = len(images) - len(todo)
+    started, thinking, built = time.perf_counter(), 0.0, 0
+    bar = tqdm(total=len(images), initial=kept, unit="image", desc=cache.path.name, disable=not progress)
+    try:
+        with bar, closing(_read_ahead(todo, read, 2 * batch)) as ahead:
+            readable = _readable(ahead, cache, bar)
+            while chunk := list(islice(readable, batch)):
+                before = time.perf_counter()
+                predictions = predictor([image for _, image in chunk])
+                thinking += time.perf_counter() - before
+                for ((image_id, file_name, _), _), prediction in zip(chunk, predictions, strict=True):
+                    cache.add(image_id, file_name, prediction)
+                    built += 1
+                    bar.update()
+    finally:
+        cache.flush()
+    seconds = time.perf_counter() - started
+    return BuildReport(built, kept, len(todo) - built, seconds, built / seconds, thinking / seconds)
+
+
+def _readable(ahead: Iterable[tuple], cache: Cache, bar: tqdm) -> Iterator[tuple[Item, np.ndarray]]:
+    """The items whose image could be read; the others are listed as skipped."""
+    for item, image in ahead:
+        if isinstance(image, UnreadableImage):
+            cache.add_skipped(item[0], item[1], str(image))
+            bar.update()
+        else:
+            yield item, image
+
+
+def _read_ahead(items: list[Item], read: Read, depth: int) -> Iterator[tuple[Item, np.ndarray | UnreadableImage]]:
+    """Items with their images, in order, up to `depth` of them read by other threads before they are asked for."""
+    waiting: deque = deque()
+    pool = ThreadPoolExecutor(max_workers=2)
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(_try, read, item[2])))
+            if len(waiting) > depth:
+                done, image = waiting.popleft()
+                yield done, image.result()
+        for done, image in waiting:
+            yield done, image.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _try(read: Read, path: str | Path) -> np.ndarray | UnreadableImage:
+    try:
+        return read(path)
+    except UnreadableImage as error:
+        return error

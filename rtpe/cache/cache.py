@@ -1,0 +1,263 @@
+"""A cache: what a teacher said about each image, and who said it, in which frame, how exactly."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rtpe.cache.codecs import codec
+from rtpe.cache.entries import Entry, pack, unpack
+from rtpe.cache.manifest import FILE, Manifest
+from rtpe.cache.stores import STORES, remove_unfinished, whole
+from rtpe.skeleton import Skeleton
+from rtpe.structures import PoseMaps, Poses, Prediction
+
+_SKIPPED = "skipped.txt"
+
+
+class CorruptEntry(ValueError):
+    """An entry that is not as it was written."""
+
+
+class Cache:
+    """The predictions of one predictor for many images, by image id, in one folder.
+
+    Open one with `Cache.open` to read or `Cache.create` to add. Entries appear whole or not at all; those of an HDF5
+    store reach the disk a shard at a time, on `flush` and on `close`. It may be read from forked processes, and
+    pickled: the copy opens the folder again, for reading.
+
+    Attributes:
+        path: its folder.
+        manifest: what it holds.
+        skipped: (file name, reason) by image id, of the images that could not be predicted.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, shard: int, lock=None):
+        self.path, self.manifest = path, manifest
+        self._codec = codec(manifest.codec)
+        self._store = STORES[manifest.store](path / "entries", shard)
+        self._lock = lock
+        self.skipped = _read_skipped(path / _SKIPPED)
+        self._listed = dict(self.skipped)
+
+    @classmethod
+    def create(cls, path: str | Path, manifest: Manifest, shard: int = 256) -> Cache:
+        """Make a cache, or reopen one to add to it.
+
+        Args:
+            shard: images per HDF5 file; a killed run loses at most so many.
+
+        Raises:
+            ValueError: if there is another cache, something else, or another writer.
+        """
+        path = Path(path)
+        lock = _locked(path)
+        try:
+            manifest = _agreed(path, manifest)
+            (path / "entries").mkdir(exist_ok=True)
+            for folder in (path, path / "entries"):
+                remove_unfinished(folder)
+            return cls(path, manifest, shard, lock)
+        except BaseException:
+            lock.close()
+            raise
+
+    @classmethod
+    def open(cls, path: str | Path) -> Cache:
+        """Open a cache to read it.
+
+        Raises:
+            ValueError: if it is missing, damaged, or of a newer format.
+        """
+        return cls(Path(path), Manifest.read(Path(path)), shard=1)
+
+    def require(
+        self,
+        *,
+        skeleton: Skeleton | None = None,
+        predictor: Mapping[str, Any] | None = None,
+        size: int | list[int] | None = None,
+        stride: float | None = None,
+        tags: bool = False,
+    ) -> None:
+        """Refuse a cache that is not what this run needs; None asks nothing.
+
+        Raises:
+            ValueError: in one sentence: what it holds, what is asked, what helps.
+        """
+        held = self.manifest
+        if skeleton is not None and skeleton != held.skeleton:
+            want = skeleton.name if skeleton.name != held.skeleton.name else f"another {skeleton.name}"
+            remedy = f"pass --data.skeleton {held.skeleton.name}, or build another with --cache.path"
+            raise ValueError(
+                f"cache {self.path}: holds skeleton {held.skeleton.name}, this run asks for {want}: {remedy}"
+            )
+        if predictor is not None and (lines := held.differences(replace(held, predictor=predictor))):
+            who = _who_differs(held.predictor, predictor, lines)
+            remedy = "build another with --cache.path, or pass the predictor it was made with"
+            raise ValueError(f"cache {self.path}: made by {who}: {remedy}")
+        for name, want in (("size", size), ("stride", stride)):
+            if want is not None and held.differences(replace(held, **{name: want})):
+                have = getattr(held, name)
+                raise ValueError(
+                    f"cache {self.path}: holds maps of {name} {'unknown' if have is None else have}, "
+                    f"this run asks for {want}: build another with --cache.path"
+                )
+        if tags and not held.tags:
+            raise ValueError(
+                f"cache {self.path}: holds no tag maps, this run asks for them: build another with --cache.path"
+            )
+
+    def add(self, image_id: int, file_name: str, prediction: Prediction) -> None:
+        """Keep what was predicted for an image.
+
+        Raises:
+            ValueError: if the image is there already, the skeleton is another, or the codec cannot hold the values.
+        """
+        self._writable()
+        image_id, maps, poses = int(image_id), prediction.maps, prediction.poses
+        if image_id in self:
+            raise ValueError(f"cache {self.path}: image {image_id} ({file_name}) is there already: ids must be unique")
+        if maps.skeleton != self.manifest.skeleton or poses.skeleton != self.manifest.skeleton:
+            raise ValueError(
+                f"cache {self.path}: holds skeleton {self.manifest.skeleton.name}, the prediction of image {image_id} "
+                f"has {maps.skeleton.name} maps and {poses.skeleton.name} poses: pass the cache's predictor"
+            )
+        try:
+            blob = self._codec.encode(maps.heatmaps, maps.tags if self.manifest.tags else None)
+        except ValueError as error:
+            raise ValueError(f"cache {self.path}: image {image_id} ({file_name}): {error}") from error
+        self._store.write(image_id, pack(Entry(image_id, file_name, maps.image_hw, maps.to_image, poses, blob)))
+        self.skipped.pop(image_id, None)
+
+    def add_skipped(self, image_id: int, file_name: str, reason: str) -> None:
+        """List an image that could not be predicted in `skipped.txt`; a later run may add it after all."""
+        self._writable()
+        self.skipped[int(image_id)] = (" ".join(file_name.split()), " ".join(reason.split()))
+
+    def entry(self, image_id: int) -> Entry:
+        """The entry of an image, its checksum verified, its maps still encoded.
+
+        Raises:
+            ValueError: if there is none.
+            CorruptEntry: if it is damaged.
+        """
+        if image_id not in self:
+            raise ValueError(
+                f"cache {self.path}: holds no image {image_id}: build it for these images, or check the split"
+            )
+        try:
+            return unpack(self._store.read(image_id), image_id, self.manifest.skeleton)
+        except (OSError, ValueError) as error:
+            where = self._store.where(image_id)
+            raise CorruptEntry(
+                f"cache {self.path}: entry {image_id} in {where.name} is damaged ({error}): "
+                f"delete {where} and build again, only what it held is then remade"
+            ) from error
+
+    def load(self, image_id: int) -> Prediction:
+        """What was predicted for an image: its maps within the codec's bound, all else exactly; raises as `entry`."""
+        entry = self.entry(image_id)
+        heatmaps, tags = self._codec.decode(entry.maps)
+        maps = PoseMaps(heatmaps, entry.to_image, entry.image_hw, self.manifest.skeleton, tags)
+        return Prediction(maps, entry.poses)
+
+    def poses(self, image_id: int) -> Poses:
+        """Only the people predicted for an image, without decoding its maps; raises as `entry`."""
+        return self.entry(image_id).poses
+
+    def __contains__(self, image_id: int) -> bool:
+        return image_id in self._store
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    @property
+    def ids(self) -> list[int]:
+        """The image ids, ascending."""
+        return sorted(self._store)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all entries."""
+        return self._store.nbytes
+
+    @property
+    def bytes_per_image(self) -> float:
+        return self.nbytes / max(1, len(self))
+
+    def flush(self) -> None:
+        """Bring everything added so far to the disk."""
+        self._store.flush()
+        if self._lock is not None and self.skipped != self._listed:
+            lines = [f"{key}\t{name}\t{reason}\n" for key, (name, reason) in sorted(self.skipped.items())]
+            with whole(self.path / _SKIPPED) as temporary:
+                temporary.write_text("".join(lines), encoding="utf-8", errors="replace")
+            self._listed = dict(self.skipped)
+
+    def close(self) -> None:
+        """Flush, and let others write."""
+        if self._lock is not None:
+            self.flush()
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Cache:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def __reduce__(self):
+        return Cache.open, (self.path,)
+
+    def _writable(self) -> None:
+        if self._lock is None:
+            raise ValueError(f"cache {self.path}: open for reading only: use Cache.create to add to it")
+
+
+def _who_differs(held: Mapping[str, Any], asked: Mapping[str, Any], lines: list[str]) -> str:
+    if held.get("weights_sha256") == asked.get("weights_sha256"):
+        return f"{held.get('name')} with {'; '.join(lines)}"
+    have, want = (f"{who.get('name')} (sha256 {str(who.get('weights_sha256'))[:8]}...)" for who in (held, asked))
+    return f"{have}, not by {want}"
+
+
+def _agreed(path: Path, manifest: Manifest) -> Manifest:
+    """The manifest in the folder: the one that is there, or else this one, newly written."""
+    if not (path / FILE).exists():
+        if any(not each.name.startswith(".") for each in path.iterdir()):
+            raise ValueError(f"cache {path}: the folder is not empty and no cache: choose another --cache.path")
+        manifest.write(path)
+        return manifest
+    there = Manifest.read(path)
+    if lines := there.differences(manifest):
+        raise ValueError(
+            f"cache {path}: holds something else than this run makes: {'; '.join(lines)}: "
+            "choose another --cache.path, or the settings it was made with"
+        )
+    return there
+
+
+def _locked(path: Path):
+    """The folder, made if need be, and an open file whose lock ends with this process, however that ends."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = open(path / ".lock", "w")  # noqa: SIM115
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"cache {path}: another run is writing to it: wait for it or choose another --cache.path"
+        ) from error
+    except OSError as error:
+        raise ValueError(f"cache {path}: cannot be written ({error.strerror}): choose another --cache.path") from error
+    return lock
+
+
+def _read_skipped(path: Path) -> dict[int, tuple[str, str]]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = (line.split("\t", 2) for line in lines)
+    return {int(key): (name, reason) for key, name, reason in rows}

@@ -1,0 +1,141 @@
+"""What a cache says of itself: who spoke, of which images, for which skeleton, stored how exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from rtpe import __version__
+from rtpe.cache.codecs import codec as codec_of
+from rtpe.cache.stores import STORES, whole
+from rtpe.skeleton import Skeleton
+
+FORMAT = 1
+FILE = "manifest.json"
+_RECORDS = ("settings", "version")  # how it was made; all other fields decide what the entries hold
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What decides the contents of a cache, and a record of how it was made; plain values, kept as `manifest.json`.
+
+    Attributes:
+        predictor: who spoke, as `Predictor.describe()` tells it: `name`, `weights_sha256`, `settings`.
+        skeleton: the joints of every entry.
+        source: which images, as free text: the data root's name and the split.
+        store, codec: names in STORES and CODECS.
+        bound: the error that the codec states, see `Bound`; filled in when empty.
+        tags: whether tag maps are kept, where the predictor gives any.
+        size: what the network looks at: its short side or [height, width] in pixels; None if not stated.
+        stride: pixels of the network's input per cell of the maps; None if not stated.
+        settings: the resolved settings of the run that made the cache; a record only.
+        version: the rtpe that made it; a record only.
+        format: of the files; a newer one than FORMAT is not read.
+
+    Raises:
+        ValueError: if the store or codec is unknown, or a value is not plain.
+    """
+
+    predictor: Mapping[str, Any]
+    skeleton: Skeleton
+    source: str = ""
+    store: str = "hdf5"
+    codec: str = "masked"
+    bound: Mapping[str, float] = field(default_factory=dict)
+    tags: bool = True
+    size: int | list[int] | None = None
+    stride: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    version: str = __version__
+    format: int = FORMAT
+
+    def __post_init__(self):
+        if self.store not in STORES:
+            raise ValueError(f"unknown store {self.store!r}: choose from {', '.join(STORES)}")
+        bound = self.bound or asdict(codec_of(self.codec).bound)
+        for name, value in (
+            ("bound", bound),
+            *((key, getattr(self, key)) for key in ("predictor", "size", "settings")),
+        ):
+            object.__setattr__(self, name, _plain(name, value))
+
+    def differences(self, other: Manifest) -> list[str]:
+        """One line for everything that the two caches would not hold alike, as `what: this, not other`."""
+        lines = []
+        for name in (each.name for each in fields(self) if each.name not in _RECORDS):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if name == "skeleton":
+                lines += _skeleton_differences(mine, theirs)
+            else:
+                lines += _differences(name, mine, theirs)
+        return lines
+
+    def write(self, path: Path) -> None:
+        """Write it into the folder of a cache, whole or not at all."""
+        with whole(path / FILE) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read it from the folder of a cache.
+
+        Raises:
+            ValueError: if the folder or the file is missing, damaged, or of a newer format.
+        """
+        try:
+            raw = json.loads((path / FILE).read_text())
+        except OSError as error:
+            what = f"has no {FILE}" if path.is_dir() else "there is no such folder"
+            raise ValueError(f"cache {path}: {what}: build it with `rtpe cache build` or check --cache.path") from error
+        except ValueError as error:
+            raise ValueError(
+                f"cache {path}: {FILE} is no JSON ({error}): restore it or build the cache again"
+            ) from error
+        if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
+            raise ValueError(
+                f"cache {path}: format {raw['format']}, this rtpe {__version__} reads {FORMAT}: update rtpe"
+            )
+        try:
+            return cls(**{**raw, "skeleton": _skeleton(raw["skeleton"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"cache {path}: {FILE} is not understood ({error}): restore it or build the cache again"
+            ) from error
+
+
+def _plain(name: str, value: Any) -> Any:
+    """The value as JSON gives it back, so that a manifest equals its own file."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"manifest: {name} must be plain numbers, texts, lists and dicts ({error})") from error
+
+
+def _skeleton(raw: dict) -> Skeleton:
+    limbs = tuple((int(a), int(b)) for a, b in raw["limbs"])
+    return Skeleton(str(raw["name"]), tuple(raw["joints"]), limbs, tuple(raw["sigmas"]))
+
+
+def _skeleton_differences(mine: Skeleton, theirs: Skeleton) -> list[str]:
+    if mine.name != theirs.name:
+        return [f"skeleton: {mine.name}, not {theirs.name}"]
+    parts = [part for part in ("joints", "limbs", "sigmas") if getattr(mine, part) != getattr(theirs, part)]
+    return [f"skeleton: another {mine.name}, which differs in its {' and '.join(parts)}"] if parts else []
+
+
+def _differences(name: str, mine: Any, theirs: Any) -> Iterator[str]:
+    if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+        for key in sorted({*mine, *theirs}):
+            yield from _differences(f"{name}.{key}", mine.get(key), theirs.get(key))
+    elif mine != theirs:
+        yield f"{name}: {_text(mine)}, not {_text(theirs)}"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."

@@ -1,0 +1,162 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtpe.cache import STORES, Cache, build_cache
+from rtpe.geometry import Affine
+from rtpe.images import UnreadableImage, write_image
+from rtpe.skeleton import COCO17
+from rtpe.structures import PoseMaps, Poses, Prediction
+
+SLOW_BUILD = """
+import sys, time
+sys.path.insert(0, {here!r})
+from conftest import predict
+from test_build_cache import Seen, items
+from rtpe.cache import Cache, Manifest, build_cache
+
+manifest = Manifest({{"name": "slow"}}, predict(0).maps.skeleton, store={store!r})
+with Cache.create({path!r}, manifest, shard=4) as cache:
+    build_cache(cache, Seen(delay={delay}), items({count}), read=lambda path: int(path), batch=2, progress=False)
+"""
+
+
+class Seen:
+    """A predictor that marks, in the first cell of its maps and the score of one person, the number it was shown."""
+
+    skeleton = COCO17
+
+    def __init__(self, delay=0.0):
+        self.delay, self.shown = delay, []
+
+    def __call__(self, images):
+        time.sleep(self.delay)
+        self.shown += [int(np.max(image)) for image in images]
+        return [self._prediction(int(np.max(image))) for image in images]
+
+    def _prediction(self, number):
+        heatmaps = np.zeros((17, 4, 4), np.float32)
+        heatmaps[0, 0, 0] = number / 256
+        poses = Poses(np.zeros((1, 17, 2)), np.ones((1, 17)), np.array([number]), COCO17)
+        return Prediction(PoseMaps(heatmaps, Affine.scaling(4), (16, 16), COCO17), poses)
+
+
+def items(count):
+    return [(i + 1, f"{i}.jpg", str(i)) for i in range(count)]
+
+
+def check(cache, count):
+    """Every entry holds what belongs to its image."""
+    assert cache.ids == [image_id for image_id, _, _ in items(count)]
+    for image_id, name, path in items(count):
+        got = cache.load(image_id)
+        assert got.poses.person_scores[0] == int(path) and cache.entry(image_id).file_name == name
+        assert got.maps.heatmaps[0, 0, 0] == (int(path) if int(path) > 12 else 0) / 256  # below: under the threshold
+
+
+@pytest.mark.parametrize("batch", [1, 3, 50])
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_everything_is_built_once_in_order(tmp_path, manifest, count, batch):
+    predictor = Seen()
+    with Cache.create(tmp_path, manifest()) as cache:
+        for expected in ((count, 0), (0, count)):
+            report = build_cache(cache, predictor, iter(items(count)), read=int, batch=batch, progress=False)
+            assert (report.built, report.kept) == expected and report.skipped == 0
+            assert report.seconds > 0 and report.images_per_s >= 0 and 0 <= report.predictor_share <= 1
+    assert predictor.shown == list(range(count))
+    check(Cache.open(tmp_path), count)
+
+
+def test_images_that_cannot_be_read_are_skipped_and_tried_again(tmp_path, manifest):
+    images = [(i, f"{i}.png", tmp_path / f"{i}.png") for i in range(6)]
+    for i in (0, 1, 4, 5):
+        write_image(images[i][2], np.full((5, 4, 3), i + 1, np.uint8))
+    images[1][2].write_bytes(images[1][2].read_bytes()[:30])
+    images[5][2].write_bytes(b"")
+    path = tmp_path / "cache"
+    with Cache.create(path, manifest()) as cache:
+        report = build_cache(cache, Seen(), images, batch=2, progress=False)
+        assert (report.built, report.kept, report.skipped) == (2, 0, 4) and cache.ids == [0, 4]
+    lines = (path / "skipped.txt").read_text().splitlines()
+    assert [line.split("\t")[:2] for line in lines] == [[str(i), f"{i}.png"] for i in (1, 2, 3, 5)]
+    assert "not an image" in lines[0] and "No such file" in lines[1]
+    write_image(images[2][2], np.full((5, 4, 3), 3, np.uint8))
+    with Cache.create(path, manifest()) as cache:
+        report = build_cache(cache, Seen(), images, batch=2, progress=False)
+    assert (report.built, report.kept, report.skipped) == (1, 2, 3)
+    assert sorted(Cache.open(path).skipped) == [1, 3, 5]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_build_keeps_what_was_finished(tmp_path, manifest, error):
+    class Interrupted(Seen):
+        def __call__(self, images):
+            if len(self.shown) >= 6:
+                raise error
+            return super().__call__(images)
+
+    cache = Cache.create(tmp_path, manifest())
+    with pytest.raises(error):
+        build_cache(cache, Interrupted(), items(20), read=int, batch=3, progress=False)
+    assert Cache.open(tmp_path).ids == [1, 2, 3, 4, 5, 6]
+
+
+def test_only_unreadable_images_are_forgiven(tmp_path, manifest):
+    def read(path):
+        raise PermissionError(path)
+
+    with Cache.create(tmp_path, manifest()) as cache, pytest.raises(PermissionError):
+        build_cache(cache, Seen(), items(3), read=read, progress=False)
+
+
+def test_all_unreadable(tmp_path, manifest):
+    def read(path):
+        raise UnreadableImage("no")
+
+    with Cache.create(tmp_path, manifest()) as cache:
+        report = build_cache(cache, Seen(), items(30), read=read, progress=False)
+    assert (report.built, report.skipped, report.images_per_s) == (0, 30, 0)
+
+
+def test_the_bar_shows_the_whole_and_the_rate(tmp_path, manifest, capfd):
+    with Cache.create(tmp_path, manifest()) as cache:
+        build_cache(cache, Seen(), items(3), read=int)
+        build_cache(cache, Seen(), items(5), read=int)
+    assert "5/5" in capfd.readouterr().err
+
+
+def entries(path):
+    return {each.name: each.read_bytes() for each in (path / "entries").glob("[0-9]*")}
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_killed_build_resumes(tmp_path, store):
+    """SIGKILL in the middle: what was finished stays as it is, the rest is made, nothing is torn."""
+    path, count = tmp_path / "cache", 30
+    start = {"here": str(Path(__file__).parent), "store": store, "path": str(path), "count": count}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen([sys.executable, "-c", SLOW_BUILD.format(**start, delay=0.1)], env=environment)
+    deadline = time.monotonic() + 60
+    while not (path / "entries").is_dir() or len(entries(path)) < 2:
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.02)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    (path / "entries" / ".000099.h5.tmp").write_bytes(b"torn")
+    finished, done = entries(path), Cache.open(path).ids
+    assert 0 < len(done) < count
+
+    predictor = Seen()
+    with Cache.create(path, Cache.open(path).manifest, shard=4) as cache:
+        report = build_cache(cache, predictor, items(count), read=int, batch=2, progress=False)
+    assert (report.built, report.kept) == (count - len(done), len(done))
+    assert predictor.shown == [int(file) for image_id, _, file in items(count) if image_id not in done]
+    assert finished.items() <= entries(path).items()
+    assert not list((path / "entries").glob(".*"))
+    check(Cache.open(path), count)
