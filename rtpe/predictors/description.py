@@ -1,0 +1,220 @@
+"""What a network in a file takes and gives, read from a small YAML file; `recipes/networks` has examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from rtpe.geometry import Affine, centred, letterbox, round_up
+from rtpe.skeleton import Skeleton, skeleton
+
+
+class Channels(NamedTuple):
+    """An output of a network, and the channels of it that are wanted, in the wanted order."""
+
+    output: str
+    channels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a network takes and gives.
+
+    Attributes:
+        name: how caches and messages call it.
+        skeleton: the joints of its heatmaps.
+        stride: input pixels a cell.
+        heatmaps, tags: one channel for each joint.
+        pafs: x and y of each limb of the skeleton in turn.
+        to_skeleton: the joints that are asked of it, or None for all of its own.
+        input: the name of its input, or None if it has but one.
+        input_hw: every image is letterboxed into this size; or None, and then:
+        short_side, max_side: the input's short side gets this length, less where its long side would exceed the other;
+            both sides are rounded up to the stride, the image is centred in them.
+        color: order of its three input channels, rgb or bgr.
+        scale, mean, std: it takes (value * scale - mean) / std of values 0..255; mean and std are in that order.
+
+    Raises:
+        ValueError: if some of it contradicts the rest.
+    """
+
+    name: str
+    skeleton: Skeleton
+    stride: int
+    heatmaps: Channels
+    tags: Channels | None = None
+    pafs: Channels | None = None
+    to_skeleton: Skeleton | None = None
+    input: str | None = None
+    input_hw: tuple[int, int] | None = None
+    short_side: int | None = None
+    max_side: int | None = None
+    color: str = "rgb"
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self):
+        if (self.input_hw is None) == (self.short_side is None):
+            raise ValueError("input_hw, short_side: give one of them")
+        if self.input_hw and any(side % self.stride for side in self.input_hw):
+            raise ValueError(f"input_hw: expected multiples of the stride {self.stride}, got {list(self.input_hw)}")
+        for kind in ("heatmaps", "tags"):
+            chosen, joints = self.maps.get(kind), len(self.skeleton)
+            if chosen and len(chosen.channels) != joints:
+                raise ValueError(
+                    f"{kind}.channels: expected {joints} for {self.skeleton.name}, got {len(chosen.channels)}"
+                )
+        self.joints.order_in(self.skeleton)
+
+    @property
+    def joints(self) -> Skeleton:
+        """The joints that are asked of it."""
+        return self.to_skeleton or self.skeleton
+
+    @property
+    def maps(self) -> dict[str, Channels]:
+        """Its kinds of maps: heatmaps, and tags and pafs if it has them."""
+        return {kind: getattr(self, kind) for kind in ("heatmaps", "tags", "pafs") if getattr(self, kind)}
+
+    def frame(self, image_hw: tuple[int, int]) -> tuple[tuple[int, int], Affine]:
+        """The size of the input for such an image, and the map from the image to it; the aspect is kept."""
+        if self.input_hw:
+            return self.input_hw, letterbox(image_hw, self.input_hw)
+        scale = self.short_side / min(image_hw)
+        if self.max_side:
+            scale = min(scale, self.max_side / max(image_hw))
+        input_hw = tuple(round_up(side * scale, self.stride) for side in image_hw)
+        return input_hw, centred(image_hw, input_hw, scale)
+
+
+def read_description(path: str | Path) -> Description:
+    """Read a YAML file with the keys of `Description`.
+
+    `heatmaps` and `tags` are `{output: name, channels: [...]}`; `pafs` are `{output: name, limbs: [...]}`, a limb
+    being `[from, to, channel of x, channel of y]`.
+
+    Raises:
+        ValueError: if it is missing or no YAML, or a key is unknown, missing or ill-typed; names the file and the key.
+    """
+    where = f"network {path}"
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{where}: cannot be read ({' '.join(str(error).split())})") from error
+    required = [field.name for field in fields(Description) if field.default is MISSING]
+    try:
+        values = _values(raw, _KEYS, required)
+        for kind in ("heatmaps", "tags", "pafs"):
+            if kind in values:
+                values[kind] = _channels(values[kind], values["skeleton"])
+        return Description(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _channels(output: dict[str, Any], joints: Skeleton) -> Channels:
+    limbs = output.get("limbs")
+    return Channels(output["output"], output["channels"] if limbs is None else _in_limb_order(limbs, joints))
+
+
+class _Key(NamedTuple):
+    """What a key wants, in words and as a check, and how its value is then read."""
+
+    want: str
+    holds: Callable[[Any], bool]
+    read: Callable[[Any], Any]
+
+
+def _values(raw: Any, keys: dict[str, _Key], required: list[str], prefix: str = "") -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        raise ValueError(f"{prefix[:-1] or 'content'}: expected keys {', '.join(keys)}, got {raw!r}")
+    for key in raw:
+        if key not in keys:
+            raise ValueError(f"{prefix}{key}: unknown key, choose from {', '.join(keys)}")
+    for key in required:
+        if key not in raw:
+            raise ValueError(f"{prefix}{key}: missing, expected {keys[key].want}")
+    for key, value in raw.items():
+        if not keys[key].holds(value):
+            raise ValueError(f"{prefix}{key}: expected {keys[key].want}, got {value!r}")
+    return {key: keys[key].read(value) for key, value in raw.items()}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_index(value: Any) -> bool:
+    return type(value) is int and value >= 0  # True is an int, but no index
+
+
+def _is_natural(value: Any) -> bool:
+    return _is_index(value) and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _list_of(holds: Callable[[Any], bool], count: int | None = None) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and len(value) == (count or len(value)) and all(map(holds, value))
+
+
+def _is_limb(value: Any) -> bool:
+    return _list_of(lambda _: True, 4)(value) and all(map(_is_text, value[:2])) and all(map(_is_index, value[2:]))
+
+
+_OUTPUT = _Key("the name of an output", _is_text, str)
+_CHANNELS = {"output": _OUTPUT, "channels": _Key("a list of channel numbers", _list_of(_is_index), tuple)}
+_LIMBS = {
+    "output": _OUTPUT,
+    "limbs": _Key("a list of [from, to, channel of x, channel of y]", _list_of(_is_limb), list),
+}
+
+
+def _output(kind: str, keys: dict[str, _Key]) -> _Key:
+    """A mapping with these keys, both required."""
+    return _Key(
+        f"a mapping with {' and '.join(keys)}",
+        lambda value: isinstance(value, dict),
+        lambda value: _values(value, keys, list(keys), f"{kind}."),
+    )
+
+
+_KEYS = {
+    "name": _Key("a name", _is_text, str),
+    "skeleton": _Key("the name of a skeleton", _is_text, skeleton),
+    "to_skeleton": _Key("the name of a skeleton", _is_text, skeleton),
+    "stride": _Key("a whole number above 0", _is_natural, int),
+    "heatmaps": _output("heatmaps", _CHANNELS),
+    "tags": _output("tags", _CHANNELS),
+    "pafs": _output("pafs", _LIMBS),
+    "input": _Key("the name of an input", _is_text, str),
+    "input_hw": _Key("[height, width]", _list_of(_is_natural, 2), tuple),
+    "short_side": _Key("a whole number above 0", _is_natural, int),
+    "max_side": _Key("a whole number above 0", _is_natural, int),
+    "color": _Key("rgb or bgr", lambda value: value in ("rgb", "bgr"), str),
+    "scale": _Key("a number", _is_number, float),
+    "mean": _Key("three numbers", _list_of(_is_number, 3), tuple),
+    "std": _Key("three numbers above 0", _list_of(lambda value: _is_number(value) and value > 0, 3), tuple),
+}
+
+
+def _in_limb_order(limbs: list[list], joints: Skeleton) -> tuple[int, ...]:
+    """The channels of x and y of every limb of the skeleton, in its order.
+
+    Raises:
+        ValueError: if one is missing.
+    """
+    channels = {(start, end): (x, y) for start, end, x, y in limbs}
+    names = [(joints.joints[a], joints.joints[b]) for a, b in joints.limbs]
+    missing = [f"[{start}, {end}]" for start, end in names if (start, end) not in channels]
+    if missing:
+        raise ValueError(f"pafs.limbs: {', '.join(missing)} of skeleton {joints.name} missing")
+    return tuple(channel for name in names for channel in channels[name])

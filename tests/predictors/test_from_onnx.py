@@ -1,0 +1,295 @@
+"""Networks in files: what is lit in an image is found there, colours and channels keep order, faults are named."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from reference import paf as slow
+
+from rtpe.decode.grouping import GroupingSettings
+from rtpe.decode.paf import PafSettings
+from rtpe.geometry import index_to_point
+from rtpe.images import read_image
+from rtpe.predictors.from_onnx import from_onnx
+from rtpe.skeleton import COCO17
+
+onnx = pytest.importorskip("onnx", reason="networks in files need pip install rtpe[export]")
+pytest.importorskip("onnxruntime", reason="networks in files need pip install rtpe[export]")
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "networks" / "hpe0001.yaml"
+REAL = Path(os.environ.get("RTPE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+STRIDE = 8
+ASPECTS_HW = [(1, 1), (9, 300), (96, 128), (128, 96), (200, 200), (427, 640), (640, 427), (1000, 1300)]
+PLAIN = {
+    "name": "colours",
+    "skeleton": "tri.json",
+    "stride": STRIDE,
+    "heatmaps": {"output": "heat", "channels": [0, 1, 2]},
+}
+SIZED = {**PLAIN, "input_hw": [96, 128], "scale": 1 / 255}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tri = {"name": "tri", "joints": ["nose", "left_eye", "right_eye"], "limbs": [[1, 2]], "sigmas": [0.1] * 3}
+    Path("tri.json").write_text(json.dumps(tri))
+    return tmp_path
+
+
+def describe(content, name="net.yaml"):
+    Path(name).write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return name
+
+
+def save_net(outputs, shape=("N", 3, "H", "W"), stride=STRIDE, inputs=("data",), path="net.onnx"):
+    """Each output, named, is a 1x1 convolution, given as (weights (C, 3), bias (C, 1, 1) or (C, h, w)), of the means of
+    the pixels that a cell covers."""
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    nodes = [helper.make_node("AveragePool", [inputs[0]], ["cells"], kernel_shape=[stride] * 2, strides=[stride] * 2)]
+    constants = []
+    for name, (weights, bias) in outputs.items():
+        weights = np.asarray(weights, np.float32)[..., None, None]
+        constants.append(numpy_helper.from_array(weights, f"{name}_w"))
+        constants.append(numpy_helper.from_array(np.asarray(bias, np.float32), f"{name}_b"))
+        nodes.append(helper.make_node("Conv", ["cells", f"{name}_w"], [f"{name}_c"]))
+        nodes.append(helper.make_node("Add", [f"{name}_c", f"{name}_b"], [name]))
+    float32 = onnx.TensorProto.FLOAT
+    takes = [helper.make_tensor_value_info(name, float32, shape) for name in inputs]
+    gives = [helper.make_tensor_value_info(name, float32, None) for name in outputs]
+    graph = helper.make_graph(nodes, "net", takes, gives, constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def colours(output="heat", **net):
+    """Heatmap k is the k-th channel of the input."""
+    return save_net({output: (np.eye(3), np.zeros((3, 1, 1)))}, **net)
+
+
+def predictor(described=SIZED, net=None, **settings):
+    return from_onnx(net or colours(), describe(described), **{"threads": 1, **settings})
+
+
+def lit(size_hw, points, sigma):
+    """An image with a red, a green and a blue Gaussian."""
+    ys, xs = (index_to_point(np.arange(side)) for side in size_hw)
+    bumps = [np.exp(-((ys[:, None] - y) ** 2 + (xs - x) ** 2) / (2 * sigma**2)) for x, y in points]
+    return np.round(255 * np.stack(bumps, axis=-1)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [None, (128, 128), 96], ids=["letterbox", "square", "short side"])
+@pytest.mark.parametrize("height, width", ASPECTS_HW[2:], ids=str)
+def test_a_lit_joint_comes_back_to_its_place(folder, height, width, size):
+    """No border is stretched over the image, no half pixel is lost on the way."""
+    points = np.array([[0.3, 0.35], [0.62, 0.4], [0.55, 0.7]]) * [width, height]
+    made = predictor(size=size)
+    scale = made.description.frame((height, width))[1].scale
+    image = lit((height, width), points, 1.2 * STRIDE / scale)
+    prediction = made([image])[0]
+    assert len(prediction.poses) == 1
+    # a cell's mean of a Gaussian is nearly a Gaussian; what is left, and the rounding to bytes, stays below .03 cell
+    np.testing.assert_allclose(prediction.poses.points[0], points, atol=0.03 * STRIDE / scale)
+
+
+@pytest.mark.parametrize("rule", [{"input_hw": [96, 128]}, {"short_side": 96}, {"short_side": 96, "max_side": 160}])
+@pytest.mark.parametrize("size_hw", ASPECTS_HW, ids=str)
+def test_maps_lie_in_the_image(folder, size_hw, rule):
+    """The whole image is on the map, centred, with square cells, in an input that the stride divides."""
+    made = predictor({**PLAIN, **rule})
+    input_hw, to_input = made.description.frame(size_hw)
+    maps = made([np.zeros((*size_hw, 3), np.uint8)])[0].maps
+    assert maps.size_hw == tuple(side // STRIDE for side in input_hw)
+    assert all(side % STRIDE == 0 for side in input_hw)
+    corners = maps.to_image.inverse()(np.array([[0.0, 0.0], size_hw[::-1]]))
+    assert (corners[0] > -1e-9).all()
+    assert (corners[1] < np.array(maps.size_hw[::-1]) + 1e-9).all()
+    np.testing.assert_allclose(corners.mean(axis=0), np.array(maps.size_hw[::-1]) / 2)
+    assert to_input.scale * maps.to_image.scale == pytest.approx(STRIDE)
+
+
+@pytest.mark.parametrize("color, want", [("rgb", (0.8, 0.4, 0.2)), ("bgr", (0.2, 0.4, 0.8))])
+def test_colours_and_normalisation(folder, color, want):
+    image = np.full((96, 128, 3), (204, 102, 51), np.uint8)
+    mean, std = [0.1, 0.2, 0.3], [0.5, 1.0, 2.0]
+    made = predictor({**SIZED, "color": color, "mean": mean, "std": std})
+    heat = made([image])[0].maps.heatmaps
+    wanted = np.broadcast_to(((np.array(want) - mean) / std)[:, None, None], heat.shape)
+    np.testing.assert_allclose(heat, wanted, rtol=1e-5)  # float32
+
+
+@pytest.mark.parametrize(
+    "net, rule, batch",
+    [
+        ({}, {"input_hw": [96, 128]}, 3),
+        ({}, {"short_side": 96}, 1),
+        ({}, {"short_side": 96}, 8),
+        ({"shape": (1, 3, 96, 128)}, {"input_hw": [96, 128]}, 8),
+    ],
+)
+def test_batches_change_nothing(folder, rng, net, rule, batch):
+    images = [rng.integers(0, 256, (*size_hw, 3), np.uint8) for size_hw in ASPECTS_HW[2:6] * 2]
+    described = {**PLAIN, "scale": 1 / 255, **rule}
+    together = predictor(described, colours(**net), batch=batch)(images)
+    alone = predictor(described)
+    for image, prediction in zip(images, together):
+        expected = alone([image])[0]
+        np.testing.assert_allclose(prediction.maps.heatmaps, expected.maps.heatmaps, rtol=1e-6)
+        assert prediction.maps.to_image == expected.maps.to_image
+        np.testing.assert_allclose(prediction.poses.points, expected.poses.points, rtol=1e-4)
+    assert alone([]) == []
+
+
+def test_channels_are_chosen_by_number(folder):
+    """Heatmaps and tags may share one output, in any order, with others between them."""
+    net = save_net({"all": (np.zeros((8, 3)), np.arange(8.0)[:, None, None])})
+    heatmaps, tags = {"output": "all", "channels": [5, 0, 2]}, {"output": "all", "channels": [1, 7, 4]}
+    maps = predictor({**SIZED, "heatmaps": heatmaps, "tags": tags}, net)([np.zeros((50, 60, 3), np.uint8)])[0].maps
+    assert maps.heatmaps[:, 0, 0].tolist() == [5, 0, 2]
+    assert maps.tags[:, :, 0, 0].tolist() == [[1, 7, 4]]
+
+
+def test_the_shipped_description_reads_painted_people(folder, rng):
+    """Two people in the channels that the network's makers document come back as 17 joints of the image."""
+    channels = {
+        (1, 2): (12, 13), (1, 5): (20, 21), (2, 3): (14, 15), (3, 4): (16, 17), (5, 6): (22, 23), (6, 7): (24, 25),
+        (1, 8): (0, 1), (8, 9): (2, 3), (9, 10): (4, 5), (1, 11): (6, 7), (11, 12): (8, 9), (12, 13): (10, 11),
+        (1, 0): (28, 29), (0, 14): (30, 31), (14, 16): (34, 35), (0, 15): (32, 33), (15, 17): (36, 37),
+        (2, 16): (18, 19), (5, 17): (26, 27),
+    }  # fmt: skip
+    one = np.stack([rng.permutation(18) * 2.0, np.arange(18) * 3.0], axis=1)
+    people = one + np.array([[[3, 4]], [[41, 4]]]) + rng.uniform(-0.5, 0.5, (2, 18, 2))
+    heat, limbs = slow.paint(people, list(channels), (60, 80))
+    fields = np.zeros((38, 60, 80))
+    fields[[c for pair in channels.values() for c in pair]] = limbs
+    heat = np.concatenate([heat, 1 - heat.max(axis=0, keepdims=True)])  # background
+    net = save_net({"Mconv7_stage2_L1": (np.zeros((38, 3)), fields), "Mconv7_stage2_L2": (np.zeros((19, 3)), heat)})
+    prediction = from_onnx(net, RECIPE, threads=1)([np.zeros((240, 480, 3), np.uint8)])[0]
+    coco = [0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10]
+    np.testing.assert_array_equal(prediction.maps.heatmaps, heat[coco])
+    assert prediction.maps.skeleton == prediction.poses.skeleton == COCO17
+    # 480 x 240 pixels fill 640 x 320 of 640 x 480: 80 rows of border, 8 / (4 / 3) = 6 pixels a cell
+    want = (people[:, coco] * STRIDE - [0, 80]) * 0.75
+    found = prediction.poses.points[np.argsort(prediction.poses.points[..., 0].mean(axis=1))]
+    np.testing.assert_allclose(found, want, atol=0.05 * 6)  # flanks of neighbours move a peak by .05 cell at most
+
+
+def test_openvino_says_the_same(folder, rng):
+    """The same network in both formats, though stored for another size."""
+    openvino = pytest.importorskip("openvino", reason="networks in .xml files need pip install rtpe[export]")
+    model = openvino.convert_model(colours(shape=(1, 3, 48, 48)))
+    openvino.save_model(model, "net.xml", compress_to_fp16=False)
+    images = [rng.integers(0, 256, (*size_hw, 3), np.uint8) for size_hw in ASPECTS_HW[2:5]]
+    made = predictor(net="net.xml")
+    for one, other in zip(made(images), predictor()(images)):
+        np.testing.assert_allclose(one.maps.heatmaps, other.maps.heatmaps, atol=1e-4)  # float32
+    before = made.describe()["weights_sha256"]
+    Path("net.bin").write_bytes(Path("net.bin").read_bytes() + b"\0")
+    assert predictor(net="net.xml").describe()["weights_sha256"] != before
+
+
+def test_a_predictor_says_who_it_is(folder):
+    said = predictor().describe()
+    assert said == predictor(threads=2, batch=3).describe()
+    assert json.loads(json.dumps(said)) == said
+    assert (said["name"], len(said["weights_sha256"])) == ("colours", 64)
+    assert said["settings"]["input_hw"] == [96, 128]
+    others = [{"size": 96}, {"decode": GroupingSettings(threshold=0.3)}, {"described": {**SIZED, "color": "bgr"}}]
+    assert all(predictor(**other).describe() != said for other in others)
+
+
+def test_people_are_read_as_asked(folder):
+    assert isinstance(from_onnx_settings(PLAIN | {"input_hw": [96, 128]}), GroupingSettings)
+    pafs = {"output": "heat", "limbs": [["left_eye", "right_eye", 0, 1]]}
+    assert isinstance(from_onnx_settings(SIZED | {"pafs": pafs}), PafSettings)
+
+
+def from_onnx_settings(described):
+    return predictor(described).decode
+
+
+@pytest.mark.parametrize(
+    "net, message",
+    [
+        (
+            {"shape": (1, 3, 64, 64)},
+            "network net.yaml: input_hw: expected \\[64, 64\\], all that the network takes, got ",
+        ),
+        ({"shape": (4, 3, 96, 128)}, "network net.yaml: input: the network takes only 4 images at once"),
+        ({"output": "warm"}, "network net.yaml: heatmaps.output: no heat, choose from warm"),
+        ({"inputs": ("left", "right")}, "weights net.onnx: expected one input, got left, right: describe one of them"),
+    ],
+)
+def test_networks_that_are_other_than_described(folder, net, message):
+    with pytest.raises(ValueError, match=message):
+        predictor(net=colours(**net))
+
+
+def test_maps_that_are_other_than_described(folder):
+    image = np.zeros((96, 128, 3), np.uint8)
+    message = "network colours: heatmaps: output heat should hold {} or more channels of {} cells, got {}"
+    with pytest.raises(ValueError, match=message.format(3, r"\(12, 16\)", r"\(3, 24, 32\)")):
+        predictor(net=colours(stride=4))([image])
+    with pytest.raises(ValueError, match=message.format(10, r"\(12, 16\)", r"\(3, 12, 16\)")):
+        predictor({**SIZED, "heatmaps": {"output": "heat", "channels": [0, 1, 9]}})([image])
+    with pytest.raises(ValueError, match=r"image: expected \(H, W, 3\) uint8 RGB, got \(96, 128\) uint8"):
+        predictor()([image[..., 0]])
+
+
+def test_files_that_cannot_be_read(folder):
+    Path("torn.onnx").write_bytes(b"no network")
+    Path("lonely.xml").write_text("<net/>")
+    for name, message in [
+        ("torn.onnx", "weights torn.onnx: cannot be read"),
+        ("gone.onnx", "weights gone.onnx: cannot be read"),
+        ("lonely.xml", "weights lonely.bin: cannot be read"),
+        ("net.pth", "weights net.pth: expected a file .onnx or .xml, got .pth"),
+    ]:
+        with pytest.raises(ValueError, match=message) as caught:
+            predictor(net=name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"^network gone.yaml: cannot be read"):
+        from_onnx("torn.onnx", "gone.yaml")
+
+
+def test_a_missing_runtime_says_what_to_install(folder, monkeypatch):
+    net = colours()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ValueError, match=r"net.onnx: onnxruntime is not installed: pip install rtpe\[export\]"):
+        predictor(net=net)
+
+
+def test_a_real_network_finds_real_people():
+    """On some photographs with labelled people: most are found, about where they are labelled."""
+    weights = REAL / "teachers" / "hpe0001" / "human-pose-estimation-0001.onnx"
+    labels = REAL / "coco_subset" / "annotations" / "person_keypoints_val2017.json"
+    if not (weights.is_file() and labels.is_file()):
+        pytest.skip(f"no real network and photographs in {REAL}")
+    labels = json.loads(labels.read_text())
+    people = [each for each in labels["annotations"] if each["num_keypoints"] >= 10 and not each["iscrowd"]]
+    ids = sorted({each["image_id"] for each in people})[:6]
+    names = {each["id"]: each["file_name"] for each in labels["images"]}
+    made = from_onnx(weights, RECIPE, threads=1, batch=1)
+    images = [read_image(REAL / "coco_subset" / "images" / "val2017" / names[each]) for each in ids]
+    poses = {each: prediction.poses for each, prediction in zip(ids, made(images))}
+    wanted = [each for each in people if each["image_id"] in poses]
+    similar = [max([similarity(each, pose) for pose in poses[each["image_id"]].points], default=0) for each in wanted]
+    assert np.mean(np.array(similar) > 0.5) > 0.8
+    assert len(wanted) <= sum(map(len, poses.values())) <= 5 * len(wanted)
+
+
+def similarity(label, points):
+    """COCO's object keypoint similarity of one found person to one label."""
+    labelled = np.array(label["keypoints"], float).reshape(17, 3)
+    squared = ((index_to_point(labelled[:, :2]) - points) ** 2).sum(axis=1)
+    alike = np.exp(-squared / (2 * label["area"] * (2 * np.array(COCO17.sigmas)) ** 2))
+    return alike[labelled[:, 2] > 0].mean()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(11)
