@@ -43,7 +43,8 @@ def read_image(path: str | Path) -> np.ndarray:
 def write_image(path: str | Path, image: np.ndarray, quality: int = 92) -> None:
     """Write (H, W, 3) uint8 RGB by the suffix of the path, whole or not at all."""
     path = Path(path)
-    done, raw = cv2.imencode(path.suffix, image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    done, raw = cv2.imencode(path.suffix, image[..., ::-1], options)
     if not done:
         raise ValueError(f"image {path}: cannot be encoded")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
