@@ -22,7 +22,7 @@ from rtpe.data.synthetic.stage import draw_box
 from rtpe.skeleton import COCO17
 
 NOSE, LEFT_EYE, RIGHT_EYE, LEFT_SHOULDER, RIGHT_SHOULDER = 0, 1, 2, 5, 6
-LEGS = slice(11, 17)
+ANKLES = [15, 16]
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +139,18 @@ def test_a_profile_shows_one_side(facing, near, far):
     assert v[f"{far}_ear"] == v[f"{far}_eye"] == 0 and v[f"{far}_shoulder"] == v[f"{far}_hip"] == 1
 
 
-def test_joints_behind_a_box_are_hidden_but_labelled():
+def test_joints_behind_a_box_are_labelled_as_far_as_anyone_could_tell():
+    """A low box hides the ankles just below the shins, a high one all of the legs: those nobody could place."""
+    low, high = (_behind_box(height) for height in (0.33, 0.95))
+    assert (low[ANKLES] == 1).all() and (low[: ANKLES[0]] == 2).all()
+    assert (high[ANKLES] == 0).all() and (high[:LEFT_SHOULDER] == 2).all()
+
+
+def _behind_box(height):
     studio = Studio()
     studio.enter(0)
-    studio.put_box((1.5, 0.95, 0.3), (0.0, 0.0, -3.0))
-    v = studio.people()[0].keypoints[:, 2]
-    assert (v[LEGS] == 1).all() and (v[:LEFT_SHOULDER] == 2).all()
+    studio.put_box((1.5, height, 0.3), (0.0, 0.0, -3.0))
+    return studio.people()[0].keypoints[:, 2]
 
 
 def test_the_nearer_person_hides_the_farther_one_in_any_order_of_drawing():
@@ -154,7 +160,7 @@ def test_the_nearer_person_hides_the_farther_one_in_any_order_of_drawing():
             studio.enter(0, place)
         far, near = sorted(studio.people(), key=lambda person: -person.joints_3d[0, 2])
         assert (near.keypoints[:, 2] == 2).all()
-        assert far.keypoints[LEFT_SHOULDER, 2] == 1 and far.keypoints[RIGHT_SHOULDER, 2] == 2
+        assert far.keypoints[LEFT_SHOULDER, 2] < 2 and far.keypoints[RIGHT_SHOULDER, 2] == 2
 
 
 def test_too_little_of_a_person_is_left_unlabelled_and_nothing_is_no_person():

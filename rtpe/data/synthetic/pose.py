@@ -170,7 +170,7 @@ def _lie(rng):
 
 
 POSES = {"stand": _stand, "walk": _walk, "sit": _sit, "crouch": _crouch, "lunge": _lunge, "lie": _lie}
-POSE_ODDS = {"stand": 0.36, "walk": 0.26, "sit": 0.14, "crouch": 0.06, "lunge": 0.13, "lie": 0.05}
+POSE_ODDS = {"stand": 0.4, "walk": 0.28, "sit": 0.13, "crouch": 0.05, "lunge": 0.11, "lie": 0.03}
 
 
 def random_pose(rng: np.random.Generator, name: str | None = None) -> Pose:

@@ -14,9 +14,10 @@ from .pose import random_pose, turn
 from .solids import NEAREST_M, Camera, ScreenCones
 from .stage import background, draw_box, draw_clutter, draw_shadow, photograph, random_light
 
-PEOPLE_ODDS = (0.05, 0.38, 0.27, 0.15, 0.08, 0.04, 0.03)  # of 0, 1, ... 6 people
+PEOPLE_ODDS = (0.05, 0.48, 0.28, 0.11, 0.05, 0.02, 0.01)  # of 0, 1, ... 6 people
 CROWD_ODDS = 0.04
-LEAST_SHARE, LEAST_JOINTS = 0.25, 4  # seen less than that, a person is left unlabelled
+LEAST_SHARE, LEAST_JOINTS = 0.3, 4  # seen less than that, a person is left unlabelled
+GUESSABLE = 0.08  # of a person's height: how far from what is seen of it a hidden joint can still be told
 FACE = 5  # the first joints: nose, eyes, ears
 
 
@@ -107,9 +108,9 @@ def _arrange(rng, heights, size_hw) -> tuple[Camera, list[np.ndarray]]:
 def _random_scale(rng) -> float:
     """Height of an upright person over that of the image."""
     kind = rng.random()
-    if kind < 0.07:
-        return rng.uniform(0.25, 0.45)
-    return rng.uniform(0.45, 1.05) if kind < 0.85 else rng.uniform(1.05, 1.7)
+    if kind < 0.05:
+        return rng.uniform(0.3, 0.55)
+    return rng.uniform(0.55, 1.0) if kind < 0.88 else rng.uniform(1.0, 1.4)
 
 
 def _random_facing(rng) -> float:
@@ -141,7 +142,7 @@ def annotate(canvas: Canvas, actor: Actor, actor_id: int) -> Person | None:
     if not area:
         return None
     joints, keypoints = actor.figure.joints, np.zeros((17, 3), np.float32)
-    keypoints[:, 2] = visibility(canvas, actor)
+    keypoints[:, 2] = visibility(canvas, actor, mask)
     labelled = keypoints[:, 2] > 0
     keypoints[labelled, :2] = canvas.camera.project(joints[labelled])
     share = area / max(actor.outline.sum(), 1) * _share_in_image(canvas, actor)
@@ -150,11 +151,11 @@ def annotate(canvas: Canvas, actor: Actor, actor_id: int) -> Person | None:
     return Person(keypoints, _tight_box(mask), area, mask, joints.astype(np.float32))
 
 
-def visibility(canvas: Canvas, actor: Actor) -> np.ndarray:
-    """(17,) COCO's v of each joint.
+def visibility(canvas: Canvas, actor: Actor, mask: np.ndarray) -> np.ndarray:
+    """(17,) COCO's v of each joint, given what is seen of the person, (h, w) bool.
 
-    2 if its own surface is what one sees in its pixel, 1 if hidden, 0 if outside the image, or of the face and behind
-    the own head.
+    2 if its own surface is what one sees in its pixel, 1 if hidden, 0 if nobody could tell where it is: outside the
+    image, of the face and behind the own head, or behind something else and far from all that is seen of the person.
     """
     joints, camera, (height, width) = actor.figure.joints, canvas.camera, canvas.depth.shape
     if joints[:, 2].min() < 0.3:  # somebody stands around the lens
@@ -167,6 +168,11 @@ def visibility(canvas: Canvas, actor: Actor) -> np.ndarray:
     v = np.where(seen >= screen[:, 2] - reach, 2, 1) * inside
     if (v[:FACE] == 1).any():
         v[:FACE][_behind_own_head(camera, actor.figure, screen[:FACE], reach[:FACE])] = 0
+    if (v == 1).any():
+        far = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
+        tall = actor.height * camera.focal / joints[:, 2]
+        row, column = np.clip(y, 0, height - 1).astype(int), np.clip(x, 0, width - 1).astype(int)
+        v[(v == 1) & (far[row, column] > GUESSABLE * tall)] = 0
     return v
 
 

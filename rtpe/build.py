@@ -1,0 +1,161 @@
+"""The one switchboard from names in settings to objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rtpe.cache import Cache
+from rtpe.config import DataSettings, DecodeSettings, NetSettings, TeacherSettings
+from rtpe.data.coco import CocoDataset
+from rtpe.decode.grouping import GroupingSettings, group
+from rtpe.nets.higher_hrnet import HigherHRNet
+from rtpe.nets.student import Student
+from rtpe.nets.weights import load_into, load_weights, read_metadata, save_weights, sha256
+from rtpe.predictors import Predictor
+from rtpe.predictors.dense import DensePredictor
+from rtpe.skeleton import Skeleton, skeleton
+from rtpe.structures import PoseMaps, Poses
+
+NETS = {"student": Student, "higher_hrnet": HigherHRNet}
+NETWORK_FILES = (".onnx", ".xml")
+
+
+def device(name: str) -> str:
+    """The device of that name; `auto` is the GPU if there is one."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def dataset(settings: DataSettings) -> CocoDataset:
+    """The labelled images that the settings name."""
+    whole = CocoDataset(settings.root, settings.split, skeleton(settings.skeleton))
+    return whole.only(whole.ids[: settings.limit]) if settings.limit else whole
+
+
+def decoder(settings: DecodeSettings) -> Callable[[PoseMaps], Poses]:
+    """From the maps of an image to its people."""
+    return partial(group, settings=GroupingSettings(**asdict(settings)))
+
+
+def net(kind: str, numbers: dict[str, Any], joints: int) -> nn.Module:
+    """A net by name, with random weights.
+
+    Raises:
+        ValueError: for an unknown name or argument.
+    """
+    if kind not in NETS:
+        raise ValueError(f"unknown net {kind!r}: choose from {', '.join(NETS)}")
+    try:
+        return NETS[kind](**{**numbers, "joints": joints})
+    except TypeError as error:
+        raise ValueError(f"net {kind}: {str(error).split('__init__() ')[-1]}: see --net.numbers") from error
+
+
+def trainable_net(settings: NetSettings, joints: int) -> nn.Module:
+    """The net to train, with the weights it starts from."""
+    made = net(settings.kind, _with_teacher_stem(settings), joints)
+    if settings.stem:
+        teacher = load_weights(settings.stem)
+        own = made.stem.state_dict()
+        load_into(made.stem, {name: value for name, value in teacher.items() if name in own}, settings.stem)
+    if settings.init:
+        own = made.state_dict()
+        start = load_weights(settings.init)
+        fitting = {name: value for name, value in start.items() if name in own and value.shape == own[name].shape}
+        if not fitting:
+            raise ValueError(
+                f"weights {settings.init}: not one tensor fits this {settings.kind}: choose other --net.init"
+            )
+        made.load_state_dict({**own, **fitting})
+    return made
+
+
+def _with_teacher_stem(settings: NetSettings) -> dict[str, Any]:
+    """The net's numbers, the stem's among them as the teacher's weights say."""
+    if not settings.stem:
+        return settings.numbers
+    state = load_weights(settings.stem)
+    bottlenecks = len({name.split(".")[1] for name in state if name.startswith("layer1.")})
+    return {**settings.numbers, "teacher_stem": len(state["conv1.weight"]), "teacher_bottlenecks": bottlenecks}
+
+
+def save_net(path: Path, trained: nn.Module, kind: str, joints: Skeleton, size: int, made: dict, half=False) -> None:
+    """Write weights that say themselves what they are: net, skeleton, input size, and how they were made."""
+    metadata = {
+        "kind": kind,
+        "numbers": json.dumps(trained.numbers),
+        "skeleton": joints.name,
+        "size": str(size),
+        "fit": "letterbox",
+        "made": json.dumps(made),
+    }
+    save_weights(path, trained, metadata, half)
+
+
+def predictor(settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str) -> Predictor:
+    """The teacher, or student, that the settings name.
+
+    Raises:
+        ValueError: if the weights are missing, or not of such a net or skeleton.
+    """
+    if not settings.weights:
+        raise ValueError("no weights: pass --teacher.weights FILE, or --cache.path to score what a teacher said")
+    path = Path(settings.weights)
+    if not path.is_file():
+        raise ValueError(f"weights {path}: no such file: pass --teacher.weights FILE")
+    if settings.kind == "onnx" or path.suffix in NETWORK_FILES:
+        return _onnx_predictor(settings, joints)
+    return _dense_predictor(settings, decode, joints, where)
+
+
+def _onnx_predictor(settings: TeacherSettings, joints: Skeleton) -> Predictor:
+    from rtpe.predictors.from_onnx import from_onnx  # needs an extra: only who asks for it must have it
+
+    if not settings.network:
+        raise ValueError(f"weights {settings.weights}: pass --teacher.network FILE.yaml, which describes the network")
+    if settings.flip or list(settings.scales) != [1.0]:
+        raise ValueError(f"weights {settings.weights}: --teacher.flip and --teacher.scales are for nets, not for files")
+    made = from_onnx(settings.weights, settings.network, settings.size or None, batch=settings.batch)
+    if made.skeleton != joints:
+        raise ValueError(f"network {settings.network}: predicts {made.skeleton.name}, the data have {joints.name}")
+    return made
+
+
+def _dense_predictor(settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str) -> Predictor:
+    said = read_metadata(settings.weights)
+    kind = said.get("kind", "higher_hrnet") if settings.kind == "auto" else settings.kind
+    numbers = {**json.loads(said.get("numbers", "{}")), **settings.numbers}
+    if said.get("skeleton", joints.name) != joints.name:
+        raise ValueError(
+            f"weights {settings.weights}: predict {said['skeleton']}, the data have {joints.name}: pass --data.skeleton"
+        )
+    made = net(kind, numbers, len(joints))
+    load_into(made, load_weights(settings.weights), settings.weights)
+    return DensePredictor(
+        made,
+        joints,
+        decoder(decode),
+        name=Path(settings.weights).name.split(".")[0],
+        weights_sha256=sha256(settings.weights),
+        size=settings.size or int(said.get("size", 512)),
+        fit=settings.fit or said.get("fit", "short_side"),
+        flip=settings.flip,
+        scales=tuple(settings.scales),
+        device=where,
+        batch=settings.batch,
+        precision=settings.precision,
+    )
+
+
+def cache(path: str, joints: Skeleton) -> Cache:
+    """An existing cache of that skeleton."""
+    opened = Cache.open(path)
+    opened.require(skeleton=joints)
+    return opened

@@ -1,0 +1,61 @@
+"""The `rtpe` command: finds what is asked for, and turns a user's mistakes into one line and exit status 2."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from rtpe import config
+
+# name -> the settings' class in rtpe.config, the module and function that do the work; imported only when asked for
+COMMANDS = {
+    "synth": ("Synth", "rtpe.commands.synth", "synth"),
+    "cache build": ("CacheBuild", "rtpe.commands.cache", "build_teacher_cache"),
+    "cache info": ("CacheInfo", "rtpe.commands.cache", "cache_info"),
+    "train": ("Train", "rtpe.commands.train", "train"),
+    "validate": ("Validate", "rtpe.commands.validate", "validate"),
+    "demo": ("Demo", "rtpe.commands.demo", "demo"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for name in COMMANDS:
+        words = name.split()
+        if arguments[: len(words)] == words:
+            return run(name, arguments[len(words) :], f"rtpe {name}")
+    print(usage())
+    return 0 if arguments in ([], ["--help"], ["-h"]) else 2
+
+
+def run(name: str, arguments: list[str] | None, prog: str) -> int:
+    """Run one command with these arguments; None takes the process's own."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the loaders that feed them
+    settings_name, module, function = COMMANDS[name]
+    try:
+        settings = config.parse(getattr(config, settings_name), arguments, prog)
+        getattr(importlib.import_module(module), function)(settings)
+    except (ValueError, FloatingPointError, ImportError, OSError) as error:
+        if os.environ.get("RTPE_TRACEBACK"):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def usage() -> str:
+    """What there is."""
+    lines = ["usage: rtpe COMMAND [--config FILE] [--SETTING VALUE ...]", "", "commands (each has --help):"]
+    for name, (settings_name, _, _) in COMMANDS.items():
+        said = (getattr(config, settings_name).__doc__ or "").split("\n")[0]
+        lines.append(f"  {name:12} {said}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""What people look at: the same image with its truth, the teacher's word, the student's word and its attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from rtpe.cache import Cache
+from rtpe.data.coco import CocoDataset
+from rtpe.data.transforms import plain_view
+from rtpe.draw import draw_poses, draw_truth, grid, overlay_heatmaps, overlay_mask
+from rtpe.geometry import cells
+from rtpe.images import warp
+from rtpe.nets.blocks import normalise
+from rtpe.predictors import Predictor
+from rtpe.structures import Sample
+
+TITLES = ("image", "truth", "teacher", "teacher maps", "student", "student maps", "attention")
+
+
+def gallery(images: CocoDataset, cache: Cache | None, student: Predictor, net: nn.Module, size: int) -> np.ndarray:
+    """A contact sheet, (H, W, 3) uint8 RGB, of some images; what was never seen is left out."""
+    samples = [images[index] for index in range(len(images))]
+    predictions = student([sample.image for sample in samples])
+    rows = []
+    for sample, prediction in zip(samples, predictions):
+        row = {"image": sample.image, "truth": draw_truth(sample.image, sample.points, sample.skeleton)}
+        if cache is not None and sample.image_id in cache:
+            teacher = cache.load(sample.image_id)
+            row["teacher"] = draw_poses(sample.image, teacher.poses)
+            row["teacher maps"] = overlay_heatmaps(sample.image, teacher.maps)
+        row["student"] = draw_poses(sample.image, prediction.poses)
+        row["student maps"] = overlay_heatmaps(sample.image, prediction.maps)
+        row["attention"] = attention(sample, net, size)
+        rows.append(row)
+    titles = [title for title in TITLES if any(row.get(title) is not None for row in rows)]
+    cell_hw = (224, 224) if len(titles) > 4 else (288, 288)
+    return grid([_line(row, titles) for row in rows], titles, cell_hw=cell_hw)
+
+
+def attention(sample: Sample, net: nn.Module, size: int) -> np.ndarray | None:
+    """Where the net sees a person, over the image; None if it has no such head."""
+    view = plain_view(sample.size_hw, (size, size))
+    pixels = torch.from_numpy(warp(sample.image, view, (size, size))).permute(2, 0, 1)[None]
+    device = next(net.parameters()).device
+    with torch.inference_mode():
+        out = net.eval()(normalise(pixels.to(device)))
+    if not out.attention:
+        return None
+    mask = torch.sigmoid(out.attention[-1].float())[0, 0].cpu().numpy()
+    return overlay_mask(sample.image, mask, view.inverse() @ cells(size / mask.shape[1]))
+
+
+def spread_out(images: CocoDataset, count: int) -> CocoDataset:
+    """A fixed few of the images, evenly from all, those with people first."""
+    seen = images.with_labels() if len(images.with_labels()) else images
+    places: Sequence[int] = np.linspace(0, len(seen) - 1, min(count, len(seen))).astype(int).tolist()
+    return seen.only([seen.ids[place] for place in places])
+
+
+def _line(row: dict[str, np.ndarray | None], titles: Sequence[str]) -> list[np.ndarray]:
+    blank = np.full_like(row["image"], 255)
+    return [blank if row.get(title) is None else row[title] for title in titles]

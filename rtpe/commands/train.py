@@ -1,0 +1,207 @@
+"""Train a light student on what a teacher cached, or a teacher on labels.
+
+    rtpe train --config recipes/student_s.yaml --cache.path caches/teacher --out runs/s
+    rtpe train --config recipes/student_s.yaml --loss.truth 0 --out runs/unlabelled      # no labels at all
+    rtpe train --config runs/s/settings.yaml --out runs/again                            # repeat a recorded run
+
+A run that was stopped goes on where it stood when it is started again with the same `--out`.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from rtpe import build, config
+from rtpe.cache import Cache
+from rtpe.commands.facts import run_facts
+from rtpe.commands.pictures import gallery, spread_out
+from rtpe.commands.score import predicted_people, score
+from rtpe.config import Train
+from rtpe.data.coco import CocoDataset, held_out
+from rtpe.data.distill import TrainingExamples, batches, epoch_order
+from rtpe.data.transforms import AugmentSettings
+from rtpe.engine.checkpoint import TrainingState
+from rtpe.engine.criterion import Criterion
+from rtpe.engine.loop import Schedule, fit
+from rtpe.engine.optim import optimizer
+from rtpe.log import HISTORY, Log, read_history
+from rtpe.predictors.dense import DensePredictor
+from rtpe.report import Chart, Picture, Table, curves, write_report
+from rtpe.skeleton import skeleton
+
+STRIDE = 4  # of the grid on which masks and teacher maps are handed over; coarser and finer levels are resized from it
+WEIGHTS = "best.safetensors"
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
+
+def train(settings: Train) -> Path:
+    """Train as the settings say; returns the weights of the best epoch, `<out>/best.safetensors`."""
+    out = Path(settings.out)
+    fabric = _fabric(settings)
+    everything = build.dataset(settings.data)
+    minival = everything.only(held_out(everything.ids, settings.train.minival))
+    learn = everything.only(sorted(set(everything.ids) - set(minival.ids)))
+    examples = _examples(settings, learn)
+    state = _state(fabric, settings, examples)
+    epoch_batches = len(epoch_order(len(examples), settings.train.batch, settings.train.seed, 0))
+    if fabric.global_rank == 0:
+        config.save(settings, out / "settings.yaml")
+    log = Log(out, resume_step=state.step or None) if fabric.global_rank == 0 else None
+    fit(
+        fabric,
+        state,
+        _criterion(settings),
+        _schedule(settings),
+        lambda epoch, start: _own_batches(fabric, settings, examples, epoch, start),
+        epoch_batches,
+        lambda means: _after_epoch(fabric, settings, state, minival, examples.cache, means, log),
+        lambda: _ship(settings, state),
+        out,
+    )
+    if log:
+        _finish(settings, state, minival, examples, log)
+        log.close()
+    return out / WEIGHTS
+
+
+def _fabric(settings: Train) -> Fabric:
+    """Devices, precision and processes."""
+    where = build.device(settings.device)
+    processes = settings.train.processes
+    torch.set_num_threads(settings.train.threads or max(1, (os.cpu_count() or 1) // processes))
+    fabric = Fabric(
+        accelerator="cuda" if where.startswith("cuda") else "cpu",
+        devices=processes,
+        strategy="ddp" if processes > 1 else "auto",
+        precision=PRECISIONS[settings.train.precision],
+    )
+    fabric.launch()
+    fabric.seed_everything(settings.train.seed, verbose=False)
+    return fabric
+
+
+def _examples(settings: Train, learn: CocoDataset) -> TrainingExamples:
+    """What is trained on; without labels only what the teacher saw."""
+    cache = build.cache(settings.cache.path, learn.skeleton) if settings.cache.path else None
+    if cache is not None:
+        learn = learn.only(set(learn.ids) & set(cache.ids))
+        if not len(learn):
+            raise ValueError(f"cache {settings.cache.path}: holds none of the {settings.data.split} images: build it")
+    size = settings.net.size
+    augment = AugmentSettings(**config.as_dict(settings.view))
+    return TrainingExamples(learn, (size, size), STRIDE, cache, settings.loss.truth > 0, augment, settings.train.seed)
+
+
+def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> TrainingState:
+    """A fresh run, or where the last one stood."""
+    net = build.trainable_net(settings.net, len(examples.samples.skeleton)).to(memory_format=torch.channels_last)
+    ema = copy.deepcopy(net).requires_grad_(False).to(fabric.device)
+    net, adam = fabric.setup(net, optimizer(net, settings.train.lr, settings.train.weight_decay))
+    state = TrainingState(net, ema, adam, settings=config.as_dict(settings))
+    last = Path(settings.out) / "last.pt"
+    if last.exists():
+        state.restore(last)
+    return state
+
+
+def _criterion(settings: Train) -> Criterion:
+    loss = settings.loss
+    weights = {name: getattr(loss, name) for name in ("teacher", "truth", "pull", "push", "person")}
+    return Criterion(weights, tuple(loss.sigmas), loss.foreground, loss.hardest or None)
+
+
+def _schedule(settings: Train) -> Schedule:
+    chosen = settings.train
+    return Schedule(chosen.epochs, chosen.lr, chosen.clip, chosen.ema, chosen.minutes)
+
+
+def _own_batches(fabric: Fabric, settings: Train, examples: TrainingExamples, epoch: int, start: int):
+    """This process's share of each batch."""
+    share = fabric.global_rank, fabric.world_size
+    return batches(examples, settings.train.batch, epoch, start, settings.train.workers, share)
+
+
+def _after_epoch(
+    fabric: Fabric,
+    settings: Train,
+    state: TrainingState,
+    minival: CocoDataset,
+    cache: Cache | None,
+    means: dict[str, float],
+    log: Log | None,
+) -> dict[str, float]:
+    """Score the averaged net on the images that were held out; log numbers, pictures and histograms."""
+    scores: dict[str, float] = {}
+    if log is not None and len(minival):
+        student = _predictor(settings, state.ema, minival, str(fabric.device))
+        scores, _ = score(predicted_people(student, minival, student.batch, []), minival)
+        few = spread_out(minival, settings.train.pictures)
+        if len(few):
+            log.image("minival", gallery(few, cache, student, state.ema, settings.net.size), state.step)
+    if log is not None:
+        log.scalars({**means, **scores}, step=state.step, epoch=state.epoch)
+        log.histograms(state.net.named_parameters(), state.step)
+        _say(state, means, scores)
+    fabric.barrier()
+    return fabric.broadcast(scores)
+
+
+def _say(state: TrainingState, means: dict[str, float], scores: dict[str, float]) -> None:
+    shown = {"loss": means["loss"], "AP": scores.get("AP"), "AR": scores.get("AR"), "images/s": means["images_per_s"]}
+    numbers = "  ".join(f"{name} {value:.4g}" for name, value in shown.items() if value is not None)
+    print(f"epoch {state.epoch:3}  step {state.step:6}  {numbers}  {state.seconds / 60:.1f} min", flush=True)
+
+
+def _finish(settings: Train, state: TrainingState, minival: CocoDataset, examples: TrainingExamples, log: Log) -> None:
+    """The report, and the settings beside the score that they led to."""
+    out = Path(settings.out)
+    history = read_history(out / HISTORY)
+    log.hyperparameters(config.flat(settings), {"AP": max(state.best, 0.0)})
+    terms = [name for name in ("loss", "teacher", "truth", "pull", "push", "person") if any(name in r for r in history)]
+    pictures = []
+    few = spread_out(minival, settings.train.pictures)
+    if len(few):
+        student = _predictor(settings, state.ema, minival, str(next(state.ema.parameters()).device))
+        sheet = gallery(few, examples.cache, student, state.ema, settings.net.size)
+        pictures = [Picture("Images held out of training", sheet)]
+    best = max(history, key=lambda row: row.get("AP") or 0.0, default={})
+    columns = ("epoch", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1")
+    write_report(
+        out / "report.html",
+        title=f"Training of {out.name}",
+        tables=[Table("Best epoch, on the minival", [{name: best.get(name) for name in columns}])],
+        charts=[
+            Chart("Loss terms", "step", "mean of an epoch", curves(history, terms)),
+            Chart("Scores on the minival", "step", "OKS", curves(history, ["AP", "AP50", "AR"])),
+        ],
+        pictures=pictures,
+        facts={**run_facts(), "images": str(len(examples)), "minutes": f"{state.seconds / 60:.1f}"},
+    )
+
+
+def _predictor(settings: Train, ema: nn.Module, minival: CocoDataset, where: str) -> DensePredictor:
+    return DensePredictor(
+        ema,
+        minival.skeleton,
+        build.decoder(settings.decode),
+        name=Path(settings.out).name,
+        weights_sha256="",
+        size=settings.net.size,
+        fit="letterbox",
+        device=where,
+        precision=settings.train.precision,
+    )
+
+
+def _ship(settings: Train, state: TrainingState) -> None:
+    """Write the averaged weights as a file that says what it is."""
+    made = {"settings": config.as_dict(settings), "step": state.step, "minival_AP": state.best}
+    joints = skeleton(settings.data.skeleton)
+    target = Path(settings.out) / WEIGHTS
+    build.save_net(target, state.ema, settings.net.kind, joints, settings.net.size, made)

@@ -1,0 +1,182 @@
+"""COCO's person keypoints: a folder of images and a JSON file of people, as samples."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as rle
+
+from rtpe.geometry import index_to_point
+from rtpe.images import polygons, read_image
+from rtpe.skeleton import COCO17, Skeleton
+from rtpe.structures import Sample
+
+
+@dataclass(frozen=True)
+class Person:
+    """One annotation as it stands in the file, its points already in our pixel convention.
+
+    Attributes:
+        points: (K, 3) float32 x, y, visibility.
+        box_xywh: (4,) float32 in pixels.
+        area: square pixels of the body; the scale of its OKS.
+        outline: polygons or RLE as in the file.
+        crowd: a region of many people without labels.
+    """
+
+    points: np.ndarray
+    box_xywh: np.ndarray
+    area: float
+    outline: list | dict
+    crowd: bool
+
+    @property
+    def labelled(self) -> bool:
+        return not self.crowd and bool((self.points[:, 2] > 0).any())
+
+
+class CocoDataset(Sequence):
+    """The images of one split and their people, in the order of the image ids.
+
+    Args:
+        root: holds `images/<split>/` and `annotations/person_keypoints_<split>.json`.
+        ids: keep only these images; all by default.
+
+    Raises:
+        ValueError: if a file is missing or no COCO keypoint file, or holds another skeleton.
+    """
+
+    def __init__(self, root: str | Path, split: str, skeleton: Skeleton = COCO17, ids: Sequence[int] | None = None):
+        self.root, self.split, self.skeleton = Path(root), split, skeleton
+        self.annotations = annotation_file(root, split)
+        raw = _read_json(self.annotations)
+        people = _people(raw, self.annotations, skeleton)
+        wanted = None if ids is None else set(ids)
+        self.records = sorted(
+            (int(image["id"]), str(image["file_name"]))
+            for image in raw["images"]
+            if wanted is None or image["id"] in wanted
+        )
+        self.people = {image_id: people.get(image_id, []) for image_id, _ in self.records}
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def ids(self) -> list[int]:
+        return [image_id for image_id, _ in self.records]
+
+    def path(self, index: int) -> Path:
+        return self.root / "images" / self.split / self.records[index][1]
+
+    def sources(self) -> list[tuple[int, str, Path]]:
+        """Image id, file name and path of every image, as a cache is built from."""
+        return [(image_id, name, self.path(index)) for index, (image_id, name) in enumerate(self.records)]
+
+    def only(self, ids: Sequence[int]) -> CocoDataset:
+        """The same data set with these images alone."""
+        wanted = set(ids)
+        return _with_records(self, [record for record in self.records if record[0] in wanted])
+
+    def with_labels(self) -> CocoDataset:
+        """The same data set without the images on which nobody is labelled."""
+        return _with_records(self, [r for r in self.records if any(person.labelled for person in self.people[r[0]])])
+
+    def __getitem__(self, index: int) -> Sample:
+        image_id, file_name = self.records[index]
+        image = read_image(self.path(index))
+        people = self.people[image_id]
+        points = [person.points for person in people if person.labelled]
+        return Sample(
+            image_id=image_id,
+            file_name=file_name,
+            image=image,
+            points=np.stack(points) if points else np.zeros((0, len(self.skeleton), 3), np.float32),
+            valid=1 - _union([person for person in people if not person.labelled], image.shape[:2]),
+            person=_person_mask(people, image.shape[:2]),
+            skeleton=self.skeleton,
+        )
+
+
+def annotation_file(root: str | Path, split: str) -> Path:
+    return Path(root) / "annotations" / f"person_keypoints_{split}.json"
+
+
+def held_out(ids: Sequence[int], count: int) -> list[int]:
+    """A fixed choice of `count` ids for model selection; it depends on the ids alone, so every run makes the same."""
+    return sorted(sorted(ids, key=lambda image_id: (zlib.crc32(str(image_id).encode()), image_id))[:count])
+
+
+def _with_records(dataset: CocoDataset, records: list) -> CocoDataset:
+    other = object.__new__(CocoDataset)
+    other.__dict__.update(dataset.__dict__, records=records)
+    return other
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        raw = json.loads(path.read_text())
+    except OSError as error:
+        raise ValueError(
+            f"annotations {path}: {error.strerror or error}: check --data.root and --data.split"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"annotations {path}: not JSON ({error})") from error
+    if not isinstance(raw, dict) or not {"images", "annotations"} <= raw.keys():
+        raise ValueError(f"annotations {path}: expected a COCO file with images and annotations")
+    return raw
+
+
+def _people(raw: dict, path: Path, skeleton: Skeleton) -> dict[int, list[Person]]:
+    people: dict[int, list[Person]] = {}
+    for row in raw["annotations"]:
+        people.setdefault(int(row["image_id"]), []).append(_person(row, path, skeleton))
+    return people
+
+
+def _person(row: dict, path: Path, skeleton: Skeleton) -> Person:
+    numbers = row.get("keypoints") or [0] * 3 * len(skeleton)  # an unlabelled person may lack them altogether
+    if len(numbers) != 3 * len(skeleton):
+        raise ValueError(
+            f"{path}: annotation {row.get('id')} has {len(numbers) / 3:g} keypoints, skeleton {skeleton.name} has "
+            f"{len(skeleton)}: pass --data.skeleton"
+        )
+    points = np.array(numbers, np.float32).reshape(-1, 3)
+    points[:, :2] = index_to_point(points[:, :2])
+    points[points[:, 2] <= 0] = 0
+    box = np.array(row.get("bbox") or [0, 0, 0, 0], np.float32)
+    outline = row.get("segmentation") or []
+    return Person(points, box, float(row.get("area") or box[2] * box[3]), outline, bool(row.get("iscrowd", 0)))
+
+
+def _mask(person: Person, size_hw: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8: the outline if there is one, else the box."""
+    if isinstance(person.outline, dict):
+        runs = person.outline
+        runs = rle.frPyObjects(runs, *runs["size"]) if isinstance(runs["counts"], list) else runs
+        mask = rle.decode(runs)
+        return mask if mask.shape == tuple(size_hw) else np.zeros(size_hw, np.uint8)
+    if person.outline:
+        return polygons(size_hw, [np.array(ring, np.float64).reshape(-1, 2) for ring in person.outline])
+    mask = np.zeros(size_hw, np.uint8)
+    left, top = person.box_xywh[:2].clip(min=0)
+    right, bottom = np.ceil(person.box_xywh[:2] + person.box_xywh[2:]).clip(min=0)
+    mask[int(top) : int(bottom), int(left) : int(right)] = 1
+    return mask
+
+
+def _union(people: Sequence[Person], size_hw: tuple[int, int]) -> np.ndarray:
+    union = np.zeros(size_hw, np.uint8)
+    for person in people:
+        union |= _mask(person, size_hw)
+    return union
+
+
+def _person_mask(people: Sequence[Person], size_hw: tuple[int, int]) -> np.ndarray | None:
+    """The union of the outlines; None if somebody has none, for a box is no body."""
+    return _union(people, size_hw) if all(len(person.outline) for person in people) else None

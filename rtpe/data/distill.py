@@ -1,0 +1,202 @@
+"""Training examples: a random view of an image, its labels and what the teacher said of it, handed over small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from rtpe.cache import Cache
+from rtpe.data.transforms import (
+    AugmentSettings,
+    photometric,
+    plain_view,
+    poses_as_points,
+    random_view,
+    warp_mask,
+    warp_points,
+    warp_teacher_maps,
+)
+from rtpe.geometry import Affine
+from rtpe.images import capsules, warp
+from rtpe.structures import Prediction, Sample
+
+BODY_WIDTH = 0.14  # of a person's scale: the thickness of the limbs that stand in for a body nobody outlined
+
+
+@dataclass
+class Batch:
+    """What a step trains on.
+
+    Legend: B images, P people (padded with zeros), K joints, H x W input pixels, h x w cells.
+
+    Attributes:
+        images: (B, 3, H, W) uint8 RGB.
+        points: (B, P, K, 3) float32 x, y in input pixels and visibility (0: absent), labels or, where there are no
+            labels, the teacher's people.
+        labelled: (B,) bool, whether `points` are labels.
+        valid: (B, 1, h, w) float32 0..1, 0 where people are that nobody labelled.
+        person: (B, 1, h, w) float32 0..1, the covered share of each cell.
+        teacher: (B, K, h, w) float16 heatmaps, or None without a teacher.
+    """
+
+    images: Tensor
+    points: Tensor
+    labelled: Tensor
+    valid: Tensor
+    person: Tensor
+    teacher: Tensor | None
+
+    def to(self, device: torch.device) -> Batch:
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{name: None if value is None else value.to(device) for name, value in moved.items()})
+
+
+class TrainingExamples(Dataset):
+    """Views of a data set's images by (epoch, index); the same key always gives the same view.
+
+    Args:
+        samples: a sequence of `Sample`.
+        input_hw: the network's input; the grid is its size over the stride.
+        cache: what the teacher said, or None.
+        labels: whether labels may be used at all; without, the teacher's people stand in for them.
+        augment: how far views stray; None gives the plain view.
+        joint_threshold: a teacher's joint below this score is not taken for a label.
+
+    Raises:
+        ValueError: if there is neither a label nor a teacher to learn from, or the teacher never saw an image.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        input_hw: tuple[int, int],
+        stride: int,
+        cache: Cache | None,
+        labels: bool = True,
+        augment: AugmentSettings | None = None,
+        seed: int = 0,
+        joint_threshold: float = 0.2,
+    ):
+        if cache is None and not labels:
+            raise ValueError("nothing to learn from: give --cache.path, or --loss.truth above 0")
+        if not len(samples):
+            raise ValueError(
+                "no image to learn from: give --data.split more images, or hold out fewer: --train.minival"
+            )
+        self.samples, self.input_hw, self.stride = samples, input_hw, stride
+        self.grid_hw = (input_hw[0] // stride, input_hw[1] // stride)
+        self.cache, self.labels, self.augment, self.seed = cache, labels, augment, seed
+        self.joint_threshold = joint_threshold
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, np.ndarray]:
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        sample = self.samples[index]
+        view = self._view(sample, rng)
+        image = warp(sample.image, view, self.input_hw)
+        prediction = None if self.cache is None else self.cache.load(sample.image_id)
+        labelled = self.labels and sample.labelled
+        people = sample.points if labelled else self._teachers_people(prediction)
+        example = {
+            "images": photometric(image, self.augment, rng) if self.augment else image,
+            "points": warp_points(people, view, self.input_hw, sample.skeleton.flip),
+            "labelled": np.array(labelled),
+            "valid": self._mask(sample.valid if self.labels else None, view, outside=1),
+            "person": self._person(sample, people, view),
+        }
+        if prediction is not None:
+            maps = warp_teacher_maps(prediction.maps, view, self.grid_hw, self.stride)
+            example["teacher"] = maps.heatmaps.astype(np.float16)
+        return example
+
+    def _teachers_people(self, prediction: Prediction | None) -> np.ndarray:
+        if prediction is None:
+            raise ValueError("an image has neither labels nor a teacher: give --cache.path")
+        return poses_as_points(prediction.poses, self.joint_threshold)
+
+    def _view(self, sample: Sample, rng: np.random.Generator) -> Affine:
+        if self.augment is None:
+            return plain_view(sample.size_hw, self.input_hw)
+        return random_view(sample.size_hw, self.input_hw, self.augment, rng)
+
+    def _mask(self, mask: np.ndarray | None, view: Affine, outside: int) -> np.ndarray:
+        if mask is None:
+            return np.full(self.grid_hw, 255, np.uint8)
+        return warp_mask(mask, view, self.grid_hw, self.stride, outside)
+
+    def _person(self, sample: Sample, people: np.ndarray, view: Affine) -> np.ndarray:
+        """The outlined bodies; where there are no outlines, thick limbs between the people's joints."""
+        outlined = self.labels and sample.person is not None
+        return self._mask(sample.person if outlined else limb_mask(sample, people), view, outside=0)
+
+
+def limb_mask(sample: Sample, people: np.ndarray) -> np.ndarray:
+    """Thick limbs between visible joints as a stand-in for the body, (H, W) uint8 of 0 and 1."""
+    first, second = np.array(sample.skeleton.limbs, int).reshape(-1, 2).T
+    segments, widths = [], []
+    for person in people:
+        both = (person[first, 2] > 0) & (person[second, 2] > 0)
+        if not both.any():
+            continue
+        seen = person[person[:, 2] > 0, :2]
+        segments.append(np.stack([person[first[both], :2], person[second[both], :2]], 1))
+        widths.append(np.full(both.sum(), BODY_WIDTH * np.ptp(seen, axis=0).max()))
+    if not segments:
+        return np.zeros(sample.size_hw, np.uint8)
+    return capsules(sample.size_hw, np.concatenate(segments), np.concatenate(widths))
+
+
+def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
+    """Stack examples; people are padded with absent ones to the largest number of the batch."""
+    most = max(len(example["points"]) for example in examples)
+    padded = [np.pad(example["points"], ((0, most - len(example["points"])), (0, 0), (0, 0))) for example in examples]
+    stacked = {name: np.stack([example[name] for example in examples]) for name in examples[0] if name != "points"}
+    return {name: torch.from_numpy(array) for name, array in {**stacked, "points": np.stack(padded)}.items()}
+
+
+def as_batch(raw: dict[str, Tensor]) -> Batch:
+    """Expand what the workers handed over, in the process and on the device that use it."""
+    return Batch(
+        images=raw["images"].permute(0, 3, 1, 2),
+        points=raw["points"],
+        labelled=raw["labelled"],
+        valid=(raw["valid"][:, None] > 127).float(),  # a cell counts if most of it does
+        person=raw["person"][:, None].float() / 255,
+        teacher=raw.get("teacher"),
+    )
+
+
+def epoch_order(count: int, batch: int, seed: int, epoch: int) -> list[list[tuple[int, int]]]:
+    """The batches of an epoch as lists of (epoch, index); a last short batch is left out, as batch norm dislikes it."""
+    order = np.random.default_rng([seed, epoch]).permutation(count).tolist()
+    batch = min(batch, count)
+    return [[(epoch, index) for index in order[start : start + batch]] for start in range(0, count - batch + 1, batch)]
+
+
+def batches(
+    examples: TrainingExamples, size: int, epoch: int, start: int = 0, workers: int = 0, share: tuple[int, int] = (0, 1)
+) -> Iterator[Batch]:
+    """The batches of an epoch from number `start` on, read by that many workers.
+
+    Args:
+        share: (rank, processes): every process takes its own part of each batch.
+    """
+    rank, processes = share
+    order = [keys[rank::processes] for keys in epoch_order(len(examples), size, examples.seed, epoch)[start:]]
+    loader = DataLoader(
+        examples, batch_sampler=order, num_workers=workers, collate_fn=collate, worker_init_fn=_quiet_worker
+    )
+    for raw in loader:
+        yield as_batch(raw)
+
+
+def _quiet_worker(_: int) -> None:
+    torch.set_num_threads(1)  # the cores belong to the net; a worker's own threads would only fight over them

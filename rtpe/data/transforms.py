@@ -1,0 +1,108 @@
+"""From a sample to what a net is trained on: one affine for image, masks, points and cached maps; colours apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtpe.geometry import Affine, cells, letterbox
+from rtpe.images import warp, warp_maps
+from rtpe.structures import PoseMaps, Poses
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """How far a view may stray from the plain one, and how colours may change.
+
+    Attributes:
+        rotate: degrees to either side.
+        scale: smallest and largest factor on the plain view's scale.
+        shift: share of the input's size to either side.
+        flip: probability of mirroring.
+        light: strength of brightness, contrast and colour changes, 0 to 1.
+        noise: standard deviation of sensor noise at most, in grey levels.
+        grey: probability of losing all colour.
+    """
+
+    rotate: float = 25.0
+    scale: tuple[float, float] = (0.7, 1.35)
+    shift: float = 0.12
+    flip: float = 0.5
+    light: float = 0.25
+    noise: float = 6.0
+    grey: float = 0.05
+
+
+def plain_view(size_hw: tuple[int, int], input_hw: tuple[int, int]) -> Affine:
+    """The whole image, upright and centred, in the network's input."""
+    return letterbox(size_hw, input_hw)
+
+
+def random_view(
+    size_hw: tuple[int, int], input_hw: tuple[int, int], settings: AugmentSettings, rng: np.random.Generator
+) -> Affine:
+    """Image to input: turned, scaled, shifted and mirrored at random about the plain view."""
+    height, width = input_hw
+    low, high = np.log(settings.scale)
+    centre = Affine.translation(width / 2, height / 2)
+    shift = Affine.translation(*(rng.uniform(-settings.shift, settings.shift, 2) * (width, height)))
+    turn = Affine.rotation(rng.uniform(-settings.rotate, settings.rotate))
+    view = shift @ centre @ turn @ Affine.scaling(np.exp(rng.uniform(low, high))) @ centre.inverse()
+    view = view @ plain_view(size_hw, input_hw)
+    return Affine.mirror(width) @ view if rng.random() < settings.flip else view
+
+
+def warp_points(points: np.ndarray, view: Affine, size_hw: tuple[int, int], flip: list[int]) -> np.ndarray:
+    """Carry (P, K, 3) points with visibility into the frame; mirrored people swap left and right joints.
+
+    A joint that falls outside the frame is no longer labelled (0, 0, 0).
+    """
+    moved = points[:, flip].copy() if view.mirrors else points.copy()
+    moved[..., :2] = view(moved[..., :2])
+    inside = (moved[..., :2] >= 0).all(-1) & (moved[..., 0] < size_hw[1]) & (moved[..., 1] < size_hw[0])
+    moved[~inside | (moved[..., 2] <= 0)] = 0
+    return moved
+
+
+def warp_mask(mask: np.ndarray, view: Affine, size_hw: tuple[int, int], stride: float, outside: int) -> np.ndarray:
+    """A mask of 0 and 1, (H, W), on the grid of `size_hw` cells under the view: (h, w) uint8, 255 where covered."""
+    return warp(mask * np.uint8(255), cells(stride).inverse() @ view, size_hw, fill=255 * outside)
+
+
+def warp_teacher_maps(maps: PoseMaps, view: Affine, size_hw: tuple[int, int], stride: float) -> PoseMaps:
+    """The teacher's maps on the student's grid of `size_hw` cells under the same view; channels swap on a mirror."""
+    to_grid = cells(stride).inverse() @ view @ maps.to_image
+    heatmaps = maps.heatmaps[maps.skeleton.flip] if view.mirrors else maps.heatmaps
+    return PoseMaps(
+        heatmaps=warp_maps(heatmaps, to_grid, size_hw),
+        to_image=view.inverse() @ cells(stride),
+        image_hw=maps.image_hw,
+        skeleton=maps.skeleton,
+    )
+
+
+def poses_as_points(poses: Poses, threshold: float) -> np.ndarray:
+    """People found, as if labelled: (P, K, 3), a joint visible where its score reaches the threshold."""
+    seen = poses.scores >= threshold
+    points = np.concatenate([poses.points, 2.0 * seen[..., None]], -1).astype(np.float32)
+    points[~seen] = 0
+    return points[seen.any(1)]
+
+
+def photometric(image: np.ndarray, settings: AugmentSettings, rng: np.random.Generator) -> np.ndarray:
+    """Light, contrast, colour cast and noise changed at random; geometry untouched."""
+    gain = 1 + rng.uniform(-settings.light, settings.light) + rng.uniform(-1, 1, 3) * settings.light / 3
+    offset = rng.uniform(-settings.light, settings.light) * 64
+    table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
+    changed = np.stack([table[:, channel][image[..., channel]] for channel in range(3)], -1)
+    if rng.random() < settings.grey:
+        changed = np.repeat(changed.mean(-1, keepdims=True).astype(np.uint8), 3, -1)
+    if settings.noise and rng.random() < 1 / 3:
+        changed = _noisy(changed, rng.uniform(0, settings.noise), rng)
+    return changed
+
+
+def _noisy(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    grain = rng.standard_normal(image.shape, np.float32) * np.float32(deviation)
+    return np.clip(image + grain, 0, 255).astype(np.uint8)

@@ -1,0 +1,167 @@
+"""The two loops: train an epoch, evaluate; and the run that alternates them."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rtpe.data.distill import Batch
+from rtpe.engine.checkpoint import TrainingState
+from rtpe.engine.criterion import Criterion
+from rtpe.engine.optim import ema_decay, warm_cosine
+from rtpe.nets.blocks import normalise
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast.
+
+    Attributes:
+        epochs: at most so many passes.
+        minutes: at most so long; 0 for no limit. Progress is whichever of the two is further, so that the learning
+            rate reaches its end in either case.
+        checkpoint_minutes: a checkpoint at least so often, besides the one after each epoch.
+    """
+
+    epochs: int
+    lr: float
+    clip: float = 1.0
+    ema: float = 0.998
+    minutes: float = 0.0
+    checkpoint_minutes: float = 5.0
+
+    def progress(self, state: TrainingState, epoch_batches: int) -> float:
+        by_steps = (state.epoch * epoch_batches + state.batch) / max(1, self.epochs * epoch_batches)
+        return max(by_steps, state.seconds / (60 * self.minutes)) if self.minutes else by_steps
+
+
+def fit(
+    fabric: Fabric,
+    state: TrainingState,
+    criterion: Criterion,
+    schedule: Schedule,
+    batches_of: Callable[[int, int], Iterable[Batch]],
+    epoch_batches: int,
+    after_epoch: Callable[[dict[str, float]], dict[str, float]],
+    keep_best: Callable[[], None],
+    out: Path,
+) -> None:
+    """Train until the schedule ends; score and save after each epoch.
+
+    Args:
+        batches_of: (epoch, first batch) -> the rest of that epoch's batches.
+        after_epoch: takes the means of the loss terms, logs what is to be logged, and gives the scores of the
+            averaged net on the minival; their `AP` chooses the best.
+        keep_best: writes the averaged net, the best so far.
+    """
+    while schedule.progress(state, epoch_batches) < 1:
+        means = train_one_epoch(fabric, state, criterion, schedule, batches_of, epoch_batches, out)
+        finished = state.batch >= epoch_batches
+        state.epoch, state.batch = (state.epoch + 1, 0) if finished else (state.epoch, state.batch)
+        scores = after_epoch(means)
+        better = scores.get("AP", 0.0) >= state.best
+        state.best = max(state.best, scores.get("AP", 0.0))
+        if fabric.global_rank == 0:
+            if better:
+                keep_best()
+            state.save(out / "last.pt")
+
+
+def train_one_epoch(
+    fabric: Fabric,
+    state: TrainingState,
+    criterion: Criterion,
+    schedule: Schedule,
+    batches_of: Callable[[int, int], Iterable[Batch]],
+    epoch_batches: int,
+    out: Path,
+) -> dict[str, float]:
+    """One pass over what is left of the epoch; the mean of every loss term, and the rate."""
+    state.net.train()
+    mean, start, images = Mean(), time.perf_counter(), 0
+    clock = saved = time.perf_counter()
+    bar = tqdm(
+        total=epoch_batches,
+        initial=state.batch,
+        desc=f"epoch {state.epoch + 1}/{schedule.epochs}",
+        leave=False,
+        disable=fabric.global_rank > 0,
+    )
+    for batch in batches_of(state.epoch, state.batch):
+        rate = schedule.lr * warm_cosine(schedule.progress(state, epoch_batches))
+        terms = train_step(fabric, state, criterion, batch.to(fabric.device), rate, schedule)
+        mean.add(terms)
+        images += len(batch.images)
+        now = time.perf_counter()
+        state.seconds, clock = state.seconds + now - clock, now
+        bar.update()
+        if now - saved > 60 * schedule.checkpoint_minutes and fabric.global_rank == 0:
+            state.save(out / "last.pt")
+            saved = now
+        if fabric.broadcast(schedule.progress(state, epoch_batches) >= 1):  # clocks differ: one process decides
+            break
+    bar.close()
+    return {**mean.result(), "lr": rate, "images_per_s": images / (time.perf_counter() - start)}
+
+
+def train_step(
+    fabric: Fabric, state: TrainingState, criterion: Criterion, batch: Batch, lr: float, schedule: Schedule
+) -> dict[str, Tensor]:
+    """One optimiser step; the loss terms.
+
+    Raises:
+        FloatingPointError: at the first loss or gradient that is not finite.
+    """
+    for group in state.optimizer.param_groups:
+        group["lr"] = lr
+    images = normalise(batch.images).contiguous(memory_format=torch.channels_last)
+    terms = criterion(state.net(images), batch)
+    loss = criterion.total(terms)
+    state.optimizer.zero_grad()
+    fabric.backward(loss)
+    norm = fabric.clip_gradients(state.net, state.optimizer, max_norm=schedule.clip, error_if_nonfinite=False)
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        values = ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
+        raise FloatingPointError(
+            f"step {state.step}: loss {loss.item():.3g} ({values}), gradient {norm.item():.3g}: lower --train.lr, or "
+            "train with --train.precision fp32"
+        )
+    state.optimizer.step()
+    update_average(state.ema, state.net, ema_decay(schedule.ema, state.step))
+    state.step += 1
+    state.batch += 1
+    return {**{name: value.detach() for name, value in terms.items()}, "loss": loss.detach(), "gradient": norm.detach()}
+
+
+@torch.no_grad()
+def update_average(ema: nn.Module, net: nn.Module, decay: float) -> None:
+    """Move the averaged net towards the net; counters are copied."""
+    for average, value in zip(ema.state_dict().values(), net.state_dict().values(), strict=True):
+        if average.is_floating_point():
+            average.lerp_(value.to(average.dtype), 1 - decay)
+        else:
+            average.copy_(value)
+
+
+class Mean:
+    """Running means of named scalars."""
+
+    def __init__(self):
+        self.sums: dict[str, float] = defaultdict(float)
+        self.count = 0
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        for name, value in terms.items():
+            self.sums[name] += float(value)
+        self.count += 1
+
+    def result(self) -> dict[str, float]:
+        return {name: total / max(1, self.count) for name, total in self.sums.items()}

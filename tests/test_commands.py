@@ -1,0 +1,197 @@
+"""Every command in a process of its own, as a user runs it, on a world of a few small pictures."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[1]
+TINY_NET = "{width: 16, stem: 16, bottlenecks: 1, modules: [1, 1, 1], blocks: 1, head_blocks: 0}"
+TINY_TRAINING = [
+    "--net.size=64", "--train.epochs=1", "--train.batch=4", "--train.minival=4", "--train.workers=0",
+    "--train.threads=1", "--train.pictures=1",
+]  # fmt: skip
+
+
+def run(*words, script=None, status=0):
+    """Run `rtpe WORDS` or a script; its output, once the exit status is the expected one."""
+    command = [sys.executable, *(["-m", "rtpe.cli"] if script is None else [str(PROJECT / script)]), *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, timeout=300)
+    assert done.returncode == status, done.stderr[-3000:]
+    return done.stdout if status == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("world")
+    run("synth", f"--root={root}", "--train=16", "--val=6", "--size=96", "--seed=3", "--workers=0")
+    return root
+
+
+@pytest.fixture(scope="module")
+def teacher(world, tmp_path_factory):
+    """A HigherHRNet that was trained for an epoch on labels, by the same command as a student."""
+    out = tmp_path_factory.mktemp("teacher")
+    numbers = f"--net.numbers={TINY_NET}"
+    run(
+        "train", f"--data.root={world}", "--net.kind=higher_hrnet", numbers, "--loss.teacher=0", *TINY_TRAINING,
+        f"--out={out}",
+    )  # fmt: skip
+    return out / "best.safetensors"
+
+
+@pytest.fixture(scope="module")
+def caches(world, teacher, tmp_path_factory):
+    root = tmp_path_factory.mktemp("caches")
+    for split in ("train2017", "val2017"):
+        said = run(
+            f"--teacher.weights={teacher}", f"--data.root={world}", f"--data.split={split}",
+            "--decode.threshold=0.001", f"--cache.path={root / split}", script="teacher_inference.py",
+        )  # fmt: skip
+        assert " 0 kept, 0 skipped" in said
+    return root
+
+
+@pytest.fixture(scope="module")
+def student(world, caches, teacher, tmp_path_factory):
+    out = tmp_path_factory.mktemp("student") / "run"
+    run(
+        f"--data.root={world}", f"--cache.path={caches / 'train2017'}", f"--net.stem={teacher}",
+        "--net.numbers={width: 32, stages: 1}", *TINY_TRAINING, f"--out={out}", script="train_student.py",
+    )  # fmt: skip
+    return out
+
+
+def test_a_second_build_keeps_what_is_there(world, caches, teacher):
+    path = caches / "train2017"
+    said = run(
+        "cache", "build", f"--teacher.weights={teacher}", f"--data.root={world}", "--decode.threshold=0.001",
+        f"--cache.path={path}",
+    )  # fmt: skip
+    assert "0 built, 16 kept, 0 skipped" in said
+
+
+def test_info_names_teacher_and_size(caches):
+    said = run("cache", "info", f"--cache.path={caches / 'train2017'}")
+    assert "best" in said and "coco17" in said and "GB for the 123287 images of COCO" in said
+
+
+def test_a_run_leaves_weights_settings_history_pictures_and_report(student):
+    left = {path.name for path in student.iterdir()}
+    assert {"best.safetensors", "last.pt", "settings.yaml", "history.jsonl", "report.html", "tensorboard"} <= left
+    assert "Images held out of training" in (student / "report.html").read_text()
+    row = json.loads((student / "history.jsonl").read_text().splitlines()[-1])
+    assert {"teacher", "truth", "pull", "push", "person", "AP", "lr"} <= row.keys()
+
+
+def test_a_recorded_run_can_be_repeated_from_its_settings(student, tmp_path):
+    """The settings file is valid input again, and the same settings give the same weights, bit for bit."""
+    again = tmp_path / "again"
+    run("train", f"--config={student / 'settings.yaml'}", f"--out={again}")
+    recorded, repeated = (yaml.safe_load((out / "settings.yaml").read_text()) for out in (student, again))
+    assert {**recorded, "out": ""} == {**repeated, "out": ""}
+    first, second = (json.loads((out / "history.jsonl").read_text().splitlines()[-1]) for out in (student, again))
+    assert first["loss"] == second["loss"]
+
+
+def test_a_student_trains_without_any_label(world, caches, tmp_path):
+    run(
+        "train", f"--data.root={world}", f"--cache.path={caches / 'train2017'}", "--loss.truth=0",
+        "--net.numbers={width: 32, stages: 1}", *TINY_TRAINING, f"--out={tmp_path}",
+    )  # fmt: skip
+    row = json.loads((tmp_path / "history.jsonl").read_text().splitlines()[-1])
+    assert "teacher" in row and "truth" not in row
+
+
+def test_predictor_cache_and_student_are_scored_by_one_evaluation(world, teacher, caches, student, tmp_path):
+    data = [f"--data.root={world}", "--data.split=val2017", "--decode.threshold=0.001"]
+    table = run(*data, f"--teacher.weights={teacher}", f"--out={tmp_path / 'live.json'}", script="validate_teacher.py")
+    run(*data, f"--cache.path={caches / 'val2017'}", f"--out={tmp_path / 'cache.json'}", script="validate_teacher.py")
+    run("validate", *data, f"--weights={student / 'best.safetensors'}", f"--out={tmp_path / 'student.json'}")
+    live, cached, light = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("live", "cache", "student"))
+    assert {"name", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1"} <= live[0].keys()
+    assert table.split()[:3] == ["name", "AP", "AP50"]
+    people = next(row for row in cached if row["name"].endswith("(people)"))
+    assert {**people, "name": ""} == {**live[0], "name": ""}  # the stored people are exact
+    assert light[0]["images"] == 6
+    assert list(tmp_path.glob("live*.results.json"))
+
+
+USER_ERRORS = {
+    "misspelt setting": (["train", "--train.lrr=1"], "--train.lrr"),
+    "ill-typed setting": (["train", "--train.lr=fast"], "train.lr"),
+    "missing data": (["validate", "--weights={teacher}", "--data.root=nowhere"], "--data.root"),
+    "missing weights": (["validate", "--data.root={world}", "--weights=nowhere.pth"], "nowhere.pth: no such file"),
+    "no weights": (["validate", "--data.root={world}"], "pass --teacher.weights"),
+    "missing cache": (["train", "--data.root={world}", "--cache.path=nowhere"], "nowhere"),
+    "another skeleton": (
+        ["train", "--data.root={world}", "--data.skeleton=mpii16"],
+        "has 17 keypoints, skeleton mpii16 has 16: pass --data.skeleton",
+    ),
+    "nothing to learn from": (["train", "--data.root={world}", "--loss.truth=0"], "nothing to learn from"),
+    "unknown net": (["train", "--data.root={world}", "--net.kind=huge"], "choose from student, higher_hrnet"),
+    "unknown number": (["train", "--data.root={world}", "--net.numbers={widht: 3}"], "widht"),
+    "other weights": (
+        ["validate", "--data.root={world}", "--weights={teacher}", "--teacher.numbers={width: 32}"],
+        "of another shape",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", USER_ERRORS)
+def test_a_users_mistake_is_one_line_that_names_it(case, world, teacher, tmp_path):
+    words, expected = USER_ERRORS[case]
+    out = [] if words[0] == "validate" else [f"--out={tmp_path}"]
+    # in a process of its own it would take seconds each; `main` is what that process runs
+    said = _in_process([word.replace("{world}", str(world)).replace("{teacher}", str(teacher)) for word in words] + out)
+    assert expected in said
+    assert len(said.strip().splitlines()) == 1 and said.startswith("error: ")
+
+
+def _in_process(words):
+    import contextlib
+    import io
+
+    from rtpe.cli import main
+
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        assert main(words) == 2
+    return said.getvalue()
+
+
+def test_a_mistake_on_the_command_line_ends_with_status_2():
+    said = run("train", "--train.lrr=1", status=2)
+    assert said.strip().splitlines()[-1].startswith("error: rtpe train: ") and "Traceback" not in said
+
+
+def test_missing_and_torn_images_are_counted_listed_and_skipped(world, teacher, tmp_path):
+    broken = tmp_path / "broken"
+    (broken / "images/val2017").mkdir(parents=True)
+    (broken / "annotations").mkdir()
+    name = "annotations/person_keypoints_val2017.json"
+    (broken / name).write_bytes((world / name).read_bytes())
+    first, second, *others = sorted((world / "images/val2017").iterdir())
+    (broken / "images/val2017" / second.name).write_bytes(second.read_bytes()[:500])
+    for other in others:
+        (broken / "images/val2017" / other.name).write_bytes(other.read_bytes())
+    data = [f"--data.root={broken}", "--data.split=val2017", f"--teacher.weights={teacher}"]
+    said = run("cache", "build", *data, f"--cache.path={tmp_path / 'cache'}")
+    assert "4 built, 0 kept, 2 skipped" in said
+    listed = (tmp_path / "cache/skipped.txt").read_text()
+    assert first.name in listed and second.name in listed and "truncated" in listed
+    assert "truncated" in run("validate", *data)
+
+
+def test_help_names_every_default():
+    said = run("train", "--help")
+    assert "default: 0.001" in said and "peak learning rate" in said
+
+
+def test_no_command_lists_them():
+    assert "cache build" in run()

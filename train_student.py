@@ -1,0 +1,14 @@
+"""Train a light student on what a teacher cached; the same as `rtpe train`.
+
+    python train_student.py --config recipes/student_s.yaml --data.root datasets/coco \
+        --cache.path caches/hpe0001-train --out runs/s
+    python train_student.py --config recipes/student_s.yaml --loss.truth 0 --out runs/unlabelled     # no labels at all
+    python train_student.py --config runs/s/settings.yaml --out runs/again                           # repeat a run
+"""
+
+import sys
+
+from rtpe.cli import run
+
+if __name__ == "__main__":
+    sys.exit(run("train", None, "train_student.py"))
