@@ -84,10 +84,6 @@ class TrainingExamples(Dataset):
     ):
         if cache is None and not labels:
             raise ValueError("nothing to learn from: give --cache.path, or --loss.truth above 0")
-        if not len(samples):
-            raise ValueError(
-                "no image to learn from: give --data.split more images, or hold out fewer: --train.minival"
-            )
         self.samples, self.input_hw, self.stride = samples, input_hw, stride
         self.grid_hw = (input_hw[0] // stride, input_hw[1] // stride)
         self.cache, self.labels, self.augment, self.seed = cache, labels, augment, seed
@@ -175,7 +171,13 @@ def as_batch(raw: dict[str, Tensor]) -> Batch:
 
 
 def epoch_order(count: int, batch: int, seed: int, epoch: int) -> list[list[tuple[int, int]]]:
-    """The batches of an epoch as lists of (epoch, index); a last short batch is left out, as batch norm dislikes it."""
+    """The batches of an epoch as lists of (epoch, index); a last short batch is left out, as batch norm dislikes it.
+
+    Raises:
+        ValueError: if there is no image.
+    """
+    if not count:
+        raise ValueError("no image to learn from: give --data.split more images, or hold out fewer: --train.minival")
     order = np.random.default_rng([seed, epoch]).permutation(count).tolist()
     batch = min(batch, count)
     return [[(epoch, index) for index in order[start : start + batch]] for start in range(0, count - batch + 1, batch)]

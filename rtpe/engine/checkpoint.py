@@ -55,5 +55,5 @@ class TrainingState:
                 setattr(self, name, saved[name])
             torch.set_rng_state(saved["rng"])
         except Exception as error:
-            reason = str(error).splitlines()[0]
+            reason = (str(error).splitlines() or ["not a checkpoint"])[0]
             raise ValueError(f"checkpoint {path}: cannot be resumed ({reason}): choose another --out") from error

@@ -62,6 +62,8 @@ def fit(
             averaged net on the minival; their `AP` chooses the best.
         keep_best: writes the averaged net, the best so far.
     """
+    if state.batch >= epoch_batches:  # resumed with larger batches, of which an epoch has fewer
+        state.epoch, state.batch = state.epoch + 1, 0
     while schedule.progress(state, epoch_batches) < 1:
         means = train_one_epoch(fabric, state, criterion, schedule, batches_of, epoch_batches, out)
         finished = state.batch >= epoch_batches
@@ -101,13 +103,15 @@ def train_one_epoch(
         mean.add(terms)
         images += len(batch.images)
         now = time.perf_counter()
-        state.seconds, clock = state.seconds + now - clock, now
+        # clocks differ, and the rate and the end depend on them: one process tells the time
+        state.seconds, clock = fabric.broadcast(state.seconds + now - clock), now
         bar.update()
-        if now - saved > 60 * schedule.checkpoint_minutes and fabric.global_rank == 0:
+        if schedule.progress(state, epoch_batches) >= 1:
+            break
+        due = now - saved > 60 * schedule.checkpoint_minutes and state.batch < epoch_batches
+        if due and fabric.global_rank == 0:  # the end of an epoch is saved when it is scored, or it never would be
             state.save(out / "last.pt")
             saved = now
-        if fabric.broadcast(schedule.progress(state, epoch_batches) >= 1):  # clocks differ: one process decides
-            break
     bar.close()
     return {**mean.result(), "lr": rate, "images_per_s": images / (time.perf_counter() - start)}
 

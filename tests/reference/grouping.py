@@ -13,8 +13,8 @@ def group(candidates, order, tag_threshold):
     people = []
     for joint in order:
         found = candidates.get(joint, [])
-        means = [_mean_tag(person, candidates) for person in people]
-        gains = [[_gain(tag, score, mean, tag_threshold) for mean in means] for tag, score in found]
+        means = [(_mean_tag(person, candidates), _mean_score(person, candidates)) for person in people]
+        gains = [[_gain(tag, score, *mean, tag_threshold) for mean in means] for tag, score in found]
         _, choice = max(_assignments(gains, 0, frozenset()), default=(0, ()))
         for candidate, person in enumerate(choice):
             if person is None:
@@ -36,9 +36,13 @@ def _assignments(gains, candidate, taken):
             yield gain + rest, (person, *choice)
 
 
-def _gain(tag, score, mean, tag_threshold):
+def _gain(tag, score, mean, sureness, tag_threshold):
     distance = math.dist(tag, mean)
-    return 1 - (distance / tag_threshold) ** 2 + score if distance < tag_threshold else None
+    return 1 - (distance / tag_threshold) ** 2 + 2 * score * sureness if distance < tag_threshold else None
+
+
+def _mean_score(person, candidates):
+    return sum(candidates[joint][candidate][1] for joint, candidate in person.items()) / len(person)
 
 
 def _mean_tag(person, candidates):

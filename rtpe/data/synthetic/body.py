@@ -76,11 +76,12 @@ class _Clay:
 
     def add(self, start, end, r0, r1, cover: Cover, frame: np.ndarray, squash: float = 1.0):
         """`frame`: columns side, up, forward of the bone it sits on."""
-        self.rows.append((np.stack([start, end]), (r0, r1), frame.T, squash, cover))
+        self.rows.append((start, end, (r0, r1), frame.T, squash, cover))
 
     def solids(self) -> Solids:
-        ends, radii, frames, squash, covers = zip(*self.rows)
-        return Solids(np.array(ends), np.array(radii), np.array(frames), np.array(squash), list(covers))
+        starts, ends, radii, frames, squash, covers = zip(*self.rows)
+        both = np.stack([np.array(starts), np.array(ends)], 1)
+        return Solids(both, np.array(radii), np.array(frames), np.array(squash), list(covers))
 
 
 def make_figure(build: Build, pose: Pose, outfit: Outfit) -> Figure:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .chance import pick
 from .paint import COLOUR, Cover, Paint
 
 SKINS = (
@@ -71,7 +72,7 @@ def random_colour(rng: np.random.Generator) -> COLOUR:
 
 def random_cloth(rng: np.random.Generator) -> Paint:
     """A plain or patterned fabric."""
-    kind = str(rng.choice(list(PATTERNS), p=list(PATTERNS.values())))
+    kind = pick(rng, PATTERNS)
     return Paint(
         random_colour(rng),
         random_colour(rng),
@@ -101,10 +102,8 @@ def random_outfit(rng: np.random.Generator) -> Outfit:
         shirt=shirt,
         legwear=legwear,
         shoes=Paint(random_colour(rng), rough=0.1),
-        hair_style=str(rng.choice(list(HAIR_STYLES), p=list(HAIR_STYLES.values()))),
-        sleeve=float(rng.choice([0, rng.uniform(0.35, 0.8), rng.uniform(0.9, 1.4), 2], p=[0.12, 0.38, 0.1, 0.4])),
-        trouser=0.3
-        if skirted
-        else float(rng.choice([rng.uniform(0.35, 0.9), rng.uniform(1.1, 1.6), 2], p=[0.28, 0.1, 0.62])),
+        hair_style=pick(rng, HAIR_STYLES),
+        sleeve=pick(rng, {0.0: 0.12, rng.uniform(0.35, 0.8): 0.38, rng.uniform(0.9, 1.4): 0.1, 2.0: 0.4}),
+        trouser=0.3 if skirted else pick(rng, {rng.uniform(0.35, 0.9): 0.28, rng.uniform(1.1, 1.6): 0.1, 2.0: 0.62}),
         skirt=rng.uniform(0.5, 1.1) if skirted else None,
     )

@@ -32,7 +32,7 @@ def smooth_noise() -> np.ndarray:
 def noise_at(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """The smooth noise at coordinates of 1/512 of its period, any range."""
     wrap = NOISE_SIZE - 1
-    return smooth_noise()[v.astype(np.int32) & wrap, u.astype(np.int32) & wrap]
+    return smooth_noise().take((v.astype(np.intp) & wrap) * NOISE_SIZE + (u.astype(np.intp) & wrap))
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,14 @@ class Paint:
     offset: float = 0.0  # keeps two garments from showing the same folds
 
     def albedo(self, along: np.ndarray, around: np.ndarray) -> np.ndarray:
-        """(n, 3) colours at (n,) places in metres."""
+        """(3, n) colours at (n,) places in metres."""
         if self.rough == 0 and self.kind == "plain":
-            return np.full((len(along), 3), self.base, np.float32)
+            return np.full((len(along), 3), self.base, np.float32).T
         noise = noise_at(along * self.grain + self.offset, around * self.grain * 2 + self.offset)
-        colours = np.multiply.outer(1 + np.float32(self.rough) * noise, np.asarray(self.base, np.float32))
+        colours = np.multiply.outer(np.asarray(self.base, np.float32), 1 + np.float32(self.rough) * noise)
         if self.kind != "plain":
-            colours += np.multiply.outer(
-                self._mix(along, around, noise), np.subtract(self.second, self.base).astype(np.float32)
-            )
+            towards = np.subtract(self.second, self.base).astype(np.float32)
+            colours += np.multiply.outer(towards, self._mix(along, around, noise))
         return colours
 
     def _mix(self, along, around, noise):
@@ -84,7 +83,7 @@ class Paint:
             return (np.sin(around * turns) > 0.2).astype(np.float32)
         if self.kind == "bands":
             return (np.sin(along * turns) > 0.2).astype(np.float32)
-        return 0.5 * (np.sin(along * turns) > 0).astype(np.float32) + 0.5 * (np.sin(around * turns) > 0)
+        return np.float32(0.5) * ((np.sin(along * turns) > 0).astype(np.float32) + (np.sin(around * turns) > 0))
 
 
 Cover = tuple[tuple[float, Paint], ...]  # (up to which t, what): a sleeve to 0.6, then skin

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .chance import pick
+
 
 def turn(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
     """The rotation that turns by y, then z, then x degrees, each about a fixed axis."""
-    (cx, cy, cz), (sx, sy, sz) = np.cos(np.radians((x, y, z))), np.sin(np.radians((x, y, z)))
-    return (
-        np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-        @ np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-        @ np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    )
+    angles = np.radians((x, y, z))
+    (cx, cy, cz), (sx, sy, sz) = np.cos(angles).tolist(), np.sin(angles).tolist()
+    by_z_then_x = np.array([[cz, -sz, 0], [cx * sz, cx * cz, -sx], [sx * sz, sx * cz, cx]])
+    return by_z_then_x @ np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
 
 
 # (lowest, highest) of each angle; arms and legs are the same on both sides, outwards and inwards mirrored
@@ -31,6 +31,7 @@ LIMITS = {
     "knee": ((0, 150),),
     "ankle": ((-40, 25),),
 }
+_BOUNDS = {name: np.array(limits, float).T for name, limits in LIMITS.items()}
 
 
 @dataclass
@@ -53,9 +54,8 @@ class Pose:
     name: str = "stand"
 
     def __post_init__(self):
-        for name, limits in LIMITS.items():
-            lowest, highest = np.array(limits, float).T
-            setattr(self, name, np.clip(np.asarray(getattr(self, name), float), lowest, highest))
+        for name, (lowest, highest) in _BOUNDS.items():
+            setattr(self, name, np.asarray(getattr(self, name), float).clip(lowest, highest))
 
 
 # (front, roll, outwards, elbow) ranges of one arm
@@ -83,7 +83,7 @@ ARM_ODDS = {
 
 def _arms(rng) -> tuple[np.ndarray, np.ndarray]:
     """(2, 3) shoulder and (2, 1) elbow angles; often both arms do alike."""
-    names = rng.choice(list(ARMS), 2, p=list(ARM_ODDS.values()))
+    names = [pick(rng, ARM_ODDS), pick(rng, ARM_ODDS)]
     if rng.random() < 0.45:
         names[1] = names[0]
     drawn = np.array([[rng.uniform(*span) for span in ARMS[name]] for name in names])
@@ -175,7 +175,7 @@ POSE_ODDS = {"stand": 0.4, "walk": 0.28, "sit": 0.13, "crouch": 0.05, "lunge": 0
 
 def random_pose(rng: np.random.Generator, name: str | None = None) -> Pose:
     """A pose of the given name (see POSES), or of a random one."""
-    name = name or str(rng.choice(list(POSES), p=list(POSE_ODDS.values())))
+    name = name or pick(rng, POSE_ODDS)
     shoulder, elbow = _arms(rng)
     drawn = {"shoulder": shoulder, "elbow": elbow, "head": rng.normal((3, 0, 0), (9, 18, 6)), **POSES[name](rng)}
     return Pose(name=name, **drawn)

@@ -138,14 +138,14 @@ def _enter(rng, canvas, build, place) -> Actor:
 def annotate(canvas: Canvas, actor: Actor, actor_id: int) -> Person | None:
     """What an honest annotator would write down; None for somebody of whom nothing is seen."""
     mask = canvas.owner == actor_id
-    area = int(mask.sum())
+    area = int(np.count_nonzero(mask))
     if not area:
         return None
     joints, keypoints = actor.figure.joints, np.zeros((17, 3), np.float32)
     keypoints[:, 2] = visibility(canvas, actor, mask)
     labelled = keypoints[:, 2] > 0
     keypoints[labelled, :2] = canvas.camera.project(joints[labelled])
-    share = area / max(actor.outline.sum(), 1) * _share_in_image(canvas, actor)
+    share = area / max(np.count_nonzero(actor.outline), 1) * _share_in_image(canvas, actor)
     if share < LEAST_SHARE or (keypoints[:, 2] == 2).sum() < LEAST_JOINTS:
         keypoints[:] = 0
     return Person(keypoints, _tight_box(mask), area, mask, joints.astype(np.float32))
@@ -163,17 +163,26 @@ def visibility(canvas: Canvas, actor: Actor, mask: np.ndarray) -> np.ndarray:
     screen = camera.to_screen(joints)
     x, y = np.floor(screen[:, 0]), np.floor(screen[:, 1])
     inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    seen = canvas.depth[np.clip(y, 0, height - 1).astype(int), np.clip(x, 0, width - 1).astype(int)]
+    row, column = y.clip(0, height - 1).astype(int), x.clip(0, width - 1).astype(int)
+    seen = canvas.depth[row, column]
     reach = 1 + JOINT_DEPTH_M * actor.height / 1.7 * camera.focal / joints[:, 2]
     v = np.where(seen >= screen[:, 2] - reach, 2, 1) * inside
     if (v[:FACE] == 1).any():
         v[:FACE][_behind_own_head(camera, actor.figure, screen[:FACE], reach[:FACE])] = 0
-    if (v == 1).any():
-        far = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
-        tall = actor.height * camera.focal / joints[:, 2]
-        row, column = np.clip(y, 0, height - 1).astype(int), np.clip(x, 0, width - 1).astype(int)
-        v[(v == 1) & (far[row, column] > GUESSABLE * tall)] = 0
+    hidden = np.flatnonzero(v == 1)
+    if len(hidden):
+        tall = actor.height * camera.focal / joints[hidden, 2]
+        v[hidden[_distance(mask, row[hidden], column[hidden]) > GUESSABLE * tall]] = 0
     return v
+
+
+def _distance(mask, row, column) -> np.ndarray:
+    """(n,) pixels from those places to the mask."""
+    rows, columns = np.append(np.flatnonzero(mask.any(1)), row), np.append(np.flatnonzero(mask.any(0)), column)
+    top, left = rows.min(), columns.min()
+    # no way between two places leaves the box around them: outside it nothing need be known
+    near = mask[top : rows.max() + 1, left : columns.max() + 1]
+    return cv2.distanceTransform((~near).astype(np.uint8), cv2.DIST_L2, 3)[row - top, column - left]
 
 
 def _behind_own_head(camera, figure, screen, reach) -> np.ndarray:

@@ -6,7 +6,9 @@ Depth is kept as focal * ln(z): one unit then equals one pixel at any distance, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -85,7 +87,7 @@ class ScreenCones:
         drawable: (P,) bool, not too near the lens, and not so small that it would only speckle.
         origin: (P, 3) screen position of the first ball; points handed in and given back are relative to it.
         low, high: (P, 3) corners of a box around the solid on the screen.
-        quadric: (P, 6) coefficients of 1, x, y, x^2, x y, y^2 of D = B^2 - 4 A C; where D < 0 the ray misses.
+        quadric: (6, P) coefficients of 1, x, y, x^2, x y, y^2 of D = B^2 - 4 A C; where D < 0 the ray misses.
     """
 
     def __init__(self, camera: Camera, solids: Solids):
@@ -108,27 +110,28 @@ class ScreenCones:
         reach = radii[:, :, None] * np.maximum(squash, 1)[:, None, None]
         self.low, self.high = (screen - reach).min(1), (screen + reach).max(1)
         slope = axis[:, 2] / np.sqrt(axis[:, 2] ** 2 - a)
-        self._rays = np.column_stack([self.rows.reshape(-1, 9), axis, first, grow, a, slope]).astype(np.float32)
+        rays = [*self.rows.reshape(-1, 9).T, *axis.T, first, grow, a, slope]
+        self._rays = np.array(rays).astype(np.float32)
         self._unstretch = np.swapaxes(self.rows, 1, 2).astype(np.float32)
 
-    def meet(self, index: int, x: np.ndarray, y: np.ndarray):
-        """Rays through (n,) float32 points at solid `index`.
+    def meet(self, index: int | np.ndarray, x: np.ndarray, y: np.ndarray, counts: np.ndarray | None = None):
+        """Rays through (n,) float32 points at solid `index`; or at several, the first counts[0] at index[0], and so on.
 
         Returns:
             hit (n,) bool; depth (n,); t (n,) in 0..1; normal (3, n), of unit length, in the stretched space: see
             `normals`.
         """
-        c00, c01, _, c10, c11, _, c20, c21, c22, a1, a2, a3, first, grow, a, slope = self._rays[index]
-        # most solids are round: their space is the screen itself
-        p1, p2 = (x.copy(), y.copy()) if self._round[index] else (c00 * x + c01 * y, c10 * x + c11 * y)
-        b = (2 * a1) * p1 + (2 * a2) * p2
-        b += 2 * first * grow
+        rays = self._rays[:, index] if counts is None else np.repeat(self._rays[:, index], counts, axis=1)
+        c00, c01, _, c10, c11, _, c20, c21, c22, a1, a2, a3, first, grow, a, slope = rays
+        p1, p2 = c00 * x + c01 * y, c10 * x + c11 * y
+        b = a1 * p1 + a2 * p2  # half of B, as in the schoolbook
+        b += first * grow
         inside = first * first - p1 * p1
         inside -= p2 * p2
-        t = np.sqrt(np.maximum(b * b - (4 * a) * inside, 0))
+        t = np.sqrt(np.maximum(b * b - a * inside, 0))
         t *= slope
         t -= b
-        t *= 1 / (2 * a)
+        t *= 1 / a
         np.minimum(np.maximum(t, 0, out=t), 1, out=t)
         p1 -= t * a1
         p2 -= t * a2
@@ -140,17 +143,27 @@ class ScreenCones:
         np.negative(np.sqrt(np.maximum(inside, 0)), out=normal[2])
         depth = t * a3
         depth += normal[2]
-        if not self._round[index]:
-            depth = (depth - c20 * x - c21 * y) / c22
+        depth = (depth - c20 * x - c21 * y) / c22
         normal /= radius
         return inside > 0, depth, t, normal
 
-    def normals(self, index: int, met: np.ndarray) -> np.ndarray:
-        """(3, n) unit normals in camera coordinates from those that `meet` gives."""
-        if self._round[index]:
-            return met
-        plain = self._unstretch[index] @ met
-        return plain / np.sqrt(np.einsum("in,in->n", plain, plain))
+    def normals(self, index: np.ndarray, met: np.ndarray) -> np.ndarray:
+        """(3, n) unit normals in camera coordinates from those that `meet` gives for (n,) solids, sorted into runs."""
+        plain = met.copy()
+        for each, here in runs(index):
+            if not self._round[each]:
+                plain[:, here] = self._unstretch[each] @ met[:, here]
+        length = np.sqrt(np.einsum("in,in->n", plain, plain))
+        length[self._round[index]] = 1
+        return plain / length
+
+
+def runs(values: np.ndarray) -> Iterator[tuple[int, slice]]:
+    """Each run of a value, and where it stands."""
+    edges = np.flatnonzero(values[1:] != values[:-1]) + 1
+    for start, stop in pairwise([0, *edges.tolist(), len(values)]):
+        if stop > start:
+            yield int(values[start]), slice(start, stop)
 
 
 def _turned_to(rays: np.ndarray) -> np.ndarray:
@@ -171,6 +184,5 @@ def _quadric(rows, axis, first, grow, a) -> np.ndarray:
             bx * bx + 4 * a * (p * p + r * r),
             2 * bx * by + 8 * a * (p * q + r * s),
             by * by + 4 * a * (q * q + s * s),
-        ],
-        1,
+        ]
     )

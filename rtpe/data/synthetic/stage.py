@@ -10,6 +10,7 @@ import numpy as np
 from rtpe.geometry import index_to_point
 
 from .canvas import Canvas
+from .chance import pick
 from .outfit import random_cloth, random_colour
 from .paint import NOISE_SIZE, Light, Paint, smooth_noise
 from .pose import turn
@@ -47,22 +48,28 @@ def _surface(rng, contrast: float, period: float, rough: float, grain: float) ->
 
 
 def _between(weight: np.ndarray, first, second) -> np.ndarray:
-    """(h, w, 3): first where the weight is 0, second where it is 1."""
+    """(3, ...): first where the weight is 0, second where it is 1."""
     first, second = np.asarray(first, np.float32), np.asarray(second, np.float32)
-    return weight[..., None] * (second - first) + first
+    return np.stack([weight * (after - before) + before for before, after in zip(first, second)])
+
+
+def _fill(image: np.ndarray, where: np.ndarray, colours) -> None:
+    """Put (3,) or (3, n) colours where it says so into a (3, h, w) image."""
+    for channel, colour in zip(image, colours):
+        channel[where] = colour
 
 
 def background(rng: np.random.Generator, camera: Camera, size_hw: tuple[int, int], far_m: float) -> np.ndarray:
     """(h, w, 3) float32: a room with a wall at `far_m`, open ground under a sky, or no place at all."""
     half = tuple(max(2, size // 2) for size in size_hw)  # drawn at half size: backgrounds are out of focus
-    kind = str(rng.choice(list(BACKGROUNDS), p=list(BACKGROUNDS.values())))
+    kind = pick(rng, BACKGROUNDS)
     if kind in ("room", "field"):
         image = _place(rng, camera, size_hw, half, far_m, kind == "room")
     elif kind == "gradient":
         x, y = np.meshgrid(np.linspace(0, 1, half[1], dtype=np.float32), np.linspace(0, 1, half[0], dtype=np.float32))
         tilt = rng.uniform(-1, 1)
         image = _between(np.clip(y * (1 - abs(tilt)) + x * tilt, 0, 1), _muted_colour(rng), _muted_colour(rng))
-        image *= 1 + 0.05 * _patch(rng, half, rng.uniform(1, 4))[..., None]
+        image *= 1 + 0.05 * _patch(rng, half, rng.uniform(1, 4))
     elif kind == "noise":
         image = _between(0.5 + 0.5 * _patch(rng, half, rng.uniform(0.6, 6)), _muted_colour(rng), _muted_colour(rng))
         image = image + 0.35 * _between(
@@ -72,12 +79,12 @@ def background(rng: np.random.Generator, camera: Camera, size_hw: tuple[int, int
         along, around = np.meshgrid(
             np.arange(half[0], dtype=np.float32), np.arange(half[1], dtype=np.float32), indexing="ij"
         )
-        image = random_cloth(rng).albedo(along.ravel() / rng.uniform(80, 400), around.ravel() / 200).reshape(*half, 3)
-    return cv2.resize(np.clip(image, 0.02, 1), size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+        image = random_cloth(rng).albedo(along.ravel() / rng.uniform(80, 400), around.ravel() / 200).reshape(3, *half)
+    return cv2.resize(cv2.merge(np.clip(image, 0.02, 1)), size_hw[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _place(rng, camera, size_hw, half, far_m, walled) -> np.ndarray:
-    """A textured floor, and behind it a wall or the sky, where the camera sees them."""
+    """(3, h, w): a textured floor, and behind it a wall or the sky, where the camera sees them."""
     columns = (index_to_point(np.arange(half[1])) * (size_hw[1] / half[1]) - camera.centre_px[0]) / camera.focal
     rows = (index_to_point(np.arange(half[0])) * (size_hw[0] / half[0]) - camera.centre_px[1]) / camera.focal
     right, up, back = (
@@ -92,20 +99,21 @@ def _place(rng, camera, size_hw, half, far_m, walled) -> np.ndarray:
     ray = np.minimum(floor_at, wall_at).clip(0, 200)
     across, away, high = right * ray, back * ray, up * ray + camera.height
     floor = _surface(rng, 0.25, rng.uniform(0.3, 1.2), rng.uniform(0.05, 0.25), rng.uniform(15, 90))
-    image = np.empty((*half, 3), np.float32)
-    image[on_floor] = floor.albedo(away[on_floor], across[on_floor])
+    image = np.empty((3, *half), np.float32)
+    _fill(image, on_floor, floor.albedo(away[on_floor], across[on_floor]))
     above = ~on_floor
     if walled:
         wall = _surface(rng, 0.2, rng.uniform(0.15, 0.8), rng.uniform(0, 0.12), rng.uniform(10, 120))
-        image[above] = wall.albedo(high[above], across[above])
+        _fill(image, above, wall.albedo(high[above], across[above]))
         for _ in range(rng.integers(0, 4)):  # windows, doors, pictures
             x, y, w, h = rng.uniform(-3, 3), rng.uniform(0, 2.2), rng.uniform(0.2, 1.5), rng.uniform(0.3, 1.6)
-            image[above & (np.abs(across - x) < w / 2) & (np.abs(high - y - h / 2) < h / 2)] = _muted_colour(rng)
+            inside = (np.abs(across - x) < w / 2) & (np.abs(high - y - h / 2) < h / 2)
+            _fill(image, above & inside, _muted_colour(rng))
     else:
         sky, hills = _muted_colour(rng) * 0.5 + 0.5, _patch(rng, half, 3)
-        image[above] = _between(np.clip(high / 40, 0, 1), sky, sky * 0.8 + 0.1)[above]
+        _fill(image, above, _between(np.clip(high[above] / 40, 0, 1), sky, sky * 0.8 + 0.1))
         trees = above & (high < 8 + 7 * _patch(rng, half, rng.uniform(0.5, 2)))
-        image[trees] = _between(0.5 + 0.5 * hills, _muted_colour(rng) * 0.8, _muted_colour(rng) * 0.5)[trees]
+        _fill(image, trees, _between(0.5 + 0.5 * hills[trees], _muted_colour(rng) * 0.8, _muted_colour(rng) * 0.5))
     return image
 
 
@@ -201,7 +209,7 @@ def draw_shadow(image: np.ndarray, camera: Camera, foot: np.ndarray, radius: flo
         return
     shade = np.zeros(tuple((high - low)[::-1]), np.float32)
     cv2.fillConvexPoly(shade, np.round(points - low).astype(np.int32), 0.45)
-    image[low[1] : high[1], low[0] : high[0]] *= 1 - cv2.blur(shade, (7, 5))[..., None]
+    image[low[1] : high[1], low[0] : high[0]] *= cv2.merge([1 - cv2.blur(shade, (7, 5))] * 3)
 
 
 def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
@@ -209,9 +217,9 @@ def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     dark = rng.random() < 0.06
     gain = rng.uniform(0.25, 0.5) if dark else rng.uniform(0.75, 1.15)
     gains, lift = gain * (1 + rng.normal(0, 0.05, 3)), 0.02 if dark else rng.uniform(-0.03, 0.1)
-    lit = image * gains.astype(np.float32)
+    lit = image.reshape(len(image), -1) * np.tile(gains.astype(np.float32), image.shape[1])
     lit += np.float32(lift)
-    seen = cv2.convertScaleAbs(np.maximum(lit, 0, out=lit), alpha=255)
+    seen = cv2.convertScaleAbs(np.maximum(lit, 0, out=lit), alpha=255).reshape(image.shape)
     # an edge of the painting is hard as a saw: a lens always softens it a little
     seen = cv2.GaussianBlur(seen, (0, 0), rng.uniform(1.0, 1.8) if rng.random() < 0.1 else rng.uniform(0.45, 0.9))
     strength = rng.uniform(0.0, 0.25)

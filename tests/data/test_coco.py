@@ -1,0 +1,204 @@
+"""COCO files: half a pixel for integer keypoints, regions nobody labelled, person masks, and what a bad file says."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from pycocotools import mask as rle
+
+from rtpe.data.coco import CocoDataset, held_out
+from rtpe.images import UnreadableImage, encode_jpeg, write_image
+from rtpe.skeleton import COCO17, LSP14
+
+SIZE_HW = (40, 60)
+SQUARE = np.s_[10:20, 30:50]  # rows and columns
+
+
+def a_person(image_id=1, **changes):
+    """A labelled person without an outline."""
+    keypoints = [0] * 51
+    keypoints[:6] = [12, 7, 2, 0, 0, 1]
+    row = {"id": 1, "image_id": image_id, "category_id": 1, "iscrowd": 0, "area": 99.0, "bbox": [5, 5, 10, 10]}
+    return {**row, "num_keypoints": 2, "keypoints": keypoints, "segmentation": [], **changes}
+
+
+def nobody_labelled(**changes):
+    return a_person(**{"keypoints": [0] * 51, "bbox": [30, 10, 20, 10], **changes})
+
+
+def square_mask():
+    mask = np.zeros(SIZE_HW, np.uint8)
+    mask[SQUARE] = 1
+    return mask
+
+
+def compressed():
+    made = rle.encode(np.asfortranarray(square_mask()))
+    return {"size": made["size"], "counts": made["counts"].decode()}
+
+
+def uncompressed():
+    """Run lengths down the columns, zeros first."""
+    flat = square_mask().T.ravel()
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    return {"size": list(SIZE_HW), "counts": np.diff([0, *edges, flat.size]).tolist()}
+
+
+OUTLINES = {
+    "compressed": compressed(),
+    "uncompressed": uncompressed(),
+    "polygon": [[30, 10, 50, 10, 50, 20, 30, 20]],
+    "box": [],
+}
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Writes images 3, 1, 2, in this order, and the annotations; opens them."""
+
+    def make(annotations=(), ids=(3, 1, 2), text=None, **options):
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        (tmp_path / "images" / "val").mkdir(parents=True, exist_ok=True)
+        images = [{"id": i, "file_name": f"{i}.png", "height": SIZE_HW[0], "width": SIZE_HW[1]} for i in ids]
+        for i in ids:
+            write_image(tmp_path / "images" / "val" / f"{i}.png", np.full((*SIZE_HW, 3), i, np.uint8))
+        written = json.dumps({"images": images, "annotations": list(annotations)}) if text is None else text
+        (tmp_path / "annotations" / "person_keypoints_val.json").write_text(written)
+        return CocoDataset(tmp_path, "val", **options)
+
+    return make
+
+
+def test_an_image_without_people(dataset):
+    """Half of the images of a split are of this kind, and the first to break a batch."""
+    sample = dataset()[0]
+    assert sample.points.shape == (0, 17, 3) and sample.points.dtype == np.float32
+    assert sample.valid.all() and sample.valid.dtype == np.uint8
+    assert sample.person is not None and not sample.person.any() and sample.labelled
+
+
+def test_no_images(dataset):
+    assert list(dataset(ids=())) == []
+
+
+def test_images_come_by_id(dataset):
+    """The order of the file is an accident; results, caches and epochs go by id."""
+    made = dataset()
+    assert made.ids == [1, 2, 3]
+    assert [sample.image_id for sample in made] == [1, 2, 3]
+    assert [sample.image[0, 0, 0] for sample in made] == [1, 2, 3]
+    assert [(i, name, path.name) for i, name, path in made.sources()] == [
+        (i, f"{i}.png", f"{i}.png") for i in (1, 2, 3)
+    ]
+
+
+def test_integer_keypoints_are_pixel_centres(dataset):
+    """Pixel 12 is labelled, so the joint is taken to be at its centre; joint 1 at pixel (0, 0) is labelled, too."""
+    (person,) = dataset([a_person()])[0].points
+    assert person[0].tolist() == [12.5, 7.5, 2.0]
+    assert person[1].tolist() == [0.5, 0.5, 1.0]
+    assert not person[2:].any()  # what is not labelled is nowhere, not at half a pixel
+
+
+@pytest.mark.parametrize("kind", sorted(OUTLINES))
+@pytest.mark.parametrize("why", ["crowd", "unlabelled"])
+def test_unlabelled_people_make_a_region_invalid(dataset, why, kind):
+    """Joints there are unknown: counted as background, they would teach the student not to see people."""
+    row = a_person(iscrowd=1, bbox=[30, 10, 20, 10]) if why == "crowd" else nobody_labelled()
+    sample = dataset([{**row, "segmentation": OUTLINES[kind]}])[0]
+    assert len(sample.points) == 0
+    assert not sample.valid[SQUARE].any()
+    assert (sample.valid == 0).sum() <= 11 * 21  # a polygon's own edge pixels belong to it
+
+
+def test_a_person_without_keypoints_is_unlabelled(dataset):
+    """Some files leave the list out, or empty."""
+    for missing in ([], None):
+        assert not dataset([nobody_labelled(keypoints=missing)])[0].valid[SQUARE].any()
+    row = nobody_labelled()
+    del row["keypoints"]
+    assert not dataset([row])[0].valid[SQUARE].any()
+
+
+def test_a_box_that_leaves_the_image_covers_what_is_inside(dataset):
+    """Negative indices would count from the other end."""
+    valid = dataset([nobody_labelled(bbox=[-5, -5, 10, 10]), nobody_labelled(bbox=[-20, -20, 10, 10])])[0].valid
+    assert not valid[:5, :5].any() and valid.sum() == valid.size - 25
+
+
+def test_labelled_people_leave_the_image_valid(dataset):
+    assert dataset([a_person(segmentation=OUTLINES["polygon"])])[0].valid.all()
+
+
+def test_the_person_mask_is_the_union_of_outlines(dataset):
+    """Labelled or not, a body is a body."""
+    rows = [a_person(segmentation=[[0, 0, 8, 0, 8, 8, 0, 8]]), nobody_labelled(segmentation=OUTLINES["compressed"])]
+    person = dataset(rows)[0].person
+    assert person[SQUARE].all() and person[:8, :8].all() and person.sum() <= 10 * 20 + 9 * 9
+
+
+def test_no_person_mask_if_somebody_has_no_outline(dataset):
+    """A box is no body, and a mask that lacks somebody would teach the attention to look away."""
+    assert dataset([a_person(segmentation=OUTLINES["polygon"]), a_person()])[0].person is None
+
+
+def test_only_some_images(dataset):
+    made = dataset([a_person(2)])
+    assert made.only([3, 2]).ids == [2, 3] and made.only([]).ids == [] and made.ids == [1, 2, 3]
+    assert made.with_labels().ids == [2]
+    assert dataset([a_person(2)], ids=(2, 3)).ids == [2, 3]
+    assert len(made.only([2])[0].points) == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 50, 99])
+def test_held_out_images_are_a_fixed_choice(count):
+    """Chosen anew on each start, a resumed run would train on what it is judged by."""
+    ids = list(range(100, 150))
+    chosen = held_out(ids, count)
+    assert chosen == sorted(set(chosen)) and len(chosen) == min(count, 50) and set(chosen) <= set(ids)
+    assert held_out(ids[::-1], count) == chosen
+
+
+def test_held_out_images_grow_with_their_number():
+    """A larger minival holds the smaller one; and it is no mere beginning of the list."""
+    ids = list(range(1000))
+    assert set(held_out(ids, 10)) < set(held_out(ids, 50))
+    assert np.mean(held_out(ids, 50)) > 300
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"images": []}'])
+def test_a_file_that_is_no_keypoint_file(dataset, text):
+    with pytest.raises(ValueError, match=r"annotations .*person_keypoints_val.json: (not JSON|expected a COCO file)"):
+        dataset(text=text)
+
+
+def test_a_missing_file_names_the_settings(tmp_path):
+    want = f"annotations {tmp_path}/annotations/person_keypoints_val.json: No such file or directory: check --data.root"
+    with pytest.raises(ValueError, match=re.escape(want)):
+        CocoDataset(tmp_path, "val")
+
+
+def test_another_number_of_keypoints_names_the_setting(dataset):
+    """Read as 17, 14 joints would be the joints of somebody else."""
+    row = a_person(id=1047, keypoints=[1, 1, 2] * 14)
+    want = "annotation 1047 has 14 keypoints, skeleton coco17 has 17: pass --data.skeleton"
+    with pytest.raises(ValueError, match=want):
+        dataset([row])
+    assert dataset([row], skeleton=LSP14)[0].points.shape == (1, 14, 3)
+
+
+@pytest.mark.parametrize("damage", ["missing", "torn"])
+def test_an_unreadable_image_is_the_error_that_can_be_skipped(dataset, damage):
+    made = dataset([a_person()])
+    path = made.path(0)
+    path.unlink()
+    if damage == "torn":
+        path.write_bytes(encode_jpeg(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[:900])
+    with pytest.raises(UnreadableImage, match=rf"image {re.escape(str(path))}: (No such file|truncated)"):
+        made[0]
+    assert made[1].image_id == 2
+
+
+def test_the_default_skeleton_is_cocos(dataset):
+    assert dataset().skeleton == COCO17

@@ -1,0 +1,102 @@
+"""Targets: Gaussians on the exact point, against a slow loop and back through a decoder."""
+
+import numpy as np
+import pytest
+import torch
+from reference.gaussians import gaussian_maps as slow
+
+from rtpe.data.targets import cell_indices, gaussian_maps
+from rtpe.decode.peaks import dark, local_maxima
+
+SIZE_HW = (9, 13)
+
+
+def people(count, joints=4, seed=0, size_hw=SIZE_HW):
+    """(1, P, K, 3) somewhere, some of them outside, every visibility."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-2, np.array(size_hw[::-1]) + 2, (count, joints, 2))
+    return torch.from_numpy(np.concatenate([points, rng.integers(0, 3, (count, joints, 1))], -1))[None].float()
+
+
+def test_nobody_draws_nothing():
+    empty = gaussian_maps(torch.zeros(2, 0, 4, 3), SIZE_HW, 2.0)
+    assert empty.shape == (2, 4, *SIZE_HW) and not empty.any()
+
+
+@pytest.mark.parametrize("sigma", [0.7, 1.5, 2.0, 4.0])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_maps_equal_the_slow_loop(count, sigma):
+    """People merge by the maximum: in a sum, two near joints would peak between them."""
+    points = people(count, seed=count)
+    want = np.array(slow(points[0].tolist(), SIZE_HW, sigma))
+    np.testing.assert_allclose(gaussian_maps(points, SIZE_HW, sigma)[0], want, atol=1e-6)  # float32 against float64
+
+
+def test_images_of_a_batch_do_not_mix():
+    one, other = people(2, seed=1), people(2, seed=2)
+    both = gaussian_maps(torch.cat([one, other]), SIZE_HW, 2.0)
+    assert torch.equal(both[:1], gaussian_maps(one, SIZE_HW, 2.0))
+    assert torch.equal(both[1:], gaussian_maps(other, SIZE_HW, 2.0))
+
+
+def test_absent_people_draw_nothing():
+    """A batch pads with people at (0, 0), invisible; a joint unlabelled stands wherever the file put it."""
+    padded = torch.cat([people(2), torch.zeros(1, 3, 4, 3)], dim=1)
+    assert torch.equal(gaussian_maps(padded, SIZE_HW, 2.0), gaussian_maps(people(2), SIZE_HW, 2.0))
+    hidden = people(2)
+    hidden[..., 2] = 0
+    assert not gaussian_maps(hidden, SIZE_HW, 2.0).any()
+
+
+def test_the_centre_is_the_point_and_not_its_cell():
+    """Height 1 where a point is a cell's centre, and equal neighbours where it lies between two."""
+    at_centre = gaussian_maps(torch.tensor([[[[3.5, 2.5, 2.0]]]]), SIZE_HW, 2.0)[0, 0]
+    assert at_centre[2, 3] == 1 and at_centre.argmax() == 2 * SIZE_HW[1] + 3
+    between = gaussian_maps(torch.tensor([[[[4.0, 2.5, 2.0]]]]), SIZE_HW, 2.0)[0, 0]
+    assert between[2, 3] == between[2, 4] == between.max() < 1
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
+def test_encoded_points_are_decoded(sigma):
+    """Encode, decode: anywhere on the grid, its borders and corners among it."""
+    size_hw = (16, 24)
+    inner = np.random.default_rng(0).uniform(0, size_hw[::-1], (60, 2))
+    edges = np.array([[0.01, 5.3], [23.99, 5.3], [7.7, 0.01], [7.7, 15.99], [0.2, 0.1], [23.7, 15.8], [12, 8]])
+    for x, y in np.concatenate([inner, edges]):
+        heat = gaussian_maps(torch.tensor([[[[x, y, 1.0]]]]), size_hw, sigma)[0].numpy()
+        peaks = local_maxima(heat, count=1)
+        found = dark(heat, peaks.joints, peaks.ys, peaks.xs)[0]
+        assert np.abs(found - (x, y)).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    "x, y, cell",
+    [
+        (0, 0, 0),
+        (0.99, 0.99, 0),
+        (1.0, 0.5, 1),
+        (12.999, 0, 12),
+        (0, 1, 13),
+        (12.5, 8.5, 116),
+        (13, 9, 116),
+        (-1, -1, 0),
+    ],
+)
+def test_a_point_lies_in_the_cell_that_covers_it(x, y, cell):
+    """Rounded instead of cut, every second joint would read its neighbour's tag; on the border, memory beyond it."""
+    indices, visible = cell_indices(torch.tensor([[[[x, y, 1.0]]]]), SIZE_HW)
+    assert indices.item() == cell and visible.item() and indices.dtype == torch.int64
+
+
+def test_only_labelled_joints_are_visible():
+    _, visible = cell_indices(torch.tensor([[[[1.0, 1, 0], [1, 1, 1], [1, 1, 2]]]]), SIZE_HW)
+    assert visible.tolist() == [[[False, True, True]]]
+
+
+def test_the_cell_of_a_point_is_where_its_gaussian_peaks():
+    """Rows and columns in one order for both."""
+    for point in people(1, joints=20)[0, 0]:
+        x, y, _ = point.tolist()
+        if 0 <= x < SIZE_HW[1] and 0 <= y < SIZE_HW[0]:
+            alone = torch.tensor([[[[x, y, 1.0]]]])
+            assert gaussian_maps(alone, SIZE_HW, 1.0).argmax() == cell_indices(alone, SIZE_HW)[0].item()

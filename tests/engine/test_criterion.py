@@ -1,0 +1,171 @@
+"""The criterion: every part of a net is taught, what nobody knows is not, and each level has its own targets."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from miniature import FACE
+
+from rtpe.data.distill import Batch, as_batch, collate
+from rtpe.data.targets import gaussian_maps
+from rtpe.engine.criterion import Criterion
+from rtpe.nets.blocks import Outputs, normalise
+from rtpe.nets.higher_hrnet import HigherHRNet
+
+TERMS = ("teacher", "truth", "pull", "push", "person")
+ALL = dict.fromkeys(TERMS, 1.0)
+
+
+def only(*names):
+    return {name: float(name in names) for name in TERMS}
+
+
+def batch(people=2, teacher=True, seed=0):
+    """Two 64 x 64 images, 16 x 16 cells."""
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.cat([torch.rand(2, people, 3, 2, generator=generator) * 64, torch.full((2, people, 3, 1), 2.0)], -1)
+    return Batch(
+        images=torch.randint(0, 256, (2, 3, 64, 64), generator=generator, dtype=torch.uint8),
+        points=points,
+        labelled=torch.tensor([True, True]),
+        valid=torch.ones(2, 1, 16, 16),
+        person=torch.rand(2, 1, 16, 16, generator=generator),
+        teacher=torch.rand(2, 3, 16, 16, generator=generator).half() if teacher else None,
+    )
+
+
+def outputs(*cells, seed=0, attention=True):
+    """Random maps of these many cells a side, level by level, and tags of the first."""
+    torch.manual_seed(seed)
+    levels = [torch.randn(2, 3, side, side, requires_grad=True) for side in cells]
+    gate = [torch.randn(2, 1, cells[0], cells[0], requires_grad=True)] if attention else None
+    return Outputs(levels, torch.randn(2, 3, cells[0], cells[0], requires_grad=True), gate)
+
+
+def real_batch(examples):
+    made = examples()
+    return as_batch(collate([made[0, 0], made[0, 1]]))
+
+
+@pytest.mark.parametrize("numbers", [{}, {"stages": 3}, {"teacher_stem": 8, "teacher_bottlenecks": 1}], ids=str)
+def test_all_of_a_student_is_taught(examples, new_student, numbers):
+    """A head without a loss, or a branch cut off, would stay random; a frozen stem must stay as it is."""
+    net = new_student(**numbers).train()
+    views = real_batch(examples)
+    Criterion(ALL).total(Criterion(ALL)(net(normalise(views.images)), views)).backward()
+    for name, parameter in net.named_parameters():
+        frozen = "teacher_stem" in numbers and name.startswith("stem.")
+        assert parameter.requires_grad != frozen
+        assert (parameter.grad is None) if frozen else parameter.grad.any(), name
+
+
+def test_all_of_a_higher_hrnet_is_taught(examples):
+    """At both resolutions, by labels alone."""
+    torch.manual_seed(0)
+    net = HigherHRNet(3, width=8, stem=8, bottlenecks=1, modules=(1, 1, 1), blocks=1, head_blocks=1).train()
+    views = real_batch(examples)
+    terms = Criterion(only("truth", "pull", "push"), sigmas=(1.5, 2.0))(net(normalise(views.images)), views)
+    assert terms.keys() == {"truth", "pull", "push"}
+    sum(terms.values()).backward()
+    assert [name for name, parameter in net.named_parameters() if not parameter.grad.any()] == []
+
+
+def test_the_sum_is_weighed():
+    criterion = Criterion({**ALL, "truth": 3.0, "push": 0.5})
+    terms = criterion(outputs(16), batch())
+    want = sum(terms.values()) + 2 * terms["truth"] - 0.5 * terms["push"]
+    assert terms.keys() == set(TERMS) and criterion.total(terms).item() == pytest.approx(want.item())
+
+
+@pytest.mark.parametrize("name", ["teacher", "truth", "person"])
+def test_a_term_of_no_weight_is_not_computed(name):
+    assert name not in Criterion({**ALL, name: 0.0})(outputs(16), batch())
+    assert not {"pull", "push"} & Criterion({**ALL, "pull": 0.0, "push": 0.0})(outputs(16), batch()).keys()
+
+
+def test_what_is_missing_gives_no_term():
+    """Labels alone, and a net without attention or tags."""
+    bare = replace(outputs(16, attention=False), tags=None)
+    assert Criterion(ALL)(bare, batch(teacher=False)).keys() == {"truth"}
+    assert Criterion(ALL)(replace(bare, attention=[]), batch(teacher=False)).keys() == {"truth"}
+
+
+@pytest.mark.parametrize("sides", [(16,), (16, 16), (16, 32), (8, 16, 32)], ids=str)
+def test_perfect_maps_cost_nothing_at_any_resolution(sides):
+    """Targets are drawn at each level's own resolution, with its own spread; further levels take the last."""
+    sigmas, views = (1.5, 2.0), batch()
+    perfect = []
+    for level, side in enumerate(sides):
+        points = views.points * torch.tensor([side / 64, side / 64, 1.0])
+        perfect.append(gaussian_maps(points, (side, side), sigmas[min(level, 1)]))
+    terms = Criterion(only("truth"), sigmas)(Outputs(perfect), views)
+    assert terms["truth"] == 0
+    another = Criterion(only("truth"), (1.5, 2.1))(Outputs(perfect), views)["truth"]
+    assert (another > 0) == (len(sides) > 1)
+
+
+@pytest.mark.parametrize("side", [8, 16, 32])
+def test_a_perfect_student_of_the_teacher_costs_nothing(side):
+    """The teacher's maps come on one grid, and are resized by a pure factor to each level."""
+    views = batch()
+    like = F.interpolate(views.teacher.float(), (side, side), mode="bilinear", align_corners=False)
+    assert Criterion(only("teacher"))(Outputs([like]), views)["teacher"] == 0
+
+
+def test_levels_count_alike():
+    """Twice the stages must not double the loss."""
+    out, views = outputs(16), batch()
+    doubled = replace(out, heatmaps=out.heatmaps * 2)
+    for name in ("teacher", "truth"):
+        one, two = (Criterion(only(name))(each, views)[name] for each in (out, doubled))
+        assert one.item() == pytest.approx(two.item())
+
+
+def test_an_unlabelled_image_is_no_truth():
+    """Its points are the teacher's people: good for tags, but no labels; the other image is taught as before."""
+    views, out = replace(batch(), labelled=torch.tensor([False, True])), outputs(16)
+    Criterion(only("truth"))(out, views)["truth"].backward()
+    assert not out.heatmaps[0].grad[0].any() and out.heatmaps[0].grad[1].any()
+
+
+def test_tags_and_persons_are_learned_from_a_teachers_people():
+    views, out = replace(batch(), labelled=torch.tensor([False, False])), outputs(16)
+    terms = Criterion(ALL)(out, views)
+    assert terms["truth"] == 0 and terms["push"] > 0 and terms["pull"] > 0 and terms["person"] > 0
+
+
+@pytest.mark.parametrize("name", ["teacher", "truth", "person"])
+def test_nothing_is_taught_where_nobody_knows(name):
+    """In a crowd neither heatmaps nor attention may learn, from whomever."""
+    views, out = batch(), outputs(16, 16)
+    views.valid[:, :, 4:9, 3:12] = 0
+    Criterion(only(name))(out, views)[name].backward()
+    taught = out.attention if name == "person" else out.heatmaps
+    for maps in taught:
+        assert not maps.grad[:, :, 4:9, 3:12].any() and maps.grad[:, :, :4].any()
+
+
+@pytest.mark.parametrize("people", [0, 1, 3])
+def test_images_without_people_can_be_stepped_on(people):
+    """All terms are finite, and all parts of the outputs have a gradient: other processes wait for it."""
+    views, out = batch(people), outputs(16)
+    views.points[:, :, :, 2] = 0
+    terms = Criterion(ALL)(out, views)
+    sum(terms.values()).backward()
+    assert all(torch.isfinite(value) for value in terms.values()) and terms["pull"] == terms["push"] == 0
+    assert all(maps.grad is not None for maps in (*out.heatmaps, out.tags, *out.attention))
+
+
+def test_tags_are_read_where_the_joints_are():
+    """In the cells of the tags, whatever their resolution: one constant a person costs nothing."""
+    views = batch(people=2)
+    for side in (16, 32):
+        tags = torch.zeros(2, 3, side, side)
+        for image in range(2):
+            for person in range(2):
+                for joint in range(len(FACE)):
+                    x, y = (views.points[image, person, joint, :2] * side / 64).int().tolist()
+                    tags[image, joint, y, x] = 100.0 * person
+        terms = Criterion(only("pull", "push"))(Outputs([], tags), views)
+        assert terms["pull"] == 0 and terms["push"] < 1e-6

@@ -1,0 +1,243 @@
+"""The loop: it learns, stops and resumes bit for bit, says when it fails, and uses no labels when told so."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from miniature import STRIDE, samples
+from torch import nn
+
+from rtpe.data.distill import as_batch, batches, collate
+from rtpe.decode.grouping import GroupingSettings, group
+from rtpe.engine.loop import Mean, Schedule, train_step, update_average
+from rtpe.engine.optim import ema_decay, warm_cosine
+from rtpe.geometry import cells
+from rtpe.nets.blocks import normalise
+from rtpe.structures import PoseMaps
+
+HOUR = 60.0
+
+
+def weights(state):
+    """Everything that training changes, by name."""
+    parts = {"net": state.net, "ema": state.ema}
+    found = {f"{part}.{name}": value for part, net in parts.items() for name, value in net.state_dict().items()}
+    moments = state.optimizer.state_dict()["state"]
+    return found | {f"{i}.{name}": value for i, row in moments.items() for name, value in row.items()}
+
+
+def assert_bit_equal(one, other):
+    one, other = weights(one), weights(other)
+    assert one.keys() == other.keys() and [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def differs(one, other):
+    return any(not torch.equal(a, b) for a, b in zip(weights(one).values(), weights(other).values(), strict=True))
+
+
+def one_batch(examples):
+    return next(batches(examples, 2, epoch=0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", [True, False], ids=["labels and teacher", "teacher alone"])
+def test_two_images_are_learned_by_heart(fresh, run, examples, criterion, labels):
+    """What cannot over-fit cannot learn: heatmaps come 50 times nearer, and every joint is found within a cell."""
+    views = examples(samples(2), augment=None, labels=labels)
+    wanted = criterion() if labels else criterion(truth=0.0)
+    made = run(examples=views, criterion=wanted, schedule=Schedule(epochs=80, lr=0.004, ema=0.95))
+    state = made.go(fresh())
+    first, last = made.rows[0], made.rows[-1]
+    assert last["loss"] < first["loss"] / 20
+    assert all(last[name] < first[name] / 50 for name in (["truth", "teacher"] if labels else ["teacher"]))
+    batch = as_batch(collate([views[0, index] for index in range(2)]))
+    with torch.no_grad():
+        heatmaps = state.ema.eval()(normalise(batch.images)).heatmaps[-1].numpy()
+    for heat, photograph in zip(heatmaps, samples(2)):
+        maps = PoseMaps(heat, cells(STRIDE), (64, 64), photograph.skeleton)
+        (found,) = group(maps, GroupingSettings()).points
+        off = np.linalg.norm(found - photograph.points[0, :, :2], axis=-1) / STRIDE
+        assert off.max() < 1, off
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+def test_stopped_and_resumed_is_never_stopped(fresh, run, new_student, stop):
+    """Killed in mid-epoch or while it is scored, a run ends with the same bits: net, average, optimiser."""
+    straight = run(name="whole").go(fresh())
+    killed, again, resumed = run(killed_after=stop), run(), fresh(new_student(seed=7))
+    with pytest.raises(KeyboardInterrupt):
+        killed.go(fresh())
+    resumed.restore(again.out / "last.pt")
+    again.go(resumed)
+    assert (straight.step, straight.epoch, straight.batch) == (resumed.step, resumed.epoch, resumed.batch) == (6, 3, 0)
+    assert_bit_equal(straight, resumed)
+    assert [row["epoch"] for row in killed.rows + again.rows] == [1, 2, 3]
+
+
+def test_a_finished_run_stays_finished(fresh, run):
+    state = run().go(fresh())
+    again = run()
+    again.go(state)
+    assert state.step == 6 and again.rows == []
+
+
+def test_a_run_goes_on_with_larger_batches(fresh, run):
+    """Stopped after batch 3 of 4, resumed where an epoch has 2: the epoch is over, the next one begins."""
+    with pytest.raises(KeyboardInterrupt):
+        run(batch=1, killed_after=3).go(fresh())
+    again, state = run(batch=2), fresh()
+    state.restore(again.out / "last.pt")
+    assert state.batch == 3
+    again.go(state)
+    assert [row["epoch"] for row in again.rows] == [2, 3] and state.step == 3 + 4
+
+
+def test_without_labels_no_label_is_read(fresh, run, examples, criterion):
+    """`loss.truth` 0: other people, other masks, the same bits."""
+    poison = {"points": np.full((2, 3, 3), 20, np.float32), "valid": np.zeros((64, 64), np.uint8)}
+    wrong = [replace(photograph, **poison) for photograph in samples(4)]
+    unlabelled = criterion(truth=0.0)
+    clean = run(examples=examples(labels=False), criterion=unlabelled).go(fresh())
+    poisoned = run(examples=examples(wrong, labels=False), criterion=unlabelled, name="poisoned").go(fresh())
+    assert_bit_equal(clean, poisoned)
+    assert differs(clean, run(examples=examples(wrong), name="labelled").go(fresh()))
+
+
+@pytest.mark.parametrize("people", ["nobody", "bare photographs", "mixed"])
+def test_images_without_people_or_labels_are_stepped_on(fresh, run, examples, people):
+    """The whole epoch through, and finite: photographs without labels learn from the teacher's people."""
+    nobody = np.zeros((0, 3, 3), np.float32)
+    changed = [replace(photo, points=nobody, labelled=people != "bare photographs") for photo in samples(4)]
+    views = examples(changed[:2] + samples(4)[2:] if people == "mixed" else changed)
+    made = run(examples=views)
+    made.go(fresh())
+    assert all(np.isfinite(list(row.values())).all() for row in made.rows)
+    assert (made.rows[0]["truth"] == 0) == (people == "bare photographs")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(fresh, run):
+    """With the step, the term that went wrong, and a remedy; the weights are those before the step."""
+    state = fresh()
+    with torch.no_grad():
+        state.net.heads[0].bias.fill_(float("inf"))
+    before = {name: value.clone() for name, value in state.net.state_dict().items() if "running" not in name}
+    want = r"step 0: loss inf \(.*truth inf.*\), gradient nan: lower --train.lr, or train with --train.precision fp32"
+    with pytest.raises(FloatingPointError, match=want):
+        run().go(state)
+    after = state.net.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items() if "num_batches" not in name)
+
+
+def test_the_average_by_hand():
+    """Weights and statistics move by 1 - decay; counters are copied."""
+    net, average = (nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)) for _ in range(2))
+    for module, value in ((net, 3.0), (average, 1.0)):
+        for tensor in module.state_dict().values():
+            tensor.fill_(value)
+    update_average(average, net, decay=0.75)
+    for name, tensor in average.state_dict().items():
+        assert tensor.item() == (3 if "num_batches" in name else 0.75 * 1 + 0.25 * 3), name
+
+
+def test_the_average_follows_the_net_step_by_step(fabric, fresh, criterion, examples):
+    """Against a sum by hand, with the memory that grows at first."""
+    state, schedule = fresh(), Schedule(epochs=1, lr=0.003, ema=0.9)
+    want = state.net.heads[0].bias.detach().clone()
+    for step in range(4):
+        train_step(fabric, state, criterion(), one_batch(examples()), 0.003, schedule)
+        decay = ema_decay(0.9, step)
+        want = decay * want + (1 - decay) * state.net.heads[0].bias.detach()
+    torch.testing.assert_close(state.ema.heads[0].bias, want)
+    assert not any(p.requires_grad for p in state.ema.parameters()) and state.step == 4
+
+
+def test_gradients_are_clipped(fabric, fresh, criterion, examples):
+    """The norm that is told is the one before; what AdamW is given is at most the limit."""
+    state = fresh()
+    told = train_step(fabric, state, criterion(truth=100.0), one_batch(examples()), 0.0, Schedule(1, 0.0, clip=0.01))
+    squares = sum(p.grad.square().sum() for p in state.net.parameters() if p.grad is not None)
+    assert told["gradient"] > 0.01 and squares.sqrt().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_each_step_has_the_rate_of_its_progress(fresh, run):
+    """And the log tells the last one of the epoch."""
+    made = run(schedule=Schedule(epochs=3, lr=0.002))
+    state = made.go(fresh())
+    assert [row["lr"] for row in made.rows] == pytest.approx([0.002 * warm_cosine(step / 6) for step in (1, 3, 5)])
+    assert {group["lr"] for group in state.optimizer.param_groups} == {made.rows[-1]["lr"]}
+
+
+def test_time_ends_a_run_within_an_epoch(fresh, run):
+    """What was learned until then is scored and kept, and the run is over."""
+    made = run(schedule=Schedule(epochs=1000, lr=0.003, minutes=1.0))
+    state = fresh()
+    state.seconds = 59.999
+    made.go(state)
+    assert (state.step, state.batch, len(made.rows), made.kept) == (1, 1, 1, [1])
+    again = run(schedule=Schedule(epochs=1000, lr=0.003, minutes=1.0))
+    other = fresh()
+    other.restore(made.out / "last.pt")
+    again.go(other)
+    assert again.rows == []
+
+
+def test_one_process_tells_the_time(fresh, run, fabric):
+    """By their own clocks two processes would step at different rates, and one would leave the other waiting."""
+
+    class Second:
+        """The second of two processes, told the first one's time."""
+
+        global_rank = 1
+
+        def __getattr__(self, name):
+            return getattr(fabric, name)
+
+        def broadcast(self, seconds):
+            return HOUR
+
+    made = run(schedule=Schedule(epochs=1000, lr=0.003, minutes=1.0, checkpoint_minutes=0.0))
+    made.fabric = Second()
+    state = made.go(fresh())
+    assert state.step == 1 and state.seconds == HOUR
+    assert made.kept == [] and list(made.out.iterdir()) == []  # only the first process writes
+
+
+@pytest.mark.parametrize(
+    "scores, kept",
+    [([], [2, 4, 6]), ([0.1, 0.3, 0.2], [2, 4]), ([0.0, 0.0, 0.0], [2, 4, 6]), ([0.5, 0.1, 0.5], [2, 6])],
+    ids=str,
+)
+def test_the_best_epoch_is_kept(fresh, run, scores, kept):
+    """Of equal ones the last; without scores simply the last."""
+    made = run(scores=list(scores))
+    state = made.go(fresh())
+    assert made.kept == kept and state.best == max(scores, default=0)
+
+
+def test_an_epoch_tells_the_mean_of_its_terms(fresh, run):
+    """Over its batches, and what it was trained on."""
+    made = run()
+    made.go(fresh())
+    assert made.rows[0].keys() >= {
+        "loss",
+        "teacher",
+        "truth",
+        "pull",
+        "push",
+        "person",
+        "gradient",
+        "lr",
+        "images_per_s",
+    }
+    weigh = made.criterion.weights
+    for row in made.rows:
+        assert row["loss"] == pytest.approx(sum(weigh[name] * row[name] for name in weigh), rel=1e-5)
+
+
+def test_means():
+    mean = Mean()
+    assert mean.result() == {}
+    for value in (1.0, 2.0, 6.0):
+        mean.add({"a": torch.tensor(value)})
+    assert mean.result() == {"a": 3.0}

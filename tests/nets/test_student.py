@@ -1,0 +1,174 @@
+"""The student: shapes, what gates what, what stays frozen, and that half precision learns."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from rtpe.nets.blocks import normalise
+from rtpe.nets.hrnet import HRStem
+from rtpe.nets.student import ContextAwareModule, Student
+
+SMALL = {"joints": 3, "width": 32, "stages": 2, "dilations": (1, 2)}
+STEM = {"teacher_stem": 8, "teacher_bottlenecks": 1}
+
+
+def student(**numbers):
+    torch.manual_seed(0)
+    return Student(**{**SMALL, **numbers})
+
+
+def images(count=2, size_hw=(64, 96), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return normalise(torch.randint(0, 256, (count, 3, *size_hw), generator=generator, dtype=torch.uint8))
+
+
+def settled(net):
+    """With norms that have seen images, as after some training."""
+    net.train()
+    for seed in range(3):
+        net(images(4, seed=seed))
+    return net.eval()
+
+
+def everything(outputs):
+    return [*outputs.heatmaps, outputs.tags, *outputs.attention]
+
+
+@pytest.mark.parametrize("numbers", [{}, {"stages": 1}, STEM, {"joints": 17, "width": 64}], ids=str)
+@pytest.mark.parametrize("size_hw", [(32, 32), (64, 96)], ids=str)
+def test_shapes(numbers, size_hw):
+    """One map a joint at stride 4 from every stage, tags alike, one attention."""
+    net, (h, w) = student(**numbers).eval(), size_hw
+    out = net(images(2, size_hw))
+    want = (2, net.numbers["joints"], h // 4, w // 4)
+    assert [maps.shape for maps in out.heatmaps] == [want] * net.numbers["stages"]
+    assert out.tags.shape == want and [level.shape for level in out.attention] == [(2, 1, h // 4, w // 4)]
+    heatmaps, tags = net.maps(images(2, size_hw))
+    assert torch.equal(heatmaps, out.heatmaps[-1]) and torch.equal(tags, out.tags)
+
+
+def test_its_numbers_rebuild_it():
+    """They travel with the weights: plain values, and all of them."""
+    net = student(**STEM, stages=1)
+    again = Student(**net.numbers)
+    again.load_state_dict(net.state_dict())
+    assert again.numbers == net.numbers
+    assert all(torch.equal(a, b) for a, b in zip(everything(again.eval()(images())), everything(net.eval()(images()))))
+
+
+def test_a_batch_is_its_images():
+    """In evaluation no image may see another: equal up to the order of float32 sums."""
+    net = settled(student())
+    together = everything(net(images()))
+    for index in range(2):
+        for alone, both in zip(everything(net(images()[index : index + 1])), together):
+            torch.testing.assert_close(alone[0], both[index], rtol=1e-4, atol=1e-5)
+
+
+def test_maps_start_near_nothing():
+    """Most cells are empty in the end; a start far from it costs the first epochs."""
+    assert all(maps.abs().max() < 0.5 for maps in student().train()(images()).heatmaps)
+
+
+def test_attention_gates_the_features():
+    """Where the attention says nobody, nothing of the pyramid goes on: the maps no longer depend on the image."""
+    net = settled(student())
+    with torch.no_grad():
+        net.attention.weight.zero_()
+        net.attention.bias.fill_(float("-inf"))
+    seen = []
+    net.stages[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    one, other = net(images(seed=0)), net(images(seed=9))
+    assert not seen[0].any() and not seen[1].any()
+    assert torch.equal(one.heatmaps[-1], other.heatmaps[-1])
+
+
+def test_attention_lets_people_through():
+    """The counterpart: wide open, the gate is the identity."""
+    net = settled(student())
+    with torch.no_grad():
+        net.attention.weight.zero_()
+        net.attention.bias.fill_(float("inf"))
+    assert not torch.equal(net(images(seed=0)).heatmaps[-1], net(images(seed=9)).heatmaps[-1])
+
+
+def test_each_stage_adds_to_the_last():
+    """Refinement: a stage sees, and keeps, all that went before; its own heatmaps are read from the sum."""
+    net, seen = settled(student()), []
+    for part in (*net.stages, *net.heads):
+        part.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+    net(images())
+    (x, added), (first, _), (second_x, second_added), (second, _) = seen
+    assert torch.equal(first, x + added) and torch.equal(second_x, first)
+    assert torch.equal(second, second_x + second_added)
+
+
+def test_a_frozen_stem_is_evaluated_while_the_rest_trains():
+    """Its norms' statistics would else drift away from the weights that rely on them."""
+    net = student(**STEM)
+    before = copy.deepcopy(net.stem.state_dict())
+    assert isinstance(net.stem, HRStem) and not any(p.requires_grad for p in net.stem.parameters())
+    net.train()
+    assert net.training and net.attention.training and not any(module.training for module in net.stem.modules())
+    sum(maps.square().mean() for maps in everything(net(images()))).backward()
+    assert all(torch.equal(value, before[name]) for name, value in net.stem.state_dict().items())
+    assert all(p.grad is None for p in net.stem.parameters())
+    rest = [p for name, p in net.named_parameters() if not name.startswith("stem.")]
+    assert rest and all(p.requires_grad for p in rest)
+
+
+def test_a_stem_of_its_own_learns():
+    net = student()
+    before = copy.deepcopy(net.stem.state_dict())
+    net.train()(images())
+    assert all(p.requires_grad for p in net.parameters())
+    assert not torch.equal(net.stem[0][1].running_mean, before["0.1.running_mean"])
+
+
+@pytest.mark.parametrize("channels, dilations", [(32, (1, 2, 3, 4)), (64, (1,))])
+def test_a_context_aware_module_has_its_parameters(channels, dilations):
+    """Counted by hand: c channels, n = c / 4 inside, d branches."""
+    c, n, d = channels, channels // 4, len(dilations)
+    residual = c * c + 2 * c
+    attention = (c * n + n) + (n * c + c)
+    context = d * (9 * c * n + 2 * n)
+    mix = d * n * c + 2 * c
+    module = ContextAwareModule(channels, dilations)
+    assert sum(p.numel() for p in module.parameters()) == residual + attention + context + mix
+
+
+def test_a_context_aware_module_sees_as_far_as_its_dilation():
+    """By branches of dilation 1 and 4, 4 cells away and not 5 (attention, a mean of all, is held constant)."""
+    torch.manual_seed(0)
+    module = ContextAwareModule(16, (1, 4)).eval()
+    nn.init.zeros_(module.excite.weight)
+    dark = torch.zeros(1, 16, 15, 15)
+    lit = dark.clone()
+    lit[..., 7, 7] = 5.0
+    changed = (module(lit) != module(dark)).any(1)[0].nonzero()
+    assert changed.min() == 3 and changed.max() == 11
+
+
+def test_context_is_weighed_by_channel_attention():
+    """Attention at 0 leaves the residual alone; at 1/2, without any weights, half of the context is added."""
+    torch.manual_seed(0)
+    module, x = ContextAwareModule(16, (1, 2)).eval(), torch.randn(2, 16, 8, 8)
+    nn.init.zeros_(module.excite.weight)
+    nn.init.constant_(module.excite.bias, float("-inf"))
+    torch.testing.assert_close(module(x), module.residual(x).relu())
+    nn.init.zeros_(module.excite.bias)
+    context = module.mix(torch.cat([branch(x) for branch in module.context], 1))
+    torch.testing.assert_close(module(x), (module.residual(x) + context / 2).relu())
+
+
+@pytest.mark.parametrize("width", [32, 64])
+def test_half_precision_learns(width):
+    """Some kernels for dilated convolutions in bf16 return NaN gradients for odd widths; not for multiples of 32."""
+    net = student(width=width, dilations=(1, 2, 3, 4)).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = net(images())
+    sum(maps.float().square().mean() for maps in everything(out)).backward()
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
+    assert any(p.grad.any() for p in net.stem.parameters())

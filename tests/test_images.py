@@ -1,0 +1,152 @@
+"""Images: files in and out, what a torn one says, and warps that hold the pixel convention."""
+
+import numpy as np
+import pytest
+
+from rtpe.geometry import Affine, index_to_point
+from rtpe.images import (
+    UnreadableImage,
+    capsules,
+    encode_jpeg,
+    encode_png,
+    polygons,
+    read_image,
+    resize,
+    warp,
+    warp_maps,
+    write_image,
+)
+
+BLEND = 1 / 32  # cv2 places bilinear samples on a raster of 1/32 pixel
+
+
+def noise(size_hw=(20, 30), seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+
+
+def centre_of_mass(image):
+    """Where a spot lies, in points."""
+    y, x = (index_to_point(axis) for axis in np.mgrid[: image.shape[0], : image.shape[1]])
+    return np.array([(x * image).sum(), (y * image).sum()]) / image.sum()
+
+
+def test_a_png_comes_back_bit_for_bit(tmp_path):
+    """Swapped colours would still look like an image."""
+    write_image(tmp_path / "a.png", noise())
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), noise())
+    (tmp_path / "b.png").write_bytes(encode_png(noise()))
+    np.testing.assert_array_equal(read_image(tmp_path / "b.png"), noise())
+
+
+def test_a_jpeg_keeps_its_colours(tmp_path):
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[..., 0] = 200
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(red))
+    np.testing.assert_allclose(read_image(tmp_path / "a.jpg"), red, atol=3)  # JPEG's own loss on a flat colour
+
+
+def test_writing_leaves_nothing_else(tmp_path):
+    write_image(tmp_path / "a.png", noise())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    "raw, message",
+    [
+        (None, "No such file"),
+        (b"", "not an image that can be decoded"),
+        (b"hello", "not an image that can be decoded"),
+        (encode_jpeg(noise((64, 64)))[:-500], "truncated"),
+        (encode_png(noise())[:60], "not an image that can be decoded"),
+    ],
+    ids=["missing", "empty", "text", "torn jpeg", "torn png"],
+)
+def test_unreadable_images_say_so(tmp_path, raw, message):
+    """One kind of error, so that long work can count and skip; a torn JPEG would decode to grey bars."""
+    path = tmp_path / "a.jpg"
+    if raw is not None:
+        path.write_bytes(raw)
+    with pytest.raises(UnreadableImage, match=rf"image .*a\.jpg: {message}"):
+        read_image(path)
+
+
+def test_a_folder_is_no_image(tmp_path):
+    with pytest.raises(UnreadableImage, match="directory"):
+        read_image(tmp_path)
+
+
+def test_warping_by_nothing_changes_nothing():
+    """A bilinear warp that is half a pixel off blurs even here."""
+    np.testing.assert_array_equal(warp(noise(), Affine.identity(), (20, 30)), noise())
+    maps = np.random.default_rng(0).random((5, 20, 30)).astype(np.float32)
+    np.testing.assert_array_equal(warp_maps(maps, Affine.identity(), (20, 30)), maps)
+
+
+def test_mirroring_is_exact():
+    """The last pixel becomes the first: with integer centres everything would be one pixel off."""
+    np.testing.assert_array_equal(warp(noise(), Affine.mirror(30), (20, 30)), noise()[:, ::-1])
+    maps = np.random.default_rng(0).random((2, 20, 30)).astype(np.float32)
+    np.testing.assert_array_equal(warp_maps(maps, Affine.mirror(30), (20, 30)), maps[..., ::-1])
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_shrinking_by_a_whole_factor_averages_blocks(factor):
+    """Cell 0 of stride s is the mean of pixels 0 to s - 1, and no other."""
+    image = noise((24, 36))
+    blocks = image.reshape(24 // factor, factor, 36 // factor, factor, 3).mean((1, 3))
+    small = warp(image, Affine.scaling(1 / factor), blocks.shape[:2])
+    np.testing.assert_allclose(small, blocks, atol=0.51)  # rounded to whole grey levels
+    np.testing.assert_allclose(resize(image, blocks.shape[:2]), blocks, atol=0.51)
+
+
+@pytest.mark.parametrize("degrees", [0, 30, -75])
+@pytest.mark.parametrize("scale", [0.15, 0.45, 0.8, 1.0, 2.7])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_spot_lands_where_its_affine_says(degrees, scale, mirrored):
+    """The centre of mass moves as the affine moves the point: any half pixel too many would show."""
+    place, size_hw = np.array([61.3, 42.8]), (90, 120)
+    y, x = (index_to_point(axis) for axis in np.mgrid[: size_hw[0], : size_hw[1]])
+    spot = (np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / (2 * 6.0**2))).astype(np.float32)
+    view = Affine.translation(200, 180) @ Affine.rotation(degrees) @ Affine.scaling(scale)
+    view = view @ Affine.translation(*-place)
+    view = Affine.mirror(400) @ view if mirrored else view
+    for warped in (warp(spot, view, (360, 400)), warp_maps(spot[None], view, (360, 400))[0]):
+        sampled = 1 if scale * 6 >= 1 else 2  # a spot smaller than a pixel is no longer well sampled
+        assert np.abs(centre_of_mass(warped) - view(place)).max() < sampled * BLEND
+
+
+def test_outside_is_filled():
+    shifted = warp(np.full((4, 4, 3), 9, np.uint8), Affine.translation(2, 0), (4, 4), fill=(1, 2, 3))
+    assert shifted[0].tolist() == [[1, 2, 3], [1, 2, 3], [9, 9, 9], [9, 9, 9]]
+    assert warp(np.ones((4, 4), np.uint8), Affine.translation(2, 0), (4, 4), fill=7)[0].tolist() == [7, 7, 1, 1]
+
+
+def test_nearest_invents_no_values():
+    """A mask of labels must not gain labels in between."""
+    mask = np.random.default_rng(0).choice([0, 255], (16, 16)).astype(np.uint8)
+    assert set(np.unique(warp(mask, Affine.scaling(0.7), (11, 11), nearest=True))) <= {0, 255}
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 200), (200, 1)], ids=str)
+def test_the_thinnest_images_warp(size_hw):
+    """An average over more rows than there are must not crash."""
+    image = np.full((*size_hw, 3), 50, np.uint8)
+    shrunk = warp(image, Affine.scaling(0.05), (10, 10))
+    grown = warp(image, Affine.scaling(8), (8, 8))
+    assert shrunk.shape == (10, 10, 3)
+    np.testing.assert_allclose(grown[3:5, 3:5], 50, atol=50 / 8)  # half a sample, a 16th, into the fade to the border
+
+
+def test_polygons_cover_what_they_enclose():
+    """A square from 2 to 6 covers pixels 2 to 5: the area is that of the outline, give or take its edge."""
+    square = np.array([[2, 2], [6, 2], [6, 6], [2, 6]], float)
+    mask = polygons((8, 8), [square])
+    assert mask.dtype == np.uint8 and mask[2:6, 2:6].all()
+    assert mask.sum() <= 25 and not mask[:2].any() and not mask[:, :2].any()  # cv2 draws the edge itself as well
+    assert not polygons((8, 8), []).any()
+
+
+def test_capsules_are_thick_lines():
+    line = capsules((20, 20), np.array([[[4.5, 10.5], [15.5, 10.5]]]), np.array([5.0]))
+    assert line[8:13, 5:15].all() and not line[:7].any() and not line[14:].any()
+    assert not capsules((20, 20), np.zeros((0, 2, 2)), np.zeros(0)).any()
