@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -110,7 +111,7 @@ def predictor(settings: TeacherSettings, decode: DecodeSettings, joints: Skeleto
     path = Path(settings.weights)
     if not path.is_file():
         raise ValueError(f"weights {path}: no such file: pass --teacher.weights FILE")
-    if settings.kind == "onnx" or path.suffix in NETWORK_FILES:
+    if path.suffix in NETWORK_FILES:
         return _onnx_predictor(settings, joints)
     return _dense_predictor(settings, decode, joints, where)
 
@@ -120,9 +121,12 @@ def _onnx_predictor(settings: TeacherSettings, joints: Skeleton) -> Predictor:
 
     if not settings.network:
         raise ValueError(f"weights {settings.weights}: pass --teacher.network FILE.yaml, which describes the network")
-    if settings.flip or list(settings.scales) != [1.0]:
-        raise ValueError(f"weights {settings.weights}: --teacher.flip and --teacher.scales are for nets, not for files")
-    made = from_onnx(settings.weights, settings.network, settings.size or None, batch=settings.batch)
+    plain = TeacherSettings()
+    for name in ("kind", "numbers", "fit", "flip", "scales", "precision"):
+        if getattr(settings, name) != getattr(plain, name):
+            raise ValueError(f"weights {settings.weights}: a network in a file takes no --teacher.{name}: leave it out")
+    threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or None
+    made = from_onnx(settings.weights, settings.network, settings.size or None, threads, settings.batch)
     if made.skeleton != joints:
         raise ValueError(f"network {settings.network}: predicts {made.skeleton.name}, the data have {joints.name}")
     return made
@@ -142,7 +146,7 @@ def _dense_predictor(settings: TeacherSettings, decode: DecodeSettings, joints: 
         made,
         joints,
         decoder(decode),
-        name=Path(settings.weights).name.split(".")[0],
+        name=_name(Path(settings.weights)),
         weights_sha256=sha256(settings.weights),
         size=settings.size or int(said.get("size", 512)),
         fit=settings.fit or said.get("fit", "short_side"),
@@ -151,7 +155,13 @@ def _dense_predictor(settings: TeacherSettings, decode: DecodeSettings, joints: 
         device=where,
         batch=settings.batch,
         precision=settings.precision,
+        reading=asdict(decode),
     )
+
+
+def _name(weights: Path) -> str:
+    """How tables call a net: after its file, or after its run, whose best weights all have one name."""
+    return weights.resolve().parent.name if weights.stem == "best" else weights.name.split(".")[0]
 
 
 def cache(path: str, joints: Skeleton) -> Cache:

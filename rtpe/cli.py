@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 
 from rtpe import config
@@ -26,13 +27,20 @@ def main(arguments: list[str] | None = None) -> int:
         words = name.split()
         if arguments[: len(words)] == words:
             return run(name, arguments[len(words) :], f"rtpe {name}")
+    if arguments and arguments not in (["--help"], ["-h"]):
+        print(
+            f"error: no such command: rtpe {' '.join(arguments[:2])}: choose from {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
+        return 2
     print(usage())
-    return 0 if arguments in ([], ["--help"], ["-h"]) else 2
+    return 0
 
 
 def run(name: str, arguments: list[str] | None, prog: str) -> int:
     """Run one command with these arguments; None takes the process's own."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the loaders that feed them
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill keeps what is finished, as Ctrl-C does
     settings_name, module, function = COMMANDS[name]
     try:
         settings = config.parse(getattr(config, settings_name), arguments, prog)
@@ -43,7 +51,7 @@ def run(name: str, arguments: list[str] | None, prog: str) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped", file=sys.stderr)
         return 130
     return 0
 

@@ -10,7 +10,7 @@ import dataclasses
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -23,8 +23,7 @@ class DataSettings:
     """Where the images and labels lie.
 
     Attributes:
-        root: folder with images/<split>/ and annotations/person_keypoints_<split>.json, or, for `cache build`, any
-            folder of images.
+        root: folder with images/<split>/ and annotations/person_keypoints_<split>.json.
         split: which part of it.
         skeleton: coco17, mpii16, openpose18, lsp14, or a JSON file that describes another one.
         limit: use only the first so many images; 0 for all.
@@ -41,12 +40,13 @@ class TeacherSettings:
     """A network that predicts poses, and how it looks at images.
 
     Attributes:
-        kind: auto (the weights say themselves what they are), higher_hrnet, student or onnx.
+        kind: auto (the weights say themselves what they are), higher_hrnet or student.
         weights: .safetensors, .pth, .pth.tar, .onnx or .xml.
-        network: for onnx: the YAML file that describes inputs and outputs.
+        network: for .onnx and .xml: the YAML file that describes inputs and outputs.
         numbers: for other weights that do not say it: the net's arguments, such as {width: 48}.
         size: side of the input in pixels; 0 takes what the weights were made for.
-        fit: short_side (of that size, the long side as it comes) or letterbox (a square of that size).
+        fit: short_side (of that size, the long side as it comes) or letterbox (a square of that size); empty takes
+            what the weights were made for.
         flip: average with the mirrored image.
         scales: factors of the size to average over.
         batch: images at once.
@@ -58,16 +58,16 @@ class TeacherSettings:
     network: str = ""
     numbers: dict[str, Any] = field(default_factory=dict)
     size: int = 0
-    fit: str = ""
+    fit: Literal["", "short_side", "letterbox"] = ""
     flip: bool = False
     scales: list[float] = field(default_factory=lambda: [1.0])
     batch: int = 8
-    precision: str = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """From maps to people; see `rtpe.decode.grouping.GroupingSettings`.
+    """From heatmaps and tags to people; networks in files with part-affinity fields bring their own way.
 
     Attributes:
         threshold: least height of a peak.
@@ -79,7 +79,7 @@ class DecodeSettings:
     threshold: float = 0.1
     tag_threshold: float = 1.0
     max_people: int = 30
-    refine: str = "dark"
+    refine: Literal["argmax", "quarter", "dark"] = "dark"
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class CacheSettings:
     """
 
     path: str = ""
-    store: str = "hdf5"
-    codec: str = "masked"
+    store: Literal["hdf5", "npz"] = "hdf5"
+    codec: Literal["float32", "float16", "uint8", "masked"] = "masked"
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,7 @@ class OptimSettings:
         precision: fp32 or bf16.
         seed: of everything that is random.
         pictures: images drawn for tensorboard and the report after each epoch.
+        half: write the best weights as float16, at half the size.
     """
 
     epochs: int = 20
@@ -196,9 +197,10 @@ class OptimSettings:
     workers: int = 1
     processes: int = 1
     threads: int = 0
-    precision: str = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
     pictures: int = 4
+    half: bool = False
 
 
 @dataclass(frozen=True)
@@ -318,7 +320,7 @@ def parse(command: type[Settings], arguments: list[str] | None, prog: str) -> Se
     parser.add_argument("--config", action="config", help="a recipe, or the settings.yaml of a run")
     parser.add_class_arguments(command, nested_key=None, as_group=False)
     try:
-        parsed = parser.instantiate_classes(parser.parse_args(arguments))
+        parsed = parser.instantiate(parser.parse_args(arguments))
     except Exception as error:  # jsonargparse raises several kinds, some of many lines
         raise UserError(f"{prog}: {' '.join(str(error).split())}") from error
     return command(**{f.name: parsed[f.name] for f in dataclasses.fields(command)})
@@ -339,7 +341,7 @@ def flat(settings: Any) -> dict[str, Any]:
         else:
             yield prefix, value
 
-    return dict(walk("", as_dict(settings)))
+    return dict(walk("", settings if isinstance(settings, dict) else as_dict(settings)))
 
 
 def save(settings: Any, path: str | Path) -> None:

@@ -88,7 +88,14 @@ def _reduced(image: np.ndarray, affine: Affine, factor: int) -> tuple[np.ndarray
 
 
 def warp_maps(maps: np.ndarray, affine: Affine, size_hw: tuple[int, int]) -> np.ndarray:
-    """Carry float maps, (C, h, w), into another grid of cells; outside is 0. Bilinear."""
+    """Carry float maps, (C, h, w), into another grid of cells; outside is 0.
+
+    Bilinear; a strong reduction averages first: a peak a cell wide would else come and go with its place.
+    """
+    reduction = 1 / affine.scale
+    if reduction >= 2:
+        reduced = [_reduced(channel, affine, int(reduction)) for channel in maps]
+        maps, affine = np.stack([channel for channel, _ in reduced]), reduced[0][1]
     out = np.empty((len(maps), *size_hw), maps.dtype)
     matrix = affine.index_matrix()
     for source, target in zip(maps, out):  # one channel a call: many at once run through a coarser path of cv2

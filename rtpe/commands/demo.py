@@ -23,6 +23,7 @@ from rtpe.commands.facts import run_facts
 from rtpe.commands.pictures import gallery, spread_out
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import DataSettings, DecodeSettings, Demo, TeacherSettings
+from rtpe.engine.criterion import TERMS
 from rtpe.log import HISTORY, read_history
 from rtpe.nets.cost import gmacs, parameters
 from rtpe.predictors.dense import DensePredictor
@@ -101,7 +102,6 @@ def _report(settings: Demo, rows: list[dict], caches: dict, student: Path, predi
     history = read_history(student / HISTORY)
     sheet = gallery(spread_out(images, 6), cache, predictor, predictor.net, predictor.size)
     columns = ("name", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1", "Mparams", "GMACs")
-    terms = ("loss", "teacher", "truth", "person", "pull", "push")
     write_report(
         Path(settings.out) / "report.html",
         title="From a heavy teacher to a light student",
@@ -115,7 +115,7 @@ def _report(settings: Demo, rows: list[dict], caches: dict, student: Path, predi
             Table("Size of the cache", _sizes(cache), "The same maps and tags, in bytes an image."),
         ],
         charts=[
-            Chart("Student: loss terms", "step", "mean of an epoch", curves(history, terms)),
+            Chart("Student: loss terms", "step", "mean of an epoch", curves(history, ("loss", *TERMS))),
             Chart("Student: scores on held-out training images", "step", "OKS", curves(history, ("AP", "AP50", "AR"))),
         ],
         pictures=[Picture("Image, truth, teacher, student, attention", sheet, "Left limbs warm, right limbs cool.")],

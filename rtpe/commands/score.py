@@ -21,7 +21,7 @@ def predicted_people(predictor: Predictor, images: CocoDataset, batch: int, skip
     """(image id, people) of every image that can be read; the others are listed in `skipped`."""
     waiting: list[tuple[int, object]] = []
     sources = images.sources()
-    for place, (image_id, _, path) in enumerate(tqdm(sources, desc="predicting", leave=False)):
+    for place, (image_id, _, path) in enumerate(tqdm(sources, desc="predicting", leave=False, disable=None)):
         try:
             waiting.append((image_id, read_image(path)))
         except UnreadableImage as error:

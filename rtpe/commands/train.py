@@ -1,8 +1,10 @@
 """Train a light student on what a teacher cached, or a teacher on labels.
 
     rtpe train --config recipes/student_s.yaml --cache.path caches/teacher --out runs/s
-    rtpe train --config recipes/student_s.yaml --loss.truth 0 --out runs/unlabelled      # no labels at all
-    rtpe train --config runs/s/settings.yaml --out runs/again                            # repeat a recorded run
+    rtpe train --config recipes/student_s.yaml --loss.truth 0 --train.minival 0 --out runs/unlabelled
+    rtpe train --config runs/s/settings.yaml --out runs/again
+
+The second one uses no label at all; the third repeats a recorded run.
 
 A run that was stopped goes on where it stood when it is started again with the same `--out`.
 """
@@ -27,7 +29,7 @@ from rtpe.data.coco import CocoDataset, held_out
 from rtpe.data.distill import TrainingExamples, batches, epoch_order
 from rtpe.data.transforms import AugmentSettings
 from rtpe.engine.checkpoint import TrainingState
-from rtpe.engine.criterion import Criterion
+from rtpe.engine.criterion import TERMS, Criterion
 from rtpe.engine.loop import Schedule, fit
 from rtpe.engine.optim import optimizer
 from rtpe.log import HISTORY, Log, read_history
@@ -37,6 +39,10 @@ from rtpe.skeleton import skeleton
 
 STRIDE = 4  # of the grid on which masks and teacher maps are handed over; coarser and finer levels are resized from it
 WEIGHTS = "best.safetensors"
+MAY_CHANGE = {
+    "out", "device", "data.root", "cache.path", "train.epochs", "train.minutes", "train.workers", "train.processes",
+    "train.threads", "train.pictures", "train.half",
+}  # fmt: skip
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
@@ -107,12 +113,22 @@ def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> Train
     last = Path(settings.out) / "last.pt"
     if last.exists():
         state.restore(last)
+        _refuse_other_settings(last, state.settings, config.as_dict(settings))
+        state.settings = config.as_dict(settings)
     return state
+
+
+def _refuse_other_settings(last: Path, held: dict, asked: dict) -> None:
+    """A run goes on as what it was; only how long and on what it runs may change."""
+    held, asked = config.flat(held), config.flat(asked)
+    for name, want in asked.items():
+        if name not in MAY_CHANGE and held.get(name, want) != want:
+            raise ValueError(f"run {last.parent}: has {name} {held[name]}, not {want}: choose another --out")
 
 
 def _criterion(settings: Train) -> Criterion:
     loss = settings.loss
-    weights = {name: getattr(loss, name) for name in ("teacher", "truth", "pull", "push", "person")}
+    weights = {name: getattr(loss, name) for name in TERMS}
     return Criterion(weights, tuple(loss.sigmas), loss.foreground, loss.hardest or None)
 
 
@@ -163,7 +179,6 @@ def _finish(settings: Train, state: TrainingState, minival: CocoDataset, example
     out = Path(settings.out)
     history = read_history(out / HISTORY)
     log.hyperparameters(config.flat(settings), {"AP": max(state.best, 0.0)})
-    terms = [name for name in ("loss", "teacher", "truth", "pull", "push", "person") if any(name in r for r in history)]
     pictures = []
     few = spread_out(minival, settings.train.pictures)
     if len(few):
@@ -177,7 +192,7 @@ def _finish(settings: Train, state: TrainingState, minival: CocoDataset, example
         title=f"Training of {out.name}",
         tables=[Table("Best epoch, on the minival", [{name: best.get(name) for name in columns}])],
         charts=[
-            Chart("Loss terms", "step", "mean of an epoch", curves(history, terms)),
+            Chart("Loss terms", "step", "mean of an epoch", curves(history, ["loss", *TERMS])),
             Chart("Scores on the minival", "step", "OKS", curves(history, ["AP", "AP50", "AR"])),
         ],
         pictures=pictures,
@@ -204,4 +219,4 @@ def _ship(settings: Train, state: TrainingState) -> None:
     made = {"settings": config.as_dict(settings), "step": state.step, "minival_AP": state.best}
     joints = skeleton(settings.data.skeleton)
     target = Path(settings.out) / WEIGHTS
-    build.save_net(target, state.ema, settings.net.kind, joints, settings.net.size, made)
+    build.save_net(target, state.ema, settings.net.kind, joints, settings.net.size, made, settings.train.half)

@@ -51,7 +51,7 @@ class TrainingState:
             saved = torch.load(path, map_location="cpu", weights_only=True)
             for name in ("net", "ema", "optimizer"):
                 getattr(self, name).load_state_dict(saved[name])
-            for name in ("epoch", "batch", "step", "seconds", "best"):
+            for name in ("epoch", "batch", "step", "seconds", "best", "settings"):
                 setattr(self, name, saved[name])
             torch.set_rng_state(saved["rng"])
         except Exception as error:

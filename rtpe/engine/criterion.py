@@ -14,13 +14,15 @@ from rtpe.data.targets import cell_indices, gaussian_maps
 from rtpe.losses import heatmap_loss, segmentation_loss, tag_losses
 from rtpe.nets.blocks import Outputs
 
+TERMS = ("teacher", "truth", "pull", "push", "person")
+
 
 @dataclass(frozen=True)
 class Criterion:
     """Named loss terms, and the sum that training minimises.
 
     Attributes:
-        weights: of the terms teacher, truth, pull, push, person; a term of weight 0 is not computed.
+        weights: of each of TERMS; a term of weight 0 is not computed.
         sigmas: spread in cells of the target Gaussians, one a level of heatmaps, coarse to fine; the last serves
             all further levels.
         foreground: see `losses.heatmap_loss`.

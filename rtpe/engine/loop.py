@@ -95,7 +95,7 @@ def train_one_epoch(
         initial=state.batch,
         desc=f"epoch {state.epoch + 1}/{schedule.epochs}",
         leave=False,
-        disable=fabric.global_rank > 0,
+        disable=None if fabric.global_rank == 0 else True,
     )
     for batch in batches_of(state.epoch, state.batch):
         rate = schedule.lr * warm_cosine(schedule.progress(state, epoch_batches))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ class DensePredictor:
         scales: average heatmaps over inputs of several sizes; tags are those of scale 1.
         batch: images in one run; only images of equal input size can share one.
         precision: "fp32", or "bf16" for the net's own arithmetic.
+        reading: the settings of `decode`, for `describe`: people read in another way are another word.
 
     Raises:
         ValueError: if a setting is none of its choices, or the size cannot be had at all scales.
@@ -58,6 +60,7 @@ class DensePredictor:
     device: str = "cpu"
     batch: int = 8
     precision: str = "fp32"
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         for setting, choices in (("fit", FITS), ("precision", PRECISIONS)):
@@ -106,6 +109,7 @@ class DensePredictor:
                 "flip": self.flip,
                 "scales": [float(scale) for scale in self.scales],
                 "precision": self.precision,
+                "decode": dict(self.reading),
             },
         }
 

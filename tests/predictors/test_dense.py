@@ -242,7 +242,7 @@ def test_predictors_describe_themselves_alike_if_alike():
         "weights_sha256": "0" * 64,
         "settings": {
             "net": "HigherHRNet", "numbers": small_net().numbers, "size": [64, 96], "fit": "letterbox", "flip": False,
-            "scales": [1.0], "precision": "fp32",
+            "scales": [1.0], "precision": "fp32", "decode": {},
         },
     }  # fmt: skip
     assert predictor(Brightness()).describe()["settings"]["numbers"] == {}
