@@ -269,7 +269,7 @@ class Synth:
     """Draw the synthetic world: people in poor painters' photographs, as a COCO data set.
 
     Attributes:
-        root: folder to write.
+        out: folder to write.
         train: images in train2017.
         val: images in val2017.
         size: side of the square images in pixels.
@@ -277,7 +277,7 @@ class Synth:
         workers: processes that draw.
     """
 
-    root: str = "datasets/synthetic"
+    out: str = "datasets/synthetic"
     train: int = 2000
     val: int = 200
     size: int = 320

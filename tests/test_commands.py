@@ -29,7 +29,7 @@ def run(*words, script=None, status=0):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("world")
-    run("synth", f"--root={root}", "--train=16", "--val=6", "--size=96", "--seed=3", "--workers=0")
+    run("synth", f"--out={root}", "--train=16", "--val=6", "--size=96", "--seed=3", "--workers=0")
     return root
 
 

@@ -39,7 +39,7 @@ PLAIN_SAMPLE = 50  # entries re-written as compressed npz to compare sizes
 def demo(settings: Demo) -> list[dict]:
     """Run the whole job; returns the rows of the table."""
     out, data = Path(settings.out), f"--data.root={settings.data}"
-    rtpe("synth", f"--root={settings.data}", f"--train={settings.train}", f"--val={settings.val}")
+    rtpe("synth", f"--out={settings.data}", f"--train={settings.train}", f"--val={settings.val}")
     caches = {split: out / "cache" / split for split in ("train2017", "val2017")}
     for split, path in caches.items():
         rtpe("cache build", f"--teacher.weights={TEACHER}", data, f"--data.split={split}", f"--cache.path={path}")
