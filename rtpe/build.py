@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rtpe.cache import Cache
 from rtpe.config import DataSettings, DecodeSettings, NetSettings, TeacherSettings
 from rtpe.data.coco import CocoDataset
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.nets.higher_hrnet import HigherHRNet
+from rtpe.nets.hrnet import trunk_numbers
 from rtpe.nets.student import Student
 from rtpe.nets.weights import load_into, load_weights, read_metadata, save_weights, sha256
 from rtpe.predictors import Predictor
@@ -61,11 +62,11 @@ def net(kind: str, numbers: dict[str, Any], joints: int) -> nn.Module:
 
 def trainable_net(settings: NetSettings, joints: int) -> nn.Module:
     """The net to train, with the weights it starts from."""
-    made = net(settings.kind, _with_teacher_stem(settings), joints)
-    if settings.stem:
-        teacher = load_weights(settings.stem)
-        own = made.stem.state_dict()
-        load_into(made.stem, {name: value for name, value in teacher.items() if name in own}, settings.stem)
+    teacher = load_weights(settings.stem) if settings.stem else {}
+    made = net(settings.kind, _with_trunk(settings, teacher), joints)
+    if teacher:
+        own = made.stem.trunk.state_dict()
+        load_into(made.stem.trunk, {name: value for name, value in teacher.items() if name in own}, settings.stem)
     if settings.init:
         own = made.state_dict()
         start = load_weights(settings.init)
@@ -78,13 +79,14 @@ def trainable_net(settings: NetSettings, joints: int) -> nn.Module:
     return made
 
 
-def _with_teacher_stem(settings: NetSettings) -> dict[str, Any]:
-    """The net's numbers, the stem's among them as the teacher's weights say."""
-    if not settings.stem:
+def _with_trunk(settings: NetSettings, teacher: dict[str, Tensor]) -> dict[str, Any]:
+    """The net's numbers, with those of the teacher's trunk that it stands on."""
+    if not teacher:
         return settings.numbers
-    state = load_weights(settings.stem)
-    bottlenecks = len({name.split(".")[1] for name in state if name.startswith("layer1.")})
-    return {**settings.numbers, "teacher_stem": len(state["conv1.weight"]), "teacher_bottlenecks": bottlenecks}
+    try:
+        return {**settings.numbers, "trunk": trunk_numbers(teacher, settings.stem_stages)}
+    except ValueError as error:
+        raise ValueError(f"weights {settings.stem}: {error}: choose other --net.stem or --net.stem_stages") from error
 
 
 def save_net(path: Path, trained: nn.Module, kind: str, joints: Skeleton, size: int, made: dict, half=False) -> None:

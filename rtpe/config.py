@@ -106,6 +106,7 @@ class NetSettings:
         numbers: its arguments, such as {width: 48}.
         init: weights to start from; every tensor that fits by name and shape is taken.
         stem: weights of a HigherHRNet whose stem the student keeps, frozen; empty for a stem of its own.
+        stem_stages: how many of that net's stages it keeps besides, 0 to 3; they cost more and see more.
         size: side of the square input in pixels.
     """
 
@@ -113,6 +114,7 @@ class NetSettings:
     numbers: dict[str, Any] = field(default_factory=dict)
     init: str = ""
     stem: str = ""
+    stem_stages: int = 0
     size: int = 256
 
 

@@ -12,9 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtpe.nets.blocks import Outputs
-from rtpe.nets.hrnet import STEM_PREFIXES, BasicBlock, HRNet, initialise
-
-__all__ = ["STEM_PREFIXES", "HigherHRNet"]
+from rtpe.nets.hrnet import BasicBlock, HRNet, initialise
 
 
 class HigherHRNet(HRNet):

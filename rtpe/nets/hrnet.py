@@ -5,14 +5,14 @@ Module names follow the published weights, so that they load without renaming.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-STEM_PREFIXES = ("conv1", "bn1", "conv2", "bn2", "layer1")
 EXPANSION = 4  # a bottleneck's output channels over its inner ones
 COARSEST = 32  # the stride of the last branch
 
@@ -75,54 +75,38 @@ class Exchange(nn.Module):
         return [F.relu(x, inplace=True) for x in sums]
 
 
-class HRStem(nn.Module):
-    """Two strided convolutions and bottlenecks: (B, 3, H, W) -> (B, 4 * stem, H/4, W/4), normalised images to features.
-
-    Args:
-        stem: channels of the strided convolutions, and inner channels of the bottlenecks.
-        bottlenecks: how many follow the strided convolutions.
-    """
-
-    def __init__(self, stem: int, bottlenecks: int):
-        super().__init__()
-        features = EXPANSION * stem
-        self.conv1, self.bn1 = _conv(3, stem, stride=2), nn.BatchNorm2d(stem)
-        self.conv2, self.bn2 = _conv(stem, stem, stride=2), nn.BatchNorm2d(stem)
-        self.layer1 = nn.Sequential(*(Bottleneck(features if i else stem, stem) for i in range(bottlenecks)))
-
-    def stem_features(self, images: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
-        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        return self.layer1(x)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.stem_features(images)
-
-
-class HRNet(HRStem):
+class HRNet(nn.Module):
     """Images to features of strides 4, 8, 16, 32, of width, 2, 4 and 8 times width channels.
 
     Args:
         width: channels of the finest branch.
         stem: channels of the two strided convolutions, and inner channels of the bottlenecks.
         bottlenecks: how many follow the strided convolutions.
-        modules: exchange modules in the stages of 2, 3 and 4 branches.
+        modules: exchange modules in the stages of 2, 3 and 4 branches; fewer numbers make a trunk that ends earlier,
+            none the stem alone.
         blocks: basic blocks in each branch of each module.
-        outputs: how many of the branches, the finest first, the last module gives back.
+        outputs: how many of the branches, the finest first, the last module gives back; None for all.
+
+    Attributes:
+        channels: of each branch that `features` gives.
     """
 
-    def __init__(self, width: int, stem: int, bottlenecks: int, modules: Sequence[int], blocks: int, outputs: int):
-        super().__init__(stem, bottlenecks)
-        widths = [width << branch for branch in range(4)]
+    def __init__(
+        self, width: int, stem: int, bottlenecks: int, modules: Sequence[int], blocks: int, outputs: int | None = None
+    ):
+        super().__init__()
+        widths = [width << branch for branch in range(len(modules) + 1)]
         features = EXPANSION * stem
-        self.transition1 = nn.ModuleList(
-            [_conv_bn_relu(features, widths[0]), nn.Sequential(_conv_bn_relu(features, widths[1], stride=2))]
-        )
-        self.stage2 = _stage(widths[:2], modules[0], blocks, outputs=2)
-        self.transition2 = _new_branch(widths[:3])
-        self.stage3 = _stage(widths[:3], modules[1], blocks, outputs=3)
-        self.transition3 = _new_branch(widths)
-        self.stage4 = _stage(widths, modules[2], blocks, outputs)
+        self.conv1, self.bn1 = _conv(3, stem, stride=2), nn.BatchNorm2d(stem)
+        self.conv2, self.bn2 = _conv(stem, stem, stride=2), nn.BatchNorm2d(stem)
+        self.layer1 = nn.Sequential(*(Bottleneck(features if i else stem, stem) for i in range(bottlenecks)))
+        for stage, count in enumerate(modules, start=1):
+            transition = _new_branch(widths[: stage + 1]) if stage > 1 else _first_branches(features, widths)
+            setattr(self, f"transition{stage}", transition)
+            last = outputs if outputs and stage == len(modules) else stage + 1
+            setattr(self, f"stage{stage + 1}", _stage(widths[: stage + 1], count, blocks, last))
+        self.stages = len(modules)
+        self.channels = widths[:outputs] if modules else [features]
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The branches, finest first, of normalised images: (B, 3, H, W) -> (B, width << b, H/4 >> b, W/4 >> b) each.
@@ -132,10 +116,41 @@ class HRNet(HRStem):
         """
         if images.shape[-2] % COARSEST or images.shape[-1] % COARSEST:
             raise ValueError(f"images: expected sides that are multiples of {COARSEST}, got {tuple(images.shape[-2:])}")
-        x = self.stem_features(images)
-        branches = self.stage2([transition(x) for transition in self.transition1])
-        branches = self.stage3([*branches, self.transition2[-1](branches[-1])])
-        return self.stage4([*branches, self.transition3[-1](branches[-1])])
+        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        branches = [self.layer1(x)]
+        for stage in range(1, self.stages + 1):
+            transition = getattr(self, f"transition{stage}")
+            if stage == 1:
+                branches = [begin(branches[0]) for begin in transition]
+            else:
+                branches = [*branches, transition[-1](branches[-1])]
+            branches = getattr(self, f"stage{stage + 1}")(branches)
+        return branches
+
+
+def trunk_numbers(state: Mapping[str, Tensor], stages: int) -> dict[str, Any]:
+    """The arguments of the `HRNet` whose weights these are, cut after so many stages.
+
+    Raises:
+        ValueError: if these are no weights of such a net, or it has fewer stages.
+    """
+    names = list(state)
+    if "conv1.weight" not in state or (f"stage{stages + 1}.0.branches.0.0.conv1.weight" not in names and stages):
+        raise ValueError(f"expected an HRNet's stem and {stages} stages, got tensors {', '.join(names[:3])}...")
+
+    def count(prefix: str) -> int:
+        return len({name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)})
+
+    modules = [count(f"stage{stage + 2}.") for stage in range(stages)]
+    return {
+        "width": len(state["transition1.0.0.weight"]) if stages else 0,
+        "stem": len(state["conv1.weight"]),
+        "bottlenecks": count("layer1."),
+        "modules": modules,
+        "blocks": count("stage2.0.branches.0.") if stages else 0,
+        "outputs": count(f"stage{stages + 1}.{modules[-1] - 1}.fuse_layers.") if stages else None,
+    }
 
 
 def initialise(net: nn.Module) -> None:
@@ -150,6 +165,13 @@ def initialise(net: nn.Module) -> None:
 def _stage(widths: Sequence[int], modules: int, blocks: int, outputs: int) -> nn.Sequential:
     fused = [len(widths)] * (modules - 1) + [outputs]
     return nn.Sequential(*(Exchange(widths, blocks, count) for count in fused))
+
+
+def _first_branches(features: int, widths: Sequence[int]) -> nn.ModuleList:
+    """The stem's features become the two finest branches."""
+    return nn.ModuleList(
+        [_conv_bn_relu(features, widths[0]), nn.Sequential(_conv_bn_relu(features, widths[1], stride=2))]
+    )
 
 
 def _new_branch(widths: Sequence[int]) -> nn.ModuleList:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtpe.nets.blocks import Outputs, conv_bn_relu
-from rtpe.nets.hrnet import EXPANSION, BasicBlock, HRStem, initialise
+from rtpe.nets.hrnet import BasicBlock, HRNet, initialise
 
 
 class ContextAwareModule(nn.Module):
@@ -36,6 +37,28 @@ class ContextAwareModule(nn.Module):
         return F.relu(self.residual(x) + attention * context)
 
 
+class Stem(nn.Sequential):
+    """Two strided convolutions: (B, 3, H, W) -> (B, channels, H/4, W/4)."""
+
+    def __init__(self, channels: int):
+        super().__init__(conv_bn_relu(3, 16, stride=2), conv_bn_relu(16, channels, stride=2))
+        self.channels = channels
+
+
+class Trunk(nn.Module):
+    """The beginning of an HRNet, all its branches at stride 4: (B, 3, H, W) -> (B, channels, H/4, W/4)."""
+
+    def __init__(self, **numbers: Any):
+        super().__init__()
+        self.trunk = HRNet(**numbers)
+        self.channels = sum(self.trunk.channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        finest, *coarser = self.trunk.features(images)
+        resized = [F.interpolate(x, finest.shape[2:], mode="bilinear", align_corners=False) for x in coarser]
+        return torch.cat([finest, *resized], dim=1)
+
+
 class Student(nn.Module):
     """Heatmaps and tags at stride 4 from a small pyramid, every refinement stage supervised.
 
@@ -43,8 +66,8 @@ class Student(nn.Module):
         joints: heatmaps, and tags.
         width: channels at stride 4; strides 8, 16 and 32 have 1.5, 2 and 3 times as many. A multiple of 32.
         stages: refinements at stride 4, each a Context-Aware Module with heatmaps of its own.
-        teacher_stem: channels of a HigherHRNet's stem to stand on, whose weights stay frozen; 0 for a stem of its own.
-        teacher_bottlenecks: how many bottlenecks that stem has.
+        trunk: arguments of the beginning of an HRNet to stand on, a teacher's, whose weights stay frozen; None for a
+            stem of its own.
         dilations: of the Context-Aware Modules.
 
     Attributes:
@@ -56,18 +79,17 @@ class Student(nn.Module):
         joints: int = 17,
         width: int = 32,
         stages: int = 2,
-        teacher_stem: int = 0,
-        teacher_bottlenecks: int = 4,
+        trunk: Mapping[str, Any] | None = None,
         dilations: Sequence[int] = (1, 2, 3, 4),
     ):
         super().__init__()
         self.numbers = {
-            "joints": joints, "width": width, "stages": stages, "teacher_stem": teacher_stem,
-            "teacher_bottlenecks": teacher_bottlenecks, "dilations": list(dilations),
+            "joints": joints, "width": width, "stages": stages, "trunk": dict(trunk) if trunk else None,
+            "dilations": list(dilations),
         }  # fmt: skip
         widths = [width, width * 3 // 2, width * 2, width * 3]
-        self.stem, features = _stem(width, teacher_stem, teacher_bottlenecks)
-        self.enter = conv_bn_relu(features, width)
+        self.stem = Trunk(**trunk) if trunk else Stem(width)
+        self.enter = conv_bn_relu(self.stem.channels, width)
         self.down = nn.ModuleList(
             nn.Sequential(conv_bn_relu(before, after, stride=2), BasicBlock(after))
             for before, after in pairwise(widths)
@@ -81,7 +103,8 @@ class Student(nn.Module):
         initialise(self)
         for head in (*self.heads, self.tags):  # maps start at nothing, as nearly all of their cells should end
             nn.init.normal_(head.weight, std=0.001)
-        self.freeze_stem()
+        if trunk:
+            self.stem.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Outputs:
         """Normalised images, (B, 3, H, W), sides multiples of 32.
@@ -109,21 +132,9 @@ class Student(nn.Module):
         out = self(images)
         return out.heatmaps[-1], out.tags
 
-    def freeze_stem(self) -> None:
-        """Stop a teacher's stem from learning."""
-        if self.numbers["teacher_stem"]:
-            self.stem.requires_grad_(False)
-
     def train(self, mode: bool = True) -> Student:
         """As ever, but a frozen stem keeps the statistics of its norms too."""
         super().train(mode)
-        if self.numbers["teacher_stem"]:
+        if self.numbers["trunk"]:
             self.stem.eval()
         return self
-
-
-def _stem(width: int, teacher_stem: int, bottlenecks: int) -> tuple[nn.Module, int]:
-    """Images to features of stride 4, and how many."""
-    if teacher_stem:
-        return HRStem(teacher_stem, bottlenecks), EXPANSION * teacher_stem
-    return nn.Sequential(conv_bn_relu(3, 16, stride=2), conv_bn_relu(16, width, stride=2)), width

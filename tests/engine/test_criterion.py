@@ -48,14 +48,18 @@ def real_batch(examples):
     return as_batch(collate([made[0, 0], made[0, 1]]))
 
 
-@pytest.mark.parametrize("numbers", [{}, {"stages": 3}, {"teacher_stem": 8, "teacher_bottlenecks": 1}], ids=str)
+@pytest.mark.parametrize(
+    "numbers",
+    [{}, {"stages": 3}, {"trunk": {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [], "blocks": 0}}],
+    ids=str,
+)
 def test_all_of_a_student_is_taught(examples, new_student, numbers):
     """A head without a loss, or a branch cut off, would stay random; a frozen stem must stay as it is."""
     net = new_student(**numbers).train()
     views = real_batch(examples)
     Criterion(ALL).total(Criterion(ALL)(net(normalise(views.images)), views)).backward()
     for name, parameter in net.named_parameters():
-        frozen = "teacher_stem" in numbers and name.startswith("stem.")
+        frozen = "trunk" in numbers and name.startswith("stem.")
         assert parameter.requires_grad != frozen
         assert (parameter.grad is None) if frozen else parameter.grad.any(), name
 

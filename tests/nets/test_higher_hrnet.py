@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rtpe.nets.higher_hrnet import STEM_PREFIXES, HigherHRNet
+from rtpe.nets.higher_hrnet import HigherHRNet
+from rtpe.nets.hrnet import HRNet, trunk_numbers
 
 SMALL = {"width": 4, "stem": 4, "bottlenecks": 2, "modules": (1, 2, 2), "blocks": 1, "head_blocks": 1}
 
@@ -176,15 +177,26 @@ def test_maps_are_the_mean_of_the_levels_at_the_finest(deconvs):
     torch.testing.assert_close(tags, F.interpolate(out.tags, scale_factor=2.0**deconvs, mode="bilinear"))
 
 
-def test_the_stem_has_its_modules_only():
-    net, images = small().eval(), torch.randn(1, 3, 32, 64)
-    features = net.stem_features(images)
-    assert features.shape == (1, 16, 8, 16)
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            if name.split(".")[0] not in STEM_PREFIXES:
-                parameter.zero_()
-    torch.testing.assert_close(net.stem_features(images), features, rtol=0, atol=0)
+@pytest.mark.parametrize("stages", [0, 1, 2, 3])
+def test_a_trunk_is_the_beginning_of_the_whole_net(stages):
+    """A student stands on a teacher's first stages: same names, same numbers read from the weights, same features."""
+    net, images = small(modules=(1, 2, 1)).eval(), torch.randn(1, 3, 32, 64)
+    state = net.state_dict()
+    trunk = HRNet(**trunk_numbers(state, stages)).eval()
+    trunk.load_state_dict({name: state[name] for name in trunk.state_dict()})
+    features = trunk.features(images)
+    assert [x.shape[1] for x in features] == trunk.channels
+    whole = []
+    last = net.layer1 if not stages else getattr(net, f"stage{stages + 1}")
+    hook = last.register_forward_hook(lambda module, inputs, output: whole.append(output))
+    net(images)
+    hook.remove()
+    torch.testing.assert_close(features[0], whole[0] if not stages else whole[0][0], rtol=0, atol=0)
+
+
+def test_a_trunk_of_other_weights_is_refused():
+    with pytest.raises(ValueError, match="expected an HRNet's stem and 1 stages, got tensors head"):
+        trunk_numbers({"head.weight": torch.zeros(1)}, 1)
 
 
 @pytest.mark.parametrize("size_hw", [(64, 48), (33, 64), (1, 1)], ids=str)

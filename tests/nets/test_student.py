@@ -7,11 +7,10 @@ import torch
 from torch import nn
 
 from rtpe.nets.blocks import normalise
-from rtpe.nets.hrnet import HRStem
-from rtpe.nets.student import ContextAwareModule, Student
+from rtpe.nets.student import ContextAwareModule, Student, Trunk
 
 SMALL = {"joints": 3, "width": 32, "stages": 2, "dilations": (1, 2)}
-STEM = {"teacher_stem": 8, "teacher_bottlenecks": 1}
+STEM = {"trunk": {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [1], "blocks": 1}}
 
 
 def student(**numbers):
@@ -109,7 +108,7 @@ def test_a_frozen_stem_is_evaluated_while_the_rest_trains():
     """Its norms' statistics would else drift away from the weights that rely on them."""
     net = student(**STEM)
     before = copy.deepcopy(net.stem.state_dict())
-    assert isinstance(net.stem, HRStem) and not any(p.requires_grad for p in net.stem.parameters())
+    assert isinstance(net.stem, Trunk) and not any(p.requires_grad for p in net.stem.parameters())
     net.train()
     assert net.training and net.attention.training and not any(module.training for module in net.stem.modules())
     sum(maps.square().mean() for maps in everything(net(images()))).backward()
