@@ -20,10 +20,9 @@ import numpy as np
 from rtpe import build
 from rtpe.cache import Cache
 from rtpe.commands.facts import run_facts
-from rtpe.commands.pictures import gallery, spread_out
+from rtpe.commands.pictures import gallery, loss_charts, spread_out
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import DataSettings, DecodeSettings, Demo, TeacherSettings
-from rtpe.engine.criterion import TERMS
 from rtpe.log import HISTORY, read_history
 from rtpe.nets.cost import gmacs, parameters
 from rtpe.predictors.dense import DensePredictor
@@ -115,7 +114,7 @@ def _report(settings: Demo, rows: list[dict], caches: dict, student: Path, predi
             Table("Size of the cache", _sizes(cache), "The same maps and tags, in bytes an image."),
         ],
         charts=[
-            Chart("Student: loss terms", "step", "mean of an epoch", curves(history, ("loss", *TERMS))),
+            *loss_charts(history),
             Chart("Student: scores on held-out training images", "step", "OKS", curves(history, ("AP", "AP50", "AR"))),
         ],
         pictures=[Picture("Image, truth, teacher, student, attention", sheet, "Left limbs warm, right limbs cool.")],

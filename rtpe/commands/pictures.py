@@ -16,8 +16,10 @@ from rtpe.geometry import cells
 from rtpe.images import warp
 from rtpe.nets.blocks import normalise
 from rtpe.predictors import Predictor
-from rtpe.structures import Sample
+from rtpe.report import Chart, curves
+from rtpe.structures import Poses, Sample
 
+SHOWN = 0.2  # least person score: the doubtful ones, which cost AP nothing, would cover everything else
 TITLES = ("image", "truth", "teacher", "teacher maps", "student", "student maps", "attention")
 
 
@@ -30,9 +32,9 @@ def gallery(images: CocoDataset, cache: Cache | None, student: Predictor, net: n
         row = {"image": sample.image, "truth": draw_truth(sample.image, sample.points, sample.skeleton)}
         if cache is not None and sample.image_id in cache:
             teacher = cache.load(sample.image_id)
-            row["teacher"] = draw_poses(sample.image, teacher.poses)
+            row["teacher"] = _drawn(sample, teacher.poses)
             row["teacher maps"] = overlay_heatmaps(sample.image, teacher.maps)
-        row["student"] = draw_poses(sample.image, prediction.poses)
+        row["student"] = _drawn(sample, prediction.poses)
         row["student maps"] = overlay_heatmaps(sample.image, prediction.maps)
         row["attention"] = attention(sample, net, size)
         rows.append(row)
@@ -54,11 +56,24 @@ def attention(sample: Sample, net: nn.Module, size: int) -> np.ndarray | None:
     return overlay_mask(sample.image, mask, view.inverse() @ cells(size / mask.shape[1]))
 
 
+def loss_charts(history: Sequence[dict]) -> list[Chart]:
+    """The loss terms of a run; those of maps and those of tags and masks differ tenfold, so each kind has its own."""
+    kinds = {
+        "Loss: all terms and heatmaps": ("loss", "teacher", "truth"),
+        "Loss: tags and mask": ("pull", "push", "person"),
+    }
+    return [Chart(title, "step", "mean of an epoch", curves(history, names)) for title, names in kinds.items()]
+
+
 def spread_out(images: CocoDataset, count: int) -> CocoDataset:
     """A fixed few of the images, evenly from all, those with people first."""
     seen = images.with_labels() if len(images.with_labels()) else images
     places: Sequence[int] = np.linspace(0, len(seen) - 1, min(count, len(seen))).astype(int).tolist()
     return seen.only([seen.ids[place] for place in places])
+
+
+def _drawn(sample: Sample, poses: Poses) -> np.ndarray:
+    return draw_poses(sample.image, poses.only(poses.person_scores >= SHOWN))
 
 
 def _line(row: dict[str, np.ndarray | None], titles: Sequence[str]) -> list[np.ndarray]:

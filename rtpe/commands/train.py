@@ -22,7 +22,7 @@ from torch import nn
 from rtpe import build, config
 from rtpe.cache import Cache
 from rtpe.commands.facts import run_facts
-from rtpe.commands.pictures import gallery, spread_out
+from rtpe.commands.pictures import gallery, loss_charts, spread_out
 from rtpe.commands.score import predicted_people, score
 from rtpe.config import Train
 from rtpe.data.coco import CocoDataset, held_out
@@ -192,7 +192,7 @@ def _finish(settings: Train, state: TrainingState, minival: CocoDataset, example
         title=f"Training of {out.name}",
         tables=[Table("Best epoch, on the minival", [{name: best.get(name) for name in columns}])],
         charts=[
-            Chart("Loss terms", "step", "mean of an epoch", curves(history, ["loss", *TERMS])),
+            *loss_charts(history),
             Chart("Scores on the minival", "step", "OKS", curves(history, ["AP", "AP50", "AR"])),
         ],
         pictures=pictures,
