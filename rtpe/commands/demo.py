@@ -3,7 +3,7 @@
     rtpe demo --minutes 4 --out runs/demo
 
 draws a synthetic world, builds a cache with the shipped teacher, trains a student on it, scores teacher, cache and
-student, and writes `scores.json` and `report.html`. What is done already is not done again.
+student, and writes `scores.json`, `pictures.jpg` and `report.html`. What is done already is not done again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rtpe.commands.facts import run_facts
 from rtpe.commands.pictures import gallery, loss_charts, spread_out
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import DataSettings, DecodeSettings, Demo, TeacherSettings
+from rtpe.images import write_image
 from rtpe.log import HISTORY, read_history
 from rtpe.nets.cost import gmacs, parameters
 from rtpe.predictors.dense import DensePredictor
@@ -100,6 +101,7 @@ def _report(settings: Demo, rows: list[dict], caches: dict, student: Path, predi
     cache = Cache.open(caches["val2017"])
     history = read_history(student / HISTORY)
     sheet = gallery(spread_out(images, 6), cache, predictor, predictor.net, predictor.size)
+    write_image(Path(settings.out) / "pictures.jpg", sheet)
     columns = ("name", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1", "Mparams", "GMACs")
     write_report(
         Path(settings.out) / "report.html",
