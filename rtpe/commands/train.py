@@ -12,6 +12,7 @@ A run that was stopped goes on where it stood when it is started again with the 
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from pathlib import Path
 
@@ -87,6 +88,7 @@ def _fabric(settings: Train) -> Fabric:
         strategy="ddp" if processes > 1 else "auto",
         precision=PRECISIONS[settings.train.precision],
     )
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every process at length
     fabric.launch()
     fabric.seed_everything(settings.train.seed, verbose=False)
     return fabric
