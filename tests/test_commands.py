@@ -78,7 +78,7 @@ def test_a_second_build_keeps_what_is_there(world, caches, teacher):
 
 def test_info_names_teacher_and_size(caches):
     said = run("cache", "info", f"--cache.path={caches / 'train2017'}")
-    assert "best" in said and "coco17" in said and "GB for the 123287 images of COCO" in said
+    assert "teacher" in said and "coco17" in said and "GB for the 123287 images of COCO" in said
 
 
 def test_a_run_leaves_weights_settings_history_pictures_and_report(student):
