@@ -108,9 +108,9 @@ def _arrange(rng, heights, size_hw) -> tuple[Camera, list[np.ndarray]]:
 def _random_scale(rng) -> float:
     """Height of an upright person over that of the image."""
     kind = rng.random()
-    if kind < 0.05:
-        return rng.uniform(0.3, 0.55)
-    return rng.uniform(0.55, 1.0) if kind < 0.88 else rng.uniform(1.0, 1.4)
+    if kind < 0.07:
+        return rng.uniform(0.35, 0.65)
+    return rng.uniform(0.65, 1.05) if kind < 0.88 else rng.uniform(1.05, 1.4)
 
 
 def _random_facing(rng) -> float:
