@@ -32,7 +32,7 @@ HAIRS = (
     / 255
 )
 HAIR_STYLES = {"short": 0.5, "long": 0.22, "bun": 0.08, "cap": 0.12, "bald": 0.08}
-PATTERNS = {"plain": 0.5, "stripes": 0.12, "bands": 0.16, "checks": 0.12, "blots": 0.1}
+PATTERNS = {"plain": 0.6, "stripes": 0.1, "bands": 0.12, "checks": 0.1, "blots": 0.08}
 
 
 @dataclass(frozen=True)

@@ -70,14 +70,14 @@ ARMS = {
     "any": ((-40, 170), (-60, 60), (0, 120), (0, 140)),
 }
 ARM_ODDS = {
-    "hang": 0.24,
+    "hang": 0.32,
     "bent": 0.2,
-    "up": 0.12,
+    "up": 0.1,
     "aside": 0.12,
-    "front": 0.12,
+    "front": 0.1,
     "akimbo": 0.06,
     "back": 0.04,
-    "any": 0.1,
+    "any": 0.06,
 }
 
 
@@ -170,7 +170,7 @@ def _lie(rng):
 
 
 POSES = {"stand": _stand, "walk": _walk, "sit": _sit, "crouch": _crouch, "lunge": _lunge, "lie": _lie}
-POSE_ODDS = {"stand": 0.4, "walk": 0.28, "sit": 0.13, "crouch": 0.05, "lunge": 0.11, "lie": 0.03}
+POSE_ODDS = {"stand": 0.45, "walk": 0.3, "sit": 0.13, "crouch": 0.03, "lunge": 0.07, "lie": 0.02}
 
 
 def random_pose(rng: np.random.Generator, name: str | None = None) -> Pose:

@@ -14,11 +14,13 @@ from .pose import random_pose, turn
 from .solids import NEAREST_M, Camera, ScreenCones
 from .stage import background, draw_box, draw_clutter, draw_shadow, photograph, random_light
 
-PEOPLE_ODDS = (0.05, 0.48, 0.28, 0.11, 0.05, 0.02, 0.01)  # of 0, 1, ... 6 people
+PEOPLE_ODDS = (0.05, 0.58, 0.24, 0.08, 0.03, 0.01, 0.01)  # of 0, 1, ... 6 people
 CROWD_ODDS = 0.04
-LEAST_SHARE, LEAST_JOINTS = 0.3, 4  # seen less than that, a person is left unlabelled
+LEAST_SHARE, LEAST_JOINTS = 0.4, 5  # seen less than that, a person is left unlabelled
 GUESSABLE = 0.08  # of a person's height: how far from what is seen of it a hidden joint can still be told
 FACE = 5  # the first joints: nose, eyes, ears
+# the joints of arms and legs, and those next to each along its limb
+ALONG = {7: (5, 9), 8: (6, 10), 9: (7,), 10: (8,), 13: (11, 15), 14: (12, 16), 15: (13,), 16: (14,)}
 
 
 @dataclass
@@ -155,7 +157,8 @@ def visibility(canvas: Canvas, actor: Actor, mask: np.ndarray) -> np.ndarray:
     """(17,) COCO's v of each joint, given what is seen of the person, (h, w) bool.
 
     2 if its own surface is what one sees in its pixel, 1 if hidden, 0 if nobody could tell where it is: outside the
-    image, of the face and behind the own head, or behind something else and far from all that is seen of the person.
+    image, of the face and behind the own head, of an arm or a leg with no joint seen beside it, or behind something else
+    and far from all that is seen of the person.
     """
     joints, camera, (height, width) = actor.figure.joints, canvas.camera, canvas.depth.shape
     if joints[:, 2].min() < 0.3:  # somebody stands around the lens
@@ -169,6 +172,7 @@ def visibility(canvas: Canvas, actor: Actor, mask: np.ndarray) -> np.ndarray:
     v = np.where(seen >= screen[:, 2] - reach, 2, 1) * inside
     if (v[:FACE] == 1).any():
         v[:FACE][_behind_own_head(camera, actor.figure, screen[:FACE], reach[:FACE])] = 0
+    v[[joint for joint, beside in ALONG.items() if v[joint] == 1 and not (v[list(beside)] == 2).any()]] = 0
     hidden = np.flatnonzero(v == 1)
     if len(hidden):
         tall = actor.height * camera.focal / joints[hidden, 2]

@@ -181,12 +181,12 @@ OCCLUDERS = (_pole, _ball, _crate, _table)
 
 
 def draw_clutter(canvas: Canvas, rng: np.random.Generator, distances: list[float]) -> None:
-    """Some things around and behind the people; one time in eight one before the nearest of them."""
+    """Some things around and behind the people; one time in twelve one before the nearest of them."""
     nearest, farthest = min(distances, default=4.0), max(distances, default=6.0)
     for _ in range(rng.poisson(1.6)):
         away = rng.uniform(0.9 * nearest + 0.3, 1.7 * farthest + 1)
         CLUTTER[rng.integers(len(CLUTTER))](canvas, rng, _somewhere(canvas, rng, away))
-    if distances and rng.random() < 0.125:
+    if distances and rng.random() < 1 / 12:
         OCCLUDERS[rng.integers(len(OCCLUDERS))](canvas, rng, _somewhere(canvas, rng, nearest * rng.uniform(0.55, 0.85)))
 
 

@@ -22,7 +22,7 @@ from rtpe.skeleton import COCO17
 
 from .scene import Person, Scene, draw_scene
 
-WORLD_VERSION = 2  # raise it when the same seed no longer draws the same pictures
+WORLD_VERSION = 3  # raise it when the same seed no longer draws the same pictures
 QUALITIES = (40, 96)  # of the JPEG files
 CATEGORY = {
     "id": 1,
