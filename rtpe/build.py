@@ -30,9 +30,11 @@ NETS = {"student": Student, "higher_hrnet": HigherHRNet}
 NETWORK_FILES = (".onnx", ".xml")
 
 
-def device(name: str) -> str:
-    """The device of that name; `auto` is the GPU if there is one."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+def device(name: str, process: int = 0) -> str:
+    """The device of that name; `auto` is a GPU if there is one, of several the one of that process's number."""
+    if name != "auto":
+        return name
+    return f"cuda:{process % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
 
 
 def dataset(settings: DataSettings) -> CocoDataset:

@@ -14,6 +14,9 @@ COMMANDS = {
     "synth": ("Synth", "rtpe.commands.synth", "synth"),
     "cache build": ("CacheBuild", "rtpe.commands.cache", "build_teacher_cache"),
     "cache info": ("CacheInfo", "rtpe.commands.cache", "cache_info"),
+    "cache verify": ("CacheVerify", "rtpe.commands.cache", "cache_verify"),
+    "cache merge": ("CacheMerge", "rtpe.commands.cache", "cache_merge"),
+    "cache convert": ("CacheConvert", "rtpe.commands.cache", "cache_convert"),
     "train": ("Train", "rtpe.commands.train", "train"),
     "validate": ("Validate", "rtpe.commands.validate", "validate"),
     "demo": ("Demo", "rtpe.commands.demo", "demo"),
@@ -61,7 +64,7 @@ def usage() -> str:
     lines = ["usage: rtpe COMMAND [--config FILE] [--SETTING VALUE ...]", "", "commands (each has --help):"]
     for name, (settings_name, _, _) in COMMANDS.items():
         said = (getattr(config, settings_name).__doc__ or "").split("\n")[0]
-        lines.append(f"  {name:12} {said}")
+        lines.append(f"  {name:13} {said}")
     return "\n".join(lines)
 
 

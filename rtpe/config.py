@@ -98,6 +98,17 @@ class CacheSettings:
 
 
 @dataclass(frozen=True)
+class CachePath:
+    """A cache that knows itself what it holds.
+
+    Attributes:
+        path: the cache's folder.
+    """
+
+    path: str = ""
+
+
+@dataclass(frozen=True)
 class NetSettings:
     """The net to train.
 
@@ -230,6 +241,8 @@ class CacheBuild:
     """Run a teacher over all images and keep what it saw; go on where an earlier build stopped.
 
     Attributes:
+        shard: i/n builds the i-th of n parts (1/3, 2/3, 3/3), on machines that share nothing; `rtpe cache merge` joins
+            them. Empty builds all, or under torchrun each process its part of one cache.
         device: auto, cpu or cuda.
     """
 
@@ -237,6 +250,7 @@ class CacheBuild:
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
+    shard: str = ""
     device: str = "auto"
 
 
@@ -261,9 +275,56 @@ class Validate:
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """Show who made a cache, of what, how exactly, and how large it is."""
+    """Show who made a cache, of what, how exactly, how large it is, and how well the teacher did.
 
+    Attributes:
+        data: the labelled images to score its people on; an empty root for those it was made from.
+        out: JSON file for the same.
+    """
+
+    cache: CachePath = field(default_factory=CachePath)
+    data: DataSettings = field(default_factory=lambda: DataSettings(root=""))
+    out: str = ""
+
+
+@dataclass(frozen=True)
+class CacheVerify:
+    """Read every byte of a cache and tell what is damaged.
+
+    Attributes:
+        repair: drop what is damaged, and only that, so that the next build remakes it.
+    """
+
+    cache: CachePath = field(default_factory=CachePath)
+    repair: bool = False
+
+
+@dataclass(frozen=True)
+class CacheMerge:
+    """Join caches of one teacher into one, without decoding anything.
+
+    Attributes:
+        sources: the caches' folders.
+    """
+
+    sources: list[str] = field(default_factory=list)
+    cache: CachePath = field(default_factory=CachePath)
+
+
+@dataclass(frozen=True)
+class CacheConvert:
+    """Write a cache in another store or codec, or make one of a folder of *_w48_predictions.npz files.
+
+    Attributes:
+        source: the folder of the cache, or of those files.
+        data: only for those files: the images that they were made from.
+        decode: only for those files: how people are read from their maps.
+    """
+
+    source: str = ""
     cache: CacheSettings = field(default_factory=CacheSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,16 @@ class Affine:
         return (centre.inverse() @ self @ centre).matrix
 
     @classmethod
+    def from_index_matrix(cls, matrix) -> Affine:
+        """The map that a (2, 3) matrix between integer pixel indices stands for.
+
+        >>> Affine.from_index_matrix(Affine.scaling(2).index_matrix()).matrix.tolist()
+        [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]
+        """
+        centre = Affine.translation(HALF, HALF)
+        return centre @ cls(np.array(matrix)) @ centre.inverse()
+
+    @classmethod
     def identity(cls) -> Affine:
         return cls.scaling(1.0)
 

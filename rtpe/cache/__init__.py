@@ -6,6 +6,8 @@ from rtpe.cache.codecs import CODECS, Bound, Codec
 from rtpe.cache.entries import Entry
 from rtpe.cache.manifest import Manifest
 from rtpe.cache.stores import STORES
+from rtpe.cache.transfer import TransferReport, absorb, convert, merge
+from rtpe.cache.verify import VerifyReport, verify
 
 __all__ = [
     "CODECS",
@@ -17,5 +19,11 @@ __all__ = [
     "CorruptEntry",
     "Entry",
     "Manifest",
+    "TransferReport",
+    "VerifyReport",
+    "absorb",
     "build_cache",
+    "convert",
+    "merge",
+    "verify",
 ]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,8 @@ from rtpe.structures import Prediction
 
 Item = tuple[int, str, str | Path]  # image id, file name, path
 Read = Callable[[str | Path], np.ndarray]
+Chunk = list[tuple[Item, np.ndarray]]
+WINDOW = 6  # batches of images that are held back until enough of one shape are there
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def build_cache(
 ) -> BuildReport:
     """Add the prediction of every image that the cache lacks.
 
-    Images that cannot be read (UnreadableImage) are counted and listed in the cache's `skipped.txt`; a later run tries
-    them again. However the build ends, short of being killed, what was finished is kept.
+    Reading, predicting, and encoding and writing overlap; images of one shape share a batch. Images that cannot be read
+    (UnreadableImage) are counted and listed in the cache's `skipped.txt`; a later run tries them again.
 
     Args:
         images: (image id, file name, path) of each.
@@ -66,21 +67,47 @@ def build_cache(
     kept = len(images) - len(todo)
     started, thinking, built = time.perf_counter(), 0.0, 0
     bar = tqdm(total=len(images), initial=kept, unit="image", desc=cache.path.name, disable=not progress)
+    writer, writing = ThreadPoolExecutor(1), None
     try:
         with bar, closing(_read_ahead(todo, read, 2 * batch)) as ahead:
-            readable = _readable(ahead, cache, bar)
-            while chunk := list(islice(readable, batch)):
+            for chunk in _of_one_shape(_readable(ahead, cache, bar), batch):
                 before = time.perf_counter()
                 predictions = predictor([image for _, image in chunk])
                 thinking += time.perf_counter() - before
-                for ((image_id, file_name, _), _), prediction in zip(chunk, predictions, strict=True):
-                    cache.add(image_id, file_name, prediction)
-                    built += 1
-                    bar.update()
+                _finished(writing)
+                writing = writer.submit(_add, cache, chunk, predictions)
+                built += len(chunk)
+                bar.update(len(chunk))
+            _finished(writing)
     finally:
+        writer.shutdown()
         cache.flush()
     seconds = time.perf_counter() - started
     return BuildReport(built, kept, len(todo) - built, seconds, built / seconds, thinking / seconds)
+
+
+def _add(cache: Cache, chunk: Chunk, predictions: list[Prediction]) -> None:
+    for ((image_id, file_name, _), _), prediction in zip(chunk, predictions, strict=True):
+        cache.add(image_id, file_name, prediction)
+
+
+def _finished(writing: Future | None) -> None:
+    """Wait for it, and fail as it failed."""
+    if writing is not None:
+        writing.result()
+
+
+def _of_one_shape(readable: Iterable[tuple[Item, np.ndarray]], batch: int) -> Iterator[Chunk]:
+    """Batches of images of one shape; of what is rare, smaller ones."""
+    waiting: dict[tuple[int, ...], Chunk] = {}
+    for item, image in readable:
+        alike = waiting.setdefault(image.shape, [])
+        alike.append((item, image))
+        if len(alike) == batch:
+            yield waiting.pop(image.shape)
+        elif sum(map(len, waiting.values())) >= WINDOW * batch:
+            yield waiting.pop(max(waiting, key=lambda shape: len(waiting[shape])))
+    yield from waiting.values()
 
 
 def _readable(ahead: Iterable[tuple], cache: Cache, bar: tqdm) -> Iterator[tuple[Item, np.ndarray]]:

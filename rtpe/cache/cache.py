@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,30 +26,32 @@ class CorruptEntry(ValueError):
 class Cache:
     """The predictions of one predictor for many images, by image id, in one folder.
 
-    Open one with `Cache.open` to read or `Cache.create` to add. Entries appear whole or not at all; those of an HDF5
-    store reach the disk a shard at a time, on `flush` and on `close`. It may be read from forked processes, and
-    pickled: the copy opens the folder again, for reading.
+    Open one with `Cache.open` to read or `Cache.create` to add. Entries appear whole or not at all, and stay,
+    however the run that added them ends. It may be read from forked processes, and pickled: the copy opens the folder
+    again, for reading.
 
     Attributes:
         path: its folder.
         manifest: what it holds.
+        store: where its records lie.
         skipped: (file name, reason) by image id, of the images that could not be predicted.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, shard: int, lock=None):
+    def __init__(self, path: Path, manifest: Manifest, shard: int, lock=None, damaged: bool = False):
         self.path, self.manifest = path, manifest
         self._codec = codec(manifest.codec)
-        self._store = STORES[manifest.store](path / "entries", shard)
+        self.store = STORES[manifest.store](path / "entries", shard, damaged)
         self._lock = lock
         self.skipped = _read_skipped(path / _SKIPPED)
         self._listed = dict(self.skipped)
 
     @classmethod
-    def create(cls, path: str | Path, manifest: Manifest, shard: int = 256) -> Cache:
+    def create(cls, path: str | Path, manifest: Manifest, shard: int = 256, damaged: bool = False) -> Cache:
         """Make a cache, or reopen one to add to it.
 
         Args:
-            shard: images per HDF5 file; a killed run loses at most so many.
+            shard: images per HDF5 file.
+            damaged: reopen it even if a file of it is damaged, with what can still be found.
 
         Raises:
             ValueError: if there is another cache, something else, or another writer.
@@ -60,19 +63,22 @@ class Cache:
             (path / "entries").mkdir(exist_ok=True)
             for folder in (path, path / "entries"):
                 remove_unfinished(folder)
-            return cls(path, manifest, shard, lock)
+            return cls(path, manifest, shard, lock, damaged)
         except BaseException:
             lock.close()
             raise
 
     @classmethod
-    def open(cls, path: str | Path) -> Cache:
+    def open(cls, path: str | Path, damaged: bool = False) -> Cache:
         """Open a cache to read it.
+
+        Args:
+            damaged: even if a file of it is damaged, with what can still be found.
 
         Raises:
             ValueError: if it is missing, damaged, or of a newer format.
         """
-        return cls(Path(path), Manifest.read(Path(path)), shard=1)
+        return cls(Path(path), Manifest.read(Path(path)), shard=1, damaged=damaged)
 
     def require(
         self,
@@ -130,7 +136,22 @@ class Cache:
             blob = self._codec.encode(maps.heatmaps, maps.tags if self.manifest.tags else None)
         except ValueError as error:
             raise ValueError(f"cache {self.path}: image {image_id} ({file_name}): {error}") from error
-        self._store.write(image_id, pack(Entry(image_id, file_name, maps.image_hw, maps.to_image, poses, blob)))
+        self._write(image_id, pack(Entry(image_id, file_name, maps.image_hw, maps.to_image, poses, blob)))
+
+    def copy(self, other: Cache, image_id: int) -> None:
+        """Keep an entry of another cache as it is, nothing decoded; raises as `entry`.
+
+        What both hold must agree, see `Manifest.differences`; only the stores may be of two kinds.
+        """
+        self._writable()
+        other.entry(image_id)
+        self._write(image_id, other.store.read(image_id))
+
+    def _write(self, image_id: int, record: bytes) -> None:
+        try:
+            self.store.write(image_id, record)
+        except OSError as error:
+            raise _not_written(self.path, error) from error
         self.skipped.pop(image_id, None)
 
     def add_skipped(self, image_id: int, file_name: str, reason: str) -> None:
@@ -150,12 +171,12 @@ class Cache:
                 f"cache {self.path}: holds no image {image_id}: build it for these images, or check the split"
             )
         try:
-            return unpack(self._store.read(image_id), image_id, self.manifest.skeleton)
+            return unpack(self.store.read(image_id), image_id, self.manifest.skeleton)
         except (OSError, ValueError) as error:
-            where = self._store.where(image_id)
+            where = self.store.where(image_id)
             raise CorruptEntry(
                 f"cache {self.path}: entry {image_id} in {where.name} is damaged ({error}): "
-                f"delete {where} and build again, only what it held is then remade"
+                f"run `rtpe cache verify --cache.path {self.path} --repair true`, then build again"
             ) from error
 
     def load(self, image_id: int) -> Prediction:
@@ -170,40 +191,45 @@ class Cache:
         return self.entry(image_id).poses
 
     def __contains__(self, image_id: int) -> bool:
-        return image_id in self._store
+        return image_id in self.store
 
     def __len__(self) -> int:
-        return len(self._store)
+        return len(self.store)
 
     @property
     def ids(self) -> list[int]:
         """The image ids, ascending."""
-        return sorted(self._store)
+        return sorted(self.store)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all entries."""
-        return self._store.nbytes
+        return self.store.nbytes
 
     @property
     def bytes_per_image(self) -> float:
         return self.nbytes / max(1, len(self))
 
     def flush(self) -> None:
-        """Bring everything added so far to the disk."""
-        self._store.flush()
-        if self._lock is not None and self.skipped != self._listed:
-            lines = [f"{key}\t{name}\t{reason}\n" for key, (name, reason) in sorted(self.skipped.items())]
-            with whole(self.path / _SKIPPED) as temporary:
-                temporary.write_text("".join(lines), encoding="utf-8", errors="replace")
-            self._listed = dict(self.skipped)
+        """Finish the files begun."""
+        try:
+            self.store.flush()
+            if self._lock is not None and self.skipped != self._listed:
+                lines = [f"{key}\t{name}\t{reason}\n" for key, (name, reason) in sorted(self.skipped.items())]
+                with whole(self.path / _SKIPPED) as temporary:
+                    temporary.write_text("".join(lines), encoding="utf-8", errors="replace")
+                self._listed = dict(self.skipped)
+        except OSError as error:
+            raise _not_written(self.path, error) from error
 
     def close(self) -> None:
         """Flush, and let others write."""
         if self._lock is not None:
-            self.flush()
-            self._lock.close()
-            self._lock = None
+            try:
+                self.flush()
+            finally:
+                self._lock.close()
+                self._lock = None
 
     def __enter__(self) -> Cache:
         return self
@@ -217,6 +243,14 @@ class Cache:
     def _writable(self) -> None:
         if self._lock is None:
             raise ValueError(f"cache {self.path}: open for reading only: use Cache.create to add to it")
+
+
+def _not_written(path: Path, error: OSError) -> ValueError:
+    reason = os.strerror(error.errno) if error.errno else error  # HDF5 adds some lines of its own
+    return ValueError(
+        f"cache {path}: cannot be written ({reason}): what was finished is kept; make room, or choose another "
+        "--cache.path, and run again"
+    )
 
 
 def _who_differs(held: Mapping[str, Any], asked: Mapping[str, Any], lines: list[str]) -> str:
@@ -258,6 +292,7 @@ def _locked(path: Path):
 
 
 def _read_skipped(path: Path) -> dict[int, tuple[str, str]]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    rows = (line.split("\t", 2) for line in lines)
-    return {int(key): (name, reason) for key, name, reason in rows}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    rows = (line.split("\t") for line in lines)
+    # a list for people to read: a line that was changed by hand says nothing, and harms nothing
+    return {int(row[0]): (row[1], row[2]) for row in rows if len(row) == 3 and row[0].lstrip("-").isdecimal()}

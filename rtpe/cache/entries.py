@@ -1,16 +1,11 @@
-"""One entry of a cache as one run of bytes that carries its own checksum.
-
-    uint32 n | JSON of n bytes | affine | points | joint scores | person scores | maps | BLAKE2b-128 of all before
-
-The JSON holds id, file, hw (original height, width), people and joints; numbers are little-endian, the affine float64,
-the people float32; the maps are the bytes of a codec.
-"""
+"""What a cache holds for each image, as bytes: a record that says its own length and whose every byte is checked."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +14,13 @@ from rtpe.geometry import Affine
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Poses
 
+MAGIC = b"rtpe"
+_HEADER = struct.Struct("<4sqI")  # MAGIC, image id, bytes of the whole record; its own digest follows
+_HEADER_DIGEST = 4
+HEADER_BYTES = _HEADER.size + _HEADER_DIGEST
 _LENGTH = struct.Struct("<I")
 _DIGEST = 16
+_LEAST = HEADER_BYTES + _LENGTH.size + _DIGEST
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,6 @@ def pack(entry: Entry) -> bytes:
     """The record of an entry."""
     poses = entry.poses
     head = {
-        "id": int(entry.image_id),
         "file": str(entry.file_name),
         "hw": [int(side) for side in entry.image_hw],
         "people": len(poses),
@@ -56,8 +55,9 @@ def pack(entry: Entry) -> bytes:
     }
     text = json.dumps(head, separators=(",", ":")).encode()
     people = b"".join(array.astype("<f4").tobytes() for array in (poses.points, poses.scores, poses.person_scores))
-    body = _LENGTH.pack(len(text)) + text + entry.to_image.matrix.astype("<f8").tobytes() + people + entry.maps
-    return body + _digest(body)
+    said = _LENGTH.pack(len(text)) + text + entry.to_image.matrix.astype("<f8").tobytes() + people + entry.maps
+    body = _header(entry.image_id, HEADER_BYTES + len(said) + _DIGEST) + said
+    return body + _digest(body, _DIGEST)
 
 
 def unpack(record: bytes, image_id: int, skeleton: Skeleton) -> Entry:
@@ -67,13 +67,14 @@ def unpack(record: bytes, image_id: int, skeleton: Skeleton) -> Entry:
         ValueError: if a byte of it changed, or it is of another image or number of joints.
     """
     body, digest = record[:-_DIGEST], record[-_DIGEST:]
-    if _digest(body) != digest:
+    if len(record) < _LEAST or _digest(body, _DIGEST) != digest:
         raise ValueError("its checksum does not match its bytes")
-    (length,) = _LENGTH.unpack_from(body)
-    at = _LENGTH.size + length
-    head = json.loads(body[_LENGTH.size : at])
-    if (head["id"], head["joints"]) != (image_id, len(skeleton)):
-        raise ValueError(f"it holds {head['joints']} joints of image {head['id']}, not {len(skeleton)} of {image_id}")
+    _, found, _ = _HEADER.unpack_from(body)
+    (length,) = _LENGTH.unpack_from(body, HEADER_BYTES)
+    at = HEADER_BYTES + _LENGTH.size + length
+    head = json.loads(body[HEADER_BYTES + _LENGTH.size : at])
+    if (found, head["joints"]) != (image_id, len(skeleton)):
+        raise ValueError(f"it holds {head['joints']} joints of image {found}, not {len(skeleton)} of {image_id}")
     shapes = [((2, 3), "<f8")] + [
         ((head["people"], *rest), "<f4") for rest in ((len(skeleton), 2), (len(skeleton),), ())
     ]
@@ -82,8 +83,37 @@ def unpack(record: bytes, image_id: int, skeleton: Skeleton) -> Entry:
         arrays.append(np.frombuffer(body, dtype, int(np.prod(shape)), at).reshape(shape).copy())
         at += arrays[-1].nbytes
     matrix, *people = arrays
-    return Entry(image_id, head["file"], tuple(head["hw"]), Affine(matrix), Poses(*people, skeleton), body[at:])
+    return Entry(found, head["file"], tuple(head["hw"]), Affine(matrix), Poses(*people, skeleton), body[at:])
 
 
-def _digest(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=_DIGEST).digest()
+def whole_record(record: bytes) -> bool:
+    """Whether these bytes are one record, as it was written."""
+    return len(record) >= _LEAST and _digest(record[:-_DIGEST], _DIGEST) == record[-_DIGEST:]
+
+
+def records_in(raw: bytes) -> Iterator[tuple[int, int, int]]:
+    """(image id, begin, end) of every record that begins in these bytes, whatever lies between and around them.
+
+    A record is found by its header alone: it may have changed since, or the bytes may end before it does.
+    """
+    at = raw.find(MAGIC)
+    while at >= 0:
+        header = raw[at : at + _HEADER.size]
+        if len(header) == _HEADER.size and raw[at + _HEADER.size : at + HEADER_BYTES] == _digest(
+            header, _HEADER_DIGEST
+        ):
+            _, image_id, length = _HEADER.unpack(header)
+            yield image_id, at, at + length
+            # a record that changed is skipped as a whole, one that was cut off is not trusted to say how long it is
+            at = raw.find(MAGIC, at + (length if at + length <= len(raw) else 1))
+        else:
+            at = raw.find(MAGIC, at + 1)
+
+
+def _header(image_id: int, length: int) -> bytes:
+    header = _HEADER.pack(MAGIC, int(image_id), length)
+    return header + _digest(header, _HEADER_DIGEST)
+
+
+def _digest(body: bytes, size: int) -> bytes:
+    return hashlib.blake2b(body, digest_size=size).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -75,8 +76,9 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write it into the folder of a cache, whole or not at all."""
+        said = asdict(self)
         with whole(path / FILE) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
+            temporary.write_text(json.dumps({**said, "checksum": _checksum(said)}, indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -99,11 +101,18 @@ class Manifest:
                 f"cache {path}: format {raw['format']}, this rtpe {__version__} reads {FORMAT}: update rtpe"
             )
         try:
+            if raw.pop("checksum") != _checksum(raw):
+                raise ValueError("its checksum does not match")
             return cls(**{**raw, "skeleton": _skeleton(raw["skeleton"])})
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"cache {path}: {FILE} is not understood ({error}): restore it or build the cache again"
             ) from error
+
+
+def _checksum(said: Mapping[str, Any]) -> str:
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _plain(name: str, value: Any) -> Any:

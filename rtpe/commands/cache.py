@@ -1,26 +1,40 @@
-"""Build a teacher's cache, and look at one.
+"""Build a teacher's cache, look at one, check it, join several, write one anew.
 
 rtpe cache build --config recipes/hpe0001.yaml --data.root datasets/coco --cache.path caches/hpe0001-train
 rtpe cache info --cache.path caches/hpe0001-train
+rtpe cache verify --cache.path caches/hpe0001-train --repair true
+rtpe cache merge --sources '[caches/part-1, caches/part-2]' --cache.path caches/hpe0001-train
+rtpe cache convert --source caches/hpe0001-train --cache.path caches/plain --cache.store npz --cache.codec float16
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+
+from tqdm import tqdm
 
 from rtpe import build, config
-from rtpe.cache import Cache, Manifest, build_cache
-from rtpe.config import CacheBuild, CacheInfo
+from rtpe.cache import Cache, Manifest, build_cache, convert, merge, verify
+from rtpe.cache.w48 import PREDICTOR, SUFFIX, read_w48
+from rtpe.commands.score import cached_people, score
+from rtpe.commands.shares import share_of
+from rtpe.commands.table import write_json
+from rtpe.config import CacheBuild, CacheConvert, CacheInfo, CacheMerge, CacheVerify, DataSettings
+from rtpe.images import UnreadableImage, read_image
+from rtpe.structures import Prediction
 
 COCO_IMAGES = 123_287  # train2017 and val2017, for a projection that everyone can judge
+SCORES = ("AP", "AP50", "AP75", "AR")
 
 
 def build_teacher_cache(settings: CacheBuild) -> None:
-    """Run the teacher over all images that the cache lacks."""
-    if not settings.cache.path:
-        raise ValueError("no place for the cache: pass --cache.path FOLDER")
+    """Run the teacher over all images that the cache lacks, or over this process's share of them."""
+    path = Path(_asked(settings.cache.path, "no place for the cache: pass --cache.path FOLDER"))
+    share = share_of(settings.shard)
     images = build.dataset(settings.data)
-    teacher = build.predictor(settings.teacher, settings.decode, images.skeleton, build.device(settings.device))
+    where = build.device(settings.device, share.local)
+    teacher = build.predictor(settings.teacher, settings.decode, images.skeleton, where)
     said = teacher.describe()
     manifest = Manifest(
         predictor=said,
@@ -31,33 +45,132 @@ def build_teacher_cache(settings: CacheBuild) -> None:
         size=said["settings"].get("size"),
         settings=config.as_dict(settings),
     )
-    with Cache.create(settings.cache.path, manifest) as cache:
-        report = build_cache(cache, teacher, images.sources(), batch=settings.teacher.batch)
-        size = cache.bytes_per_image
+    todo = images.sources()[share.index :: share.count]
+    with share.folder(path, manifest) as (folder, done):
+        todo = [source for source in todo if source[0] not in done]
+        with Cache.create(folder, manifest) as cache:
+            report = build_cache(cache, teacher, todo, batch=settings.teacher.batch, progress=share.index == 0)
+            size, skipped = cache.bytes_per_image, len(cache.skipped)
     print(
-        f"cache {settings.cache.path}: {report.built} built, {report.kept} kept, {report.skipped} skipped"
-        + (f" (listed in {settings.cache.path}/skipped.txt)" if report.skipped else "")
+        f"cache {path}{share}: {report.built} built, {report.kept} kept, {report.skipped} skipped"
+        + (f" (listed in {path}/skipped.txt)" if skipped else "")
     )
     print(
         f"{report.images_per_s:.1f} images/s, {report.predictor_share:.0%} of the time in the teacher, "
-        f"{size / 1000:.1f} KB an image"
+        f"{size / 1000:.1f} KB an image",
+        flush=True,
     )
 
 
-def cache_info(settings: CacheInfo) -> None:
-    """Print who made a cache, of what, how exactly, and how large it is."""
-    cache = Cache.open(settings.cache.path)
+def cache_info(settings: CacheInfo) -> dict:
+    """Print who made a cache, of what, how exactly, how large it is, and how its people score; returns it."""
+    cache = Cache.open(_asked(settings.cache.path, "no cache: pass --cache.path FOLDER"))
     held = cache.manifest
-    rows = {
+    facts = {
         "teacher": held.predictor.get("name"),
         "weights": held.predictor.get("weights_sha256"),
-        "settings": json.dumps(held.predictor.get("settings")),
+        "settings": held.predictor.get("settings"),
         "skeleton": held.skeleton.name,
-        "images": f"{len(cache)} of {held.source}",
-        "store": f"{held.store}, codec {held.codec}",
-        "error bound": json.dumps(dict(held.bound)),
-        "size": f"{cache.bytes_per_image / 1000:.1f} KB an image, {cache.nbytes / 1e6:.1f} MB in all",
-        "projected": f"{cache.bytes_per_image * COCO_IMAGES / 1e9:.2f} GB for the {COCO_IMAGES} images of COCO",
+        "source": held.source,
+        "images": len(cache),
+        "skipped": len(cache.skipped),
+        "store": held.store,
+        "codec": held.codec,
+        "error bound": dict(held.bound),
+        "KB an image": round(cache.bytes_per_image / 1000, 3),
+        "MB in all": round(cache.nbytes / 1e6, 3),
+        f"GB for the {COCO_IMAGES} images of COCO": round(cache.bytes_per_image * COCO_IMAGES / 1e9, 3),
+        **_scores(cache, settings.data),
     }
-    for name, value in rows.items():
-        print(f"{name:12} {value}")
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:{width}}  {json.dumps(value) if isinstance(value, dict) else value}")
+    if settings.out:
+        write_json([{"name": facts["teacher"], **facts}], Path(settings.out))
+    return facts
+
+
+def cache_verify(settings: CacheVerify) -> None:
+    """Read every byte; say what is damaged, and drop it if asked to.
+
+    Raises:
+        ValueError: if something is damaged and stays.
+    """
+    path = _asked(settings.cache.path, "no cache: pass --cache.path FOLDER")
+    report = verify(path, settings.repair)
+    if not report.damaged:
+        print(f"cache {path}: {report.entries} entries, every byte as it was written")
+        return
+    files = ", ".join(file.name for file in report.damaged[:5]) + (", ..." if len(report.damaged) > 5 else "")
+    said = f"cache {path}: {len(report.damaged)} damaged files ({files}), {len(report.lost)} damaged entries"
+    if not settings.repair:
+        raise ValueError(f"{said}: run again with --repair true, then build again")
+    print(f"{said}: dropped; {report.entries} entries are whole: build again to remake the others")
+
+
+def cache_merge(settings: CacheMerge) -> None:
+    """Join caches, entry by entry, without decoding anything."""
+    path = _asked(settings.cache.path, "no place for the joined cache: pass --cache.path FOLDER")
+    report = merge(path, settings.sources)
+    print(f"cache {path}: {report.added} entries added, {report.kept} were there")
+
+
+def cache_convert(settings: CacheConvert) -> None:
+    """Write a cache in another store or codec, or make one of files of the first rtpe."""
+    path = _asked(settings.cache.path, "no place for the new cache: pass --cache.path FOLDER")
+    source = Path(_asked(settings.source, "nothing to convert: pass --source FOLDER"))
+    if not (source / "manifest.json").exists() and any(source.glob(f"*{SUFFIX}")):
+        added, kept = _convert_w48(settings, source, path)
+    else:
+        with tqdm(total=len(Cache.open(source)), unit="image", disable=None) as bar:
+            report = convert(source, path, settings.cache.store, settings.cache.codec, bar.update)
+        added, kept = report.added, report.kept
+    size = Cache.open(path).bytes_per_image
+    print(f"cache {path}: {added} entries added, {kept} were there, {size / 1000:.1f} KB an image")
+
+
+def _convert_w48(settings: CacheConvert, source: Path, path: str) -> tuple[int, int]:
+    """The entries added, and those that were there; an image without a file, or a damaged one, is listed as skipped."""
+    images, decode = build.dataset(settings.data), build.decoder(settings.decode)
+    manifest = Manifest(
+        predictor={**PREDICTOR, "settings": {**PREDICTOR["settings"], "decode": config.as_dict(settings.decode)}},
+        skeleton=images.skeleton,
+        source=f"{images.root.name}/{images.split}",
+        store=settings.cache.store,
+        codec=settings.cache.codec,
+        settings=config.as_dict(settings),
+    )
+    added = 0
+    with Cache.create(path, manifest) as cache:
+        kept = len(cache)
+        for image_id, name, file in tqdm(images.sources(), unit="image", disable=None):
+            if image_id in cache:
+                continue
+            try:
+                maps = read_w48(source / f"{Path(name).name}{SUFFIX}", read_image(file).shape[:2])
+                cache.add(image_id, name, Prediction(maps, decode(maps)))
+                added += 1
+            except (UnreadableImage, ValueError) as error:
+                cache.add_skipped(image_id, name, str(error))
+        print(f"{len(cache.skipped)} images skipped" + (f", listed in {path}/skipped.txt" if cache.skipped else ""))
+    return added, kept
+
+
+def _scores(cache: Cache, asked: DataSettings) -> dict[str, float]:
+    """How the cached people score on labels, if there are any: of the data asked for, or of those it was made of."""
+    made_of = cache.manifest.settings.get("data", {})
+    data = asked if asked.root else DataSettings(**made_of) if made_of else None
+    if data is None or (not asked.root and not Path(data.root).exists()):
+        return {}
+    images = build.dataset(data)
+    images = images.only(set(images.ids) & set(cache.ids))
+    if not len(images):
+        return {}
+    found, _ = score(cached_people(cache, images, []), images)
+    return {f"{name} of its people": round(found[name], 4) for name in SCORES}
+
+
+def _asked(value: str, otherwise: str) -> str:
+    if not value:
+        raise ValueError(otherwise)
+    return value

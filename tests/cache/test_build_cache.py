@@ -18,12 +18,12 @@ SLOW_BUILD = """
 import sys, time
 sys.path.insert(0, {here!r})
 from conftest import predict
-from test_build_cache import Seen, items
+from test_build_cache import Seen, items, picture
 from rtpe.cache import Cache, Manifest, build_cache
 
 manifest = Manifest({{"name": "slow"}}, predict(0).maps.skeleton, store={store!r})
 with Cache.create({path!r}, manifest, shard=4) as cache:
-    build_cache(cache, Seen(delay={delay}), items({count}), read=lambda path: int(path), batch=2, progress=False)
+    build_cache(cache, Seen(delay={delay}), items({count}), read=picture, batch=2, progress=False)
 """
 
 
@@ -47,6 +47,10 @@ class Seen:
         return Prediction(PoseMaps(heatmaps, Affine.scaling(4), (16, 16), COCO17), poses)
 
 
+def picture(path, shape=(2, 3, 3)):
+    return np.full(shape, int(path))
+
+
 def items(count):
     return [(i + 1, f"{i}.jpg", str(i)) for i in range(count)]
 
@@ -66,11 +70,47 @@ def test_everything_is_built_once_in_order(tmp_path, manifest, count, batch):
     predictor = Seen()
     with Cache.create(tmp_path, manifest()) as cache:
         for expected in ((count, 0), (0, count)):
-            report = build_cache(cache, predictor, iter(items(count)), read=int, batch=batch, progress=False)
+            report = build_cache(cache, predictor, iter(items(count)), read=picture, batch=batch, progress=False)
             assert (report.built, report.kept) == expected and report.skipped == 0
             assert report.seconds > 0 and report.images_per_s >= 0 and 0 <= report.predictor_share <= 1
     assert predictor.shown == list(range(count))
     check(Cache.open(tmp_path), count)
+
+
+@pytest.mark.parametrize("count, wide", [(40, 2), (200, 7), (9, 1)])
+def test_images_of_one_shape_share_batches_and_none_waits_for_ever(tmp_path, manifest, count, wide):
+    """Every `wide`-th image is of one shape, the others of shapes of their own in turn."""
+    shapes = []
+
+    class Shown(Seen):
+        def __call__(self, images):
+            shapes.append([image.shape for image in images])
+            return super().__call__(images)
+
+    def read(path):
+        return picture(path, (2, 9, 3) if int(path) % wide == 0 else (2, 1 + int(path) % 5, 3))
+
+    with Cache.create(tmp_path, manifest()) as cache:
+        build_cache(cache, Shown(), items(count), read=read, batch=4, progress=False)
+    assert all(len(set(batch)) == 1 and len(batch) <= 4 for batch in shapes)
+    assert len(shapes) <= count / 4 + 6
+    check(Cache.open(tmp_path), count)
+
+
+def test_what_cannot_be_written_ends_the_build_and_keeps_the_rest(tmp_path, manifest, monkeypatch):
+    cache = Cache.create(tmp_path, manifest())
+    append = type(cache.store)._append
+
+    def full(store, record):
+        if len(store) == 5:
+            raise OSError(28, "No space left on device")
+        append(store, record)
+
+    monkeypatch.setattr(type(cache.store), "_append", full)
+    with pytest.raises(ValueError, match=r"^cache .*: cannot be written \(No space left on device\): what was fin"):
+        build_cache(cache, Seen(), items(20), read=picture, batch=2, progress=False)
+    cache.close()
+    assert Cache.open(tmp_path).ids == [1, 2, 3, 4, 5]
 
 
 def test_images_that_cannot_be_read_are_skipped_and_tried_again(tmp_path, manifest):
@@ -103,7 +143,7 @@ def test_an_interrupted_build_keeps_what_was_finished(tmp_path, manifest, error)
 
     cache = Cache.create(tmp_path, manifest())
     with pytest.raises(error):
-        build_cache(cache, Interrupted(), items(20), read=int, batch=3, progress=False)
+        build_cache(cache, Interrupted(), items(20), read=picture, batch=3, progress=False)
     assert Cache.open(tmp_path).ids == [1, 2, 3, 4, 5, 6]
 
 
@@ -126,13 +166,14 @@ def test_all_unreadable(tmp_path, manifest):
 
 def test_the_bar_shows_the_whole_and_the_rate(tmp_path, manifest, capfd):
     with Cache.create(tmp_path, manifest()) as cache:
-        build_cache(cache, Seen(), items(3), read=int)
-        build_cache(cache, Seen(), items(5), read=int)
+        build_cache(cache, Seen(), items(3), read=picture)
+        build_cache(cache, Seen(), items(5), read=picture)
     assert "5/5" in capfd.readouterr().err
 
 
 def entries(path):
-    return {each.name: each.read_bytes() for each in (path / "entries").glob("[0-9]*")}
+    """The finished files."""
+    return {each.name: each.read_bytes() for each in (path / "entries").glob("[0-9]*") if each.suffix != ".journal"}
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -154,7 +195,7 @@ def test_a_killed_build_resumes(tmp_path, store):
 
     predictor = Seen()
     with Cache.create(path, Cache.open(path).manifest, shard=4) as cache:
-        report = build_cache(cache, predictor, items(count), read=int, batch=2, progress=False)
+        report = build_cache(cache, predictor, items(count), read=picture, batch=2, progress=False)
     assert (report.built, report.kept) == (count - len(done), len(done))
     assert predictor.shown == [int(file) for image_id, _, file in items(count) if image_id not in done]
     assert finished.items() <= entries(path).items()

@@ -160,14 +160,14 @@ def test_every_flipped_byte_of_a_record_is_noticed(tmp_path, manifest, predictio
     with Cache.create(tmp_path, manifest(store=store)) as cache:
         cache.add(5, "a", prediction(0, (3, 4), people=1))
         cache.add(6, "b", prediction(1))
-        record = cache._store.read(5)
+        record = cache.store.read(5)
     cache = Cache.open(tmp_path)
-    path = cache._store.where(5)
+    path = cache.store.where(5)
     start = path.read_bytes().index(record)
     for at in range(start, start + len(record), 13):
         flip_byte(path, at)
         for read in (cache.load, cache.poses):
-            with pytest.raises(CorruptEntry, match=f"entry 5 in {path.name} is damaged .*: delete {path} and build"):
+            with pytest.raises(CorruptEntry, match=f"entry 5 in {path.name} is damaged .*: run `rtpe cache verify"):
                 read(5)
         cache.load(6)
         flip_byte(path, at)
@@ -179,7 +179,7 @@ def test_damage_anywhere_in_a_file_never_gives_other_values(tmp_path, manifest, 
     """Bytes of the container may change without harm, or break it; what is read is right or refused."""
     with Cache.create(tmp_path, manifest(store=store)) as cache:
         cache.add(5, "a", prediction(0, (1, 1), people=1))
-    path = Cache.open(tmp_path)._store.where(5)
+    path = Cache.open(tmp_path).store.where(5)
     expected = Cache.open(tmp_path).load(5)
     refused = 0
     for at in range(0, path.stat().st_size, 11):
@@ -201,7 +201,7 @@ def test_a_lost_file_is_a_corrupt_entry(tmp_path, manifest, prediction, store):
     with Cache.create(tmp_path, manifest(store=store)) as cache:
         cache.add(5, "a", prediction(0))
         cache.flush()
-        cache._store.where(5).unlink()
+        cache.store.where(5).unlink()
         with pytest.raises(CorruptEntry, match=r"entry 5 in .* is damaged"):
             cache.load(5)
 
@@ -209,7 +209,7 @@ def test_a_lost_file_is_a_corrupt_entry(tmp_path, manifest, prediction, store):
 def test_an_entry_of_another_image_is_not_taken(tmp_path, manifest, prediction):
     with Cache.create(tmp_path, manifest(store="npz")) as cache:
         cache.add(1, "a", prediction(0))
-        cache._store.where(1).rename(cache._store.where(2))
+        cache.store.where(1).rename(cache.store.where(2))
     with pytest.raises(CorruptEntry, match="it holds 17 joints of image 1, not 17 of 2"):
         Cache.open(tmp_path).load(2)
 

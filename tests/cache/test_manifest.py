@@ -83,7 +83,8 @@ def test_what_cannot_be_written_is_refused(manifest, changes, message):
         (None, "there is no such folder: build it with `rtpe cache build` or check --cache.path"),
         ("", "manifest.json is no JSON"),
         ("[]", "manifest.json is not understood"),
-        ("{}", r"manifest.json is not understood \('skeleton'\): restore it or build the cache again"),
+        ("{}", r"manifest.json is not understood \('checksum'\): restore it or build the cache again"),
+        ('{"checksum": "ab"}', r"manifest.json is not understood \(its checksum does not match\): restore it or build"),
         ('{"format": 99}', r"format 99, this rtpe .* reads 1: update rtpe"),
     ],
 )

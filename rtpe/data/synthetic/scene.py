@@ -157,8 +157,8 @@ def visibility(canvas: Canvas, actor: Actor, mask: np.ndarray) -> np.ndarray:
     """(17,) COCO's v of each joint, given what is seen of the person, (h, w) bool.
 
     2 if its own surface is what one sees in its pixel, 1 if hidden, 0 if nobody could tell where it is: outside the
-    image, of the face and behind the own head, of an arm or a leg with no joint seen beside it, or behind something else
-    and far from all that is seen of the person.
+    image, of the face and behind the own head, of an arm or a leg with no joint seen beside it, or behind something
+    else and far from all that is seen of the person.
     """
     joints, camera, (height, width) = actor.figure.joints, canvas.camera, canvas.depth.shape
     if joints[:, 2].min() < 0.3:  # somebody stands around the lens

@@ -1,0 +1,61 @@
+"""The first rtpe's files, `<image>_w48_predictions.npz`: maps of HigherHRNet-w48 that do not say where they lie."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from rtpe.geometry import Affine, cells
+from rtpe.images import resize
+from rtpe.skeleton import COCO17
+from rtpe.structures import PoseMaps
+
+SUFFIX = "_w48_predictions.npz"
+SHORT_SIDE, MULTIPLE, STRIDE = 640, 64, 2
+PREDICTOR = {"name": "w48_predictions", "weights_sha256": "", "settings": {"size": SHORT_SIDE}}
+
+
+def read_w48(path: str | Path, image_hw: tuple[int, int]) -> PoseMaps:
+    """The maps of one image, both levels made one at half the size of the network's input, and where they lie.
+
+    Args:
+        image_hw: of the original image, which the file does not tell.
+
+    Raises:
+        ValueError: if the file is damaged, or was made from an image of another shape.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            coarse, tags, fine = (file[name] for name in ("pred_heatmaps", "embeddings", "heatmaps_refined"))
+    except Exception as error:  # a changed byte of a zip file can surface as nearly any error
+        raise ValueError(f"{path}: not a whole {SUFFIX} file ({error})") from error
+    input_hw, to_input = w48_input(image_hw)
+    size_hw = (input_hw[0] // STRIDE, input_hw[1] // STRIDE)
+    if fine.shape != (len(COCO17), *size_hw) or coarse.shape != tags.shape or len(coarse) != len(COCO17):
+        raise ValueError(
+            f"{path}: holds maps of {fine.shape}, an image of {image_hw} gives {(len(COCO17), *size_hw)}: "
+            "choose the --data.root and --data.split that it was made from"
+        )
+    coarse, tags = (_resized(maps, size_hw) for maps in (coarse, tags))
+    heatmaps = ((coarse + fine) / 2).astype(np.float32)
+    return PoseMaps(heatmaps, to_input.inverse() @ cells(STRIDE), image_hw, COCO17, tags[None].astype(np.float32))
+
+
+def w48_input(image_hw: tuple[int, int]) -> tuple[tuple[int, int], Affine]:
+    """The network input's (height, width), and the affine image -> input, as those files were made.
+
+    Its middle is a whole pixel of the image, not the image's middle, and the long side is not always rounded up.
+    """
+    h, w = image_hw
+    scale = SHORT_SIDE / min(h, w)
+    long = math.floor((scale * max(h, w) + MULTIPLE - 1) / MULTIPLE) * MULTIPLE
+    input_hw = (long, SHORT_SIDE) if w < h else (SHORT_SIDE, long)
+    middle = (w + 1) // 2, (h + 1) // 2
+    shift = [side / 2 - scale * at for side, at in zip(input_hw[::-1], middle)]
+    return input_hw, Affine.from_index_matrix([[scale, 0, shift[0]], [0, scale, shift[1]]])
+
+
+def _resized(maps: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    return np.stack([resize(channel.astype(np.float32), size_hw) for channel in maps])

@@ -1,0 +1,120 @@
+"""Builders that are killed, that run out of room, or that meet another one: nothing is lost, nothing torn is read."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rtpe.cache import Cache, verify
+
+BUILD = """
+import sys, time
+sys.path.insert(0, {here!r})
+from conftest import predict
+from test_build_cache import items, picture
+from rtpe.cache import Cache, Manifest, build_cache
+
+class Shown:
+    skeleton = predict(0).maps.skeleton
+
+    def __call__(self, images):
+        time.sleep({delay})
+        numbers = [int(image.flat[0]) for image in images]
+        with open({log!r}, "a") as log:
+            log.write("".join(f"{{number + 1}}\\n" for number in numbers))
+        return [predict(number, (40, 40)) for number in numbers]
+
+manifest = Manifest({{"name": "slow"}}, Shown.skeleton, store={store!r}, codec={codec!r})
+with Cache.create({path!r}, manifest, shard=8) as cache:
+    build_cache(cache, Shown(), items({count}), read=picture, batch=2, progress=False)
+"""
+
+
+class Builder:
+    """Starts builds of one cache, and knows what they showed to their predictor."""
+
+    def __init__(self, folder, store="hdf5", codec="masked", count=100_000, delay=0.0):
+        self.path, self.log = folder / "cache", folder / "log"
+        said = {"here": str(Path(__file__).parent), "path": str(self.path), "log": str(self.log)}
+        self.code = BUILD.format(**said, store=store, codec=codec, count=count, delay=delay)
+        self.log.touch()
+
+    def start(self) -> subprocess.Popen:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen([sys.executable, "-c", self.code], env=environment, stderr=subprocess.PIPE, text=True)
+
+    def shown(self) -> list[int]:
+        return [int(line) for line in self.log.read_text().split()]
+
+    def wait_for_more(self, process, than):
+        deadline = time.monotonic() + 120
+        while len(self.shown()) <= than:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store, kills", [("hdf5", 35), ("npz", 15)])
+def test_killed_at_random_moments(tmp_path, store, kills):
+    builder, rng = Builder(tmp_path, store), random.Random(store)
+    done: set[int] = set()
+    for _ in range(kills):
+        before = len(builder.shown())
+        process = builder.start()
+        builder.wait_for_more(process, before)
+        time.sleep(rng.uniform(0, 0.25))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        report = verify(builder.path)
+        assert not report.damaged and not report.lost
+        assert not done & set(builder.shown()[before:]), "a finished entry was built again"
+        now = set(Cache.open(builder.path).ids)
+        assert done <= now and report.entries == len(now)
+        # what the predictor was shown and is not there: the batch it was killed in, and the one being written
+        assert len(set(builder.shown()) - now) <= 4
+        done = now
+    assert len(done) > 4 * kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["hdf5", "npz"])
+def test_a_full_disk(tmp_path, store):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "none", disk], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount a small disk: {mounted.stderr.strip()}")
+    try:
+        builder = Builder(disk, store, codec="float32")
+        process = builder.start()
+        said = process.communicate(timeout=120)[1].strip().splitlines()[-1]
+        assert said.startswith(
+            f"ValueError: cache {builder.path}: cannot be written (No space left on device): what was"
+        )
+        report = verify(builder.path)
+        assert report.entries > 2 and not report.damaged and not report.lost
+        ids, before = Cache.open(builder.path).ids, len(builder.shown())
+        subprocess.run(["mount", "-o", "remount,size=2m", disk], check=True)
+        process = builder.start()
+        assert "No space left on device" in process.communicate(timeout=120)[1]
+        assert not set(ids) & set(builder.shown()[before:])
+        report = verify(builder.path)
+        assert report.entries > len(ids) and not report.damaged and not report.lost
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_two_builders_of_one_cache(tmp_path):
+    builder = Builder(tmp_path, count=30, delay=0.05)
+    processes = [builder.start(), builder.start()]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    refused = [error for error in errors if "another run is writing to it" in error]
+    assert len(refused) == 1 and sorted(process.returncode for process in processes) == [0, 1]
+    assert sorted(builder.shown()) == list(range(1, 31))
+    report = verify(builder.path)
+    assert report.entries == 30 and not report.damaged
