@@ -60,7 +60,7 @@ def test_what_cannot_be_read(tmp_path):
     with pytest.raises(ValueError, match=r"holds maps of \(17, 320, 448\), an image of \(160, 120\) gives"):
         read_w48(path, (160, 120))
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ValueError, match="a.npz: not a whole _w48_predictions.npz file"):
+    with pytest.raises(ValueError, match=r"a\.npz: not a whole _w48_predictions\.npz file"):
         read_w48(path, (120, 160))
     np.savez(path, pred_heatmaps=np.array([{}], object))
     with pytest.raises(ValueError, match="not a whole"):
