@@ -275,10 +275,11 @@ class Validate:
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """Show who made a cache, of what, how exactly, how large it is, and how well the teacher did.
+    """Show who made a cache, of what, how exactly, how large it is, and how its people score on the labels there are.
+
+    Those are the labels of the images that it was made of; name others, or another place, by --data.root.
 
     Attributes:
-        data: the labelled images to score its people on; an empty root for those it was made from.
         out: JSON file for the same.
     """
 
@@ -315,10 +316,10 @@ class CacheMerge:
 class CacheConvert:
     """Write a cache in another store or codec, or make one of a folder of *_w48_predictions.npz files.
 
+    Only those files need --data, the images that they were made from, and --decode, how people are read from them.
+
     Attributes:
         source: the folder of the cache, or of those files.
-        data: only for those files: the images that they were made from.
-        decode: only for those files: how people are read from their maps.
     """
 
     source: str = ""

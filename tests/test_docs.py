@@ -27,7 +27,7 @@ SCRIPTS = [PROJECT / f"{name}.py" for name in ("teacher_inference", "train_stude
 MODULES = [*SCRIPTS, PROJECT / "rtpe/config.py", *(PROJECT / "rtpe/commands").glob("*.py")]
 TARGETS = set(re.findall(r"^([\w-]+):(?!=)", (PROJECT / "Makefile").read_text(), re.M))
 
-COMMAND = re.compile(r"(?:rtpe \S|make \S|python \S+\.py\b)")
+COMMAND = re.compile(r"(?:rtpe \S|make \S|python \S+\.py\b|torchrun \S)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -76,6 +76,8 @@ def _runs(script):
 
 def _split(words):
     """The name of the command, and its settings."""
+    if words[0] == "torchrun":
+        words = ["python", *words[next(n for n, word in enumerate(words) if word.endswith(".py")) :]]
     if words[0] == "python":
         assert PROJECT / words[1] in SCRIPTS, f"there is no script {words[1]}"
         return _runs(PROJECT / words[1]), words[2:]
