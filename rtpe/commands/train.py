@@ -124,9 +124,10 @@ def _examples(settings: Train, learn: Images) -> TrainingExamples:
     """What is trained on; without labels only what the teacher saw."""
     cache = build.cache(settings.cache.path, learn.skeleton) if settings.cache.path else None
     if cache is not None:
+        everything = f"{learn.root.name}/{learn.split}"
         learn = learn.only(set(learn.ids) & set(cache.ids))
         if not len(learn):
-            raise ValueError(f"cache {settings.cache.path}: holds none of the {learn.split} images: build it")
+            raise ValueError(f"cache {settings.cache.path}: has no image of {everything}: build it for them")
     size = settings.net.size
     augment = AugmentSettings(**config.as_dict(settings.view))
     return TrainingExamples(learn, (size, size), STRIDE, cache, settings.loss.truth > 0, augment, settings.train.seed)

@@ -78,7 +78,8 @@ class VideoReader:
                 self.restart()
                 self._walk(number)
         if number not in self._recent:
-            raise UnreadableImage(f"video {self.path}: no frame {number}: it ends after {self.end}")
+            why = "it cannot be decoded" if self.end is None else f"it ends after {self.end} frames"
+            raise UnreadableImage(f"video {self.path}: no frame {number}: {why}")
         return self._recent[number]
 
     def _jump(self, number: int) -> bool:
@@ -116,7 +117,10 @@ class VideoReader:
         """Keep this frame's picture if it is wanted; False if it is not the one that was there before."""
         if self._here % self.every and self._here != number:
             return True
-        picture = cv2.cvtColor(self._capture.retrieve()[1], cv2.COLOR_BGR2RGB)
+        done, raw = self._capture.retrieve()
+        if not done:
+            return self._from_start  # there is no better place to read it from
+        picture = cv2.cvtColor(raw, cv2.COLOR_BGR2RGB)
         mark = zlib.crc32(picture)
         if not self._from_start and self._marks.get(self._here, mark) != mark:
             return False

@@ -145,7 +145,7 @@ def test_a_broken_file_is_an_image_that_cannot_be_read(tmp_path, name, reason):
 
 def test_workers_read_videos_that_this_process_has_open(tmp_path):
     """A fork shares the open file, and with it the place in it."""
-    frames = in_order(write_video(tmp_path / "v.mkv"))
+    frames = in_order(write_video(tmp_path / "v.avi"))
     made, order = FolderDataset(tmp_path), np.random.default_rng(0).permutation(COUNT).tolist()
     np.testing.assert_array_equal(made[5].image, frames[5])
     loader = DataLoader(made, sampler=order, batch_size=None, num_workers=2, collate_fn=lambda sample: sample)

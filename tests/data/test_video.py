@@ -115,6 +115,17 @@ def test_threads_may_ask_out_of_turn(videos):
     np.testing.assert_array_equal(seen, frames)
 
 
+def test_a_fork_opens_the_file_for_itself(videos, monkeypatch, restarts):
+    """Two processes that read one open file move each other's place in it, whenever its buffer runs out."""
+    path, frames = videos["avi"]
+    reader = VideoReader(path)
+    reader.read(0)
+    monkeypatch.setattr(video.os, "getpid", lambda: -1)
+    np.testing.assert_array_equal(reader.read(1), frames[1])
+    reader.read(2)
+    assert len(restarts) == 2
+
+
 def test_more_videos_than_are_kept_open(tmp_path):
     """Interleaved, each goes on where it was; closed ones are opened again."""
     paths = [write_video(tmp_path / f"{number}.avi", 6) for number in range(video._OPEN_READERS + 2)]
