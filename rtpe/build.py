@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from rtpe.cache import Cache
 from rtpe.config import DataSettings, DecodeSettings, NetSettings, TeacherSettings
-from rtpe.data.coco import CocoDataset
+from rtpe.data.coco import CocoDataset, annotation_file
+from rtpe.data.folder import FolderDataset
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.nets.higher_hrnet import HigherHRNet
 from rtpe.nets.hrnet import trunk_numbers
@@ -26,6 +27,7 @@ from rtpe.predictors.dense import DensePredictor
 from rtpe.skeleton import Skeleton, skeleton
 from rtpe.structures import PoseMaps, Poses
 
+Images = CocoDataset | FolderDataset
 NETS = {"student": Student, "higher_hrnet": HigherHRNet}
 NETWORK_FILES = (".onnx", ".xml")
 
@@ -37,9 +39,13 @@ def device(name: str, process: int = 0) -> str:
     return f"cuda:{process % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
 
 
-def dataset(settings: DataSettings) -> CocoDataset:
-    """The labelled images that the settings name."""
-    whole = CocoDataset(settings.root, settings.split, skeleton(settings.skeleton))
+def dataset(settings: DataSettings) -> Images:
+    """The images that the settings name: labelled ones if the file of their labels is there, else all that are."""
+    joints = skeleton(settings.skeleton)
+    if annotation_file(settings.root, settings.split).exists():
+        whole = CocoDataset(settings.root, settings.split, joints)
+    else:
+        whole = FolderDataset(settings.root, settings.split, joints, settings.every)
     return whole.only(whole.ids[: settings.limit]) if settings.limit else whole
 
 

@@ -23,16 +23,19 @@ class DataSettings:
     """Where the images and labels lie.
 
     Attributes:
-        root: folder with images/<split>/ and annotations/person_keypoints_<split>.json.
-        split: which part of it.
+        root: folder with images/<split>/ and annotations/person_keypoints_<split>.json; or, without labels, a folder of
+            photographs and videos, or a video.
+        split: which part of it; without labels the folder images/<split> or <split>, or all if there is none.
         skeleton: coco17, mpii16, openpose18, lsp14, or a JSON file that describes another one.
         limit: use only the first so many images; 0 for all.
+        every: of a video, take every so many frames.
     """
 
     root: str = "datasets/coco"
     split: str = "train2017"
     skeleton: str = "coco17"
     limit: int = 0
+    every: int = 1
 
 
 @dataclass(frozen=True)

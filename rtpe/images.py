@@ -1,10 +1,11 @@
-"""Images in and out of files and through affine maps; with `draw` and `video`, the only user of cv2."""
+"""Images in and out of files and through affine maps; beside drawing and videos, the only user of cv2."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -21,19 +22,30 @@ class UnreadableImage(ValueError):
     """An image file that is missing, torn or no image: the one error that long work may count and skip."""
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Read a file as (H, W, 3) uint8 RGB, its EXIF rotation ignored, as COCO's labels expect.
+class Readable(Protocol):
+    """What stands in a file's place where there is more to say than its name, such as a frame of a video."""
+
+    def read(self) -> np.ndarray: ...
+
+
+def read_image(path: str | Path | Readable, upright: bool = False) -> np.ndarray:
+    """Read a file as (H, W, 3) uint8 RGB; what is `Readable` reads itself.
+
+    Args:
+        upright: turn the image as its EXIF rotation says; COCO's labels expect it unturned.
 
     Raises:
         UnreadableImage: if it is missing, empty, torn or no image.
     """
+    if not isinstance(path, str | Path):
+        return path.read()
     try:
         raw = np.fromfile(path, np.uint8)
     except OSError as error:
         raise UnreadableImage(f"image {path}: {error.strerror or error}") from error
     # a JPEG without its end marker decodes to grey bars below the tear: refuse it rather than learn from it
     torn = raw[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in raw[-256:].tobytes()
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     image = None if torn or not raw.size else cv2.imdecode(raw, flags)
     if image is None:
         raise UnreadableImage(f"image {path}: {'truncated' if torn else 'not an image that can be decoded'}")

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "cli": ANYTHING,
 }
 OWNERS = {
-    "cv2": ("rtpe.images", "rtpe.draw", "rtpe.video", "rtpe.data.synthetic"),
+    "cv2": ("rtpe.images", "rtpe.draw", "rtpe.video", "rtpe.data.synthetic", "rtpe.data.video"),
     "pycocotools": ("rtpe.metrics", "rtpe.data"),
     "faster_coco_eval": ("rtpe.metrics",),
     "h5py": ("rtpe.cache",),
@@ -130,6 +130,12 @@ def test_libraries_stay_with_their_owners(library):
     """With two owners of OpenCV or HDF5 there are soon two conventions."""
     users = {module for module in TREES if any(name.split(".")[0] == library for name in _all_imports(module))}
     assert [user for user in sorted(users) if not _within(user, OWNERS[library])] == []
+
+
+def test_one_file_opens_videos():
+    """Seeking is exact with some codecs alone: frames come from the reader that checks."""
+    users = {place.split(":")[0] for place, node in _nodes(ast.Attribute) if node.attr == "VideoCapture"}
+    assert users == {"rtpe.data.video"}
 
 
 def test_extras_are_imported_late():

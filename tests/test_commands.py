@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from film import write_video
 
 PROJECT = Path(__file__).resolve().parents[1]
 TINY_NET = "{width: 16, stem: 16, bottlenecks: 1, modules: [1, 1, 1], blocks: 1, head_blocks: 0}"
@@ -136,6 +138,15 @@ USER_ERRORS = {
     "nothing to learn from": (["train", "--data.root={world}", "--loss.truth=0"], "nothing to learn from"),
     "unknown net": (["train", "--data.root={world}", "--net.kind=huge"], "choose from student, higher_hrnet"),
     "unknown number": (["train", "--data.root={world}", "--net.numbers={widht: 3}"], "widht"),
+    "no labels and no teacher": (["train", "--data.root={photos}"], "a teacher must: pass --cache.path"),
+    "no labels to score against": (
+        ["validate", "--data.root={photos}", "--weights={teacher}"],
+        "nothing to score against",
+    ),
+    "misspelt split": (
+        ["train", "--data.root={world}", "--data.split=train2018"],
+        "neither annotations/person_keypoints",
+    ),
     "other weights": (
         ["validate", "--data.root={world}", "--weights={teacher}", "--teacher.numbers={width: 32}"],
         "of another shape",
@@ -148,7 +159,10 @@ def test_a_users_mistake_is_one_line_that_names_it(case, world, teacher, tmp_pat
     words, expected = USER_ERRORS[case]
     out = [] if words[0] == "validate" else [f"--out={tmp_path}"]
     # in a process of its own it would take seconds each; `main` is what that process runs
-    said = _in_process([word.replace("{world}", str(world)).replace("{teacher}", str(teacher)) for word in words] + out)
+    places = {"{world}": world, "{teacher}": teacher, "{photos}": world / "images" / "val2017"}
+    for place, path in places.items():
+        words = [word.replace(place, str(path)) for word in words]
+    said = _in_process(words + out)
     assert expected in said
     assert len(said.strip().splitlines()) == 1 and said.startswith("error: ")
 
@@ -186,6 +200,28 @@ def test_missing_and_torn_images_are_counted_listed_and_skipped(world, teacher, 
     listed = (tmp_path / "cache/skipped.txt").read_text()
     assert first.name in listed and second.name in listed and "truncated" in listed
     assert "truncated" in run("validate", *data)
+
+
+def test_a_folder_without_labels_is_cached_and_trained_on(world, teacher, tmp_path):
+    """Photographs, one of them broken, and a video: all that the teacher could see is learnt from."""
+    photos = tmp_path / "photos"
+    shutil.copytree(world / "images/val2017", photos)
+    broken, *_ = sorted(photos.iterdir())
+    broken.write_bytes(broken.read_bytes()[:500])
+    write_video(photos / "clip.avi", 8)
+    data = [f"--data.root={photos}", "--data.every=2", f"--cache.path={tmp_path / 'cache'}"]
+    said = run("cache", "build", *data, f"--teacher.weights={teacher}", "--decode.threshold=0.001")
+    assert "9 built, 0 kept, 1 skipped" in said  # 5 photographs and 4 frames
+    numbers = "--net.numbers={width: 32, stages: 1}"
+    said = run("train", *data, numbers, *TINY_TRAINING, f"--out={tmp_path / 'run'}")
+    assert said.startswith(f"data {photos}: no labels, the teacher's people serve instead: ")
+    row = json.loads((tmp_path / "run/history.jsonl").read_text().splitlines()[-1])
+    assert {"teacher", "pull", "push", "person"} <= row.keys() and not {"truth", "AP"} & row.keys()
+    recorded = yaml.safe_load((tmp_path / "run/settings.yaml").read_text())
+    assert recorded["loss"]["truth"] == recorded["train"]["minival"] == 0
+    report = (tmp_path / "run/report.html").read_text()
+    assert "Images of the training" in report and "minival</h2>" not in report
+    assert (tmp_path / "run/best.safetensors").is_file()
 
 
 def test_help_names_every_default():

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from rtpe.build import Images
 from rtpe.cache import Cache
-from rtpe.data.coco import CocoDataset
 from rtpe.data.transforms import plain_view
 from rtpe.draw import draw_poses, draw_truth, grid, overlay_heatmaps, overlay_mask
 from rtpe.geometry import cells
@@ -23,13 +23,15 @@ SHOWN = 0.2  # least person score: the doubtful ones, which cost AP nothing, wou
 TITLES = ("image", "truth", "teacher", "teacher maps", "student", "student maps", "attention")
 
 
-def gallery(images: CocoDataset, cache: Cache | None, student: Predictor, net: nn.Module, size: int) -> np.ndarray:
+def gallery(images: Images, cache: Cache | None, student: Predictor, net: nn.Module, size: int) -> np.ndarray:
     """A contact sheet, (H, W, 3) uint8 RGB, of some images; what was never seen is left out."""
     samples = [images[index] for index in range(len(images))]
     predictions = student([sample.image for sample in samples])
     rows = []
     for sample, prediction in zip(samples, predictions):
-        row = {"image": sample.image, "truth": draw_truth(sample.image, sample.points, sample.skeleton)}
+        row = {"image": sample.image}
+        if sample.labelled:
+            row["truth"] = draw_truth(sample.image, sample.points, sample.skeleton)
         if cache is not None and sample.image_id in cache:
             teacher = cache.load(sample.image_id)
             row["teacher"] = _drawn(sample, teacher.poses)
@@ -65,7 +67,7 @@ def loss_charts(history: Sequence[dict]) -> list[Chart]:
     return [Chart(title, "step", "mean of an epoch", curves(history, names)) for title, names in kinds.items()]
 
 
-def spread_out(images: CocoDataset, count: int) -> CocoDataset:
+def spread_out(images: Images, count: int) -> Images:
     """A fixed few of the images, evenly from all, those with people first."""
     seen = images.with_labels() if len(images.with_labels()) else images
     places: Sequence[int] = np.linspace(0, len(seen) - 1, min(count, len(seen))).astype(int).tolist()

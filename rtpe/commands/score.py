@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from tqdm import tqdm
 
+from rtpe.build import Images
 from rtpe.cache import Cache
-from rtpe.data.coco import CocoDataset
 from rtpe.images import UnreadableImage, read_image
 from rtpe.metrics.distance import score_pck
 from rtpe.metrics.oks import score_keypoints, to_results
@@ -17,7 +17,7 @@ from rtpe.structures import Poses
 Found = Iterable[tuple[int, Poses]]
 
 
-def predicted_people(predictor: Predictor, images: CocoDataset, batch: int, skipped: list[str]) -> Iterator[tuple]:
+def predicted_people(predictor: Predictor, images: Images, batch: int, skipped: list[str]) -> Iterator[tuple]:
     """(image id, people) of every image that can be read; the others are listed in `skipped`."""
     waiting: list[tuple[int, object]] = []
     sources = images.sources()
@@ -32,7 +32,7 @@ def predicted_people(predictor: Predictor, images: CocoDataset, batch: int, skip
             waiting = []
 
 
-def cached_people(cache: Cache, images: CocoDataset, skipped: list[str], decode=None) -> Iterator[tuple]:
+def cached_people(cache: Cache, images: Images, skipped: list[str], decode=None) -> Iterator[tuple]:
     """(image id, people) of every image in the cache: the stored people, or what `decode` reads from the maps."""
     for image_id, file_name in images.records:
         if image_id not in cache:
@@ -41,7 +41,7 @@ def cached_people(cache: Cache, images: CocoDataset, skipped: list[str], decode=
             yield image_id, cache.poses(image_id) if decode is None else decode(cache.load(image_id).maps)
 
 
-def score(found: Found, images: CocoDataset) -> tuple[dict[str, float], list[dict]]:
+def score(found: Found, images: Images) -> tuple[dict[str, float], list[dict]]:
     """OKS and PCK figures over all of these images, found people or not, and the rows of COCO's results file."""
     results = [row for image_id, poses in found for row in to_results(image_id, poses)]
     return {

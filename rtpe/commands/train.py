@@ -2,9 +2,11 @@
 
     rtpe train --config recipes/student_s.yaml --cache.path caches/teacher --out runs/s
     rtpe train --config recipes/student_s.yaml --loss.truth 0 --train.minival 0 --out runs/unlabelled
+    rtpe train --config recipes/student_s.yaml --data.root photos --cache.path caches/photos --out runs/photos
     rtpe train --config runs/s/settings.yaml --out runs/again
 
-The second one uses no label at all; the third repeats a recorded run.
+The second one uses no label at all; the third one has none, for it learns from a folder of photographs and videos; the
+last one repeats a recorded run.
 
 A run that was stopped goes on where it stood when it is started again with the same `--out`.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,12 +24,13 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from rtpe import build, config
+from rtpe.build import Images
 from rtpe.cache import Cache
 from rtpe.commands.facts import run_facts
 from rtpe.commands.pictures import gallery, loss_charts, spread_out
 from rtpe.commands.score import predicted_people, score
 from rtpe.config import Train
-from rtpe.data.coco import CocoDataset, held_out
+from rtpe.data.coco import held_out
 from rtpe.data.distill import TrainingExamples, batches, epoch_order
 from rtpe.data.transforms import AugmentSettings
 from rtpe.engine.checkpoint import TrainingState
@@ -52,9 +56,12 @@ def train(settings: Train) -> Path:
     out = Path(settings.out)
     fabric = _fabric(settings)
     everything = build.dataset(settings.data)
+    if everything.annotations is None:
+        settings = _without_labels(settings, says=fabric.global_rank == 0)
     minival = everything.only(held_out(everything.ids, settings.train.minival))
     learn = everything.only(sorted(set(everything.ids) - set(minival.ids)))
     examples = _examples(settings, learn)
+    shown = spread_out(minival if len(minival) else examples.samples, settings.train.pictures)
     state = _state(fabric, settings, examples)
     epoch_batches = len(epoch_order(len(examples), settings.train.batch, settings.train.seed, 0))
     if fabric.global_rank == 0:
@@ -67,12 +74,12 @@ def train(settings: Train) -> Path:
         _schedule(settings),
         lambda epoch, start: _own_batches(fabric, settings, examples, epoch, start),
         epoch_batches,
-        lambda means: _after_epoch(fabric, settings, state, minival, examples.cache, means, log),
+        lambda means: _after_epoch(fabric, settings, state, minival, shown, examples.cache, means, log),
         lambda: _ship(settings, state),
         out,
     )
     if log:
-        _finish(settings, state, minival, examples, log)
+        _finish(settings, state, minival, shown, examples, log)
         log.close()
     return out / WEIGHTS
 
@@ -94,13 +101,33 @@ def _fabric(settings: Train) -> Fabric:
     return fabric
 
 
-def _examples(settings: Train, learn: CocoDataset) -> TrainingExamples:
+def _without_labels(settings: Train, says: bool) -> Train:
+    """The settings without what needs labels: the teacher's people serve instead.
+
+    Raises:
+        ValueError: if there is no teacher to learn from either.
+    """
+    if not (settings.cache.path and settings.loss.teacher):
+        missing = "--loss.teacher above 0" if settings.cache.path else "--cache.path, which `rtpe cache build` makes"
+        raise ValueError(f"data {settings.data.root}: nobody labelled these images, a teacher must: pass {missing}")
+    bare = replace(settings, loss=replace(settings.loss, truth=0.0), train=replace(settings.train, minival=0))
+    if says and bare != settings:
+        print(
+            f"data {settings.data.root}: no labels, the teacher's people serve instead: trains with --loss.truth 0 and "
+            "--train.minival 0, the last epoch is kept",
+            flush=True,
+        )
+    return bare
+
+
+def _examples(settings: Train, learn: Images) -> TrainingExamples:
     """What is trained on; without labels only what the teacher saw."""
     cache = build.cache(settings.cache.path, learn.skeleton) if settings.cache.path else None
     if cache is not None:
+        everything = f"{learn.root.name}/{learn.split}"
         learn = learn.only(set(learn.ids) & set(cache.ids))
         if not len(learn):
-            raise ValueError(f"cache {settings.cache.path}: holds none of the {settings.data.split} images: build it")
+            raise ValueError(f"cache {settings.cache.path}: has no image of {everything}: build it for them")
     size = settings.net.size
     augment = AugmentSettings(**config.as_dict(settings.view))
     return TrainingExamples(learn, (size, size), STRIDE, cache, settings.loss.truth > 0, augment, settings.train.seed)
@@ -149,20 +176,21 @@ def _after_epoch(
     fabric: Fabric,
     settings: Train,
     state: TrainingState,
-    minival: CocoDataset,
+    minival: Images,
+    shown: Images,
     cache: Cache | None,
     means: dict[str, float],
     log: Log | None,
 ) -> dict[str, float]:
     """Score the averaged net on the images that were held out; log numbers, pictures and histograms."""
     scores: dict[str, float] = {}
-    if log is not None and len(minival):
-        student = _predictor(settings, state.ema, minival, str(fabric.device))
-        scores, _ = score(predicted_people(student, minival, student.batch, []), minival)
-        few = spread_out(minival, settings.train.pictures)
-        if len(few):
-            log.image("minival", gallery(few, cache, student, state.ema, settings.net.size), state.step)
     if log is not None:
+        student = _predictor(settings, state.ema, minival, str(fabric.device))
+        if len(minival):
+            scores, _ = score(predicted_people(student, minival, student.batch, []), minival)
+        if len(shown):
+            sheet = gallery(shown, cache, student, state.ema, settings.net.size)
+            log.image("minival" if len(minival) else "training", sheet, state.step)
         log.scalars({**means, **scores}, step=state.step, epoch=state.epoch)
         log.histograms(state.net.named_parameters(), state.step)
         _say(state, means, scores)
@@ -176,36 +204,38 @@ def _say(state: TrainingState, means: dict[str, float], scores: dict[str, float]
     print(f"epoch {state.epoch:3}  step {state.step:6}  {numbers}  {state.seconds / 60:.1f} min", flush=True)
 
 
-def _finish(settings: Train, state: TrainingState, minival: CocoDataset, examples: TrainingExamples, log: Log) -> None:
+def _finish(
+    settings: Train, state: TrainingState, minival: Images, shown: Images, examples: TrainingExamples, log: Log
+) -> None:
     """The report, and the settings beside the score that they led to."""
     out = Path(settings.out)
     history = read_history(out / HISTORY)
     log.hyperparameters(config.flat(settings), {"AP": max(state.best, 0.0)})
     pictures = []
-    few = spread_out(minival, settings.train.pictures)
-    if len(few):
-        student = _predictor(settings, state.ema, minival, str(next(state.ema.parameters()).device))
-        sheet = gallery(few, examples.cache, student, state.ema, settings.net.size)
-        pictures = [Picture("Images held out of training", sheet)]
-    best = max(history, key=lambda row: row.get("AP") or 0.0, default={})
-    columns = ("epoch", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1")
+    if len(shown):
+        student = _predictor(settings, state.ema, shown, str(next(state.ema.parameters()).device))
+        sheet = gallery(shown, examples.cache, student, state.ema, settings.net.size)
+        pictures = [Picture("Images held out of training" if len(minival) else "Images of the training", sheet)]
+    tables, charts = [], loss_charts(history)
+    if len(minival):
+        best = max(history, key=lambda row: row.get("AP") or 0.0, default={})
+        columns = ("epoch", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1")
+        tables = [Table("Best epoch, on the minival", [{name: best.get(name) for name in columns}])]
+        charts += [Chart("Scores on the minival", "step", "OKS", curves(history, ["AP", "AP50", "AR"]))]
     write_report(
         out / "report.html",
         title=f"Training of {out.name}",
-        tables=[Table("Best epoch, on the minival", [{name: best.get(name) for name in columns}])],
-        charts=[
-            *loss_charts(history),
-            Chart("Scores on the minival", "step", "OKS", curves(history, ["AP", "AP50", "AR"])),
-        ],
+        tables=tables,
+        charts=charts,
         pictures=pictures,
         facts={**run_facts(), "images": str(len(examples)), "minutes": f"{state.seconds / 60:.1f}"},
     )
 
 
-def _predictor(settings: Train, ema: nn.Module, minival: CocoDataset, where: str) -> DensePredictor:
+def _predictor(settings: Train, ema: nn.Module, images: Images, where: str) -> DensePredictor:
     return DensePredictor(
         ema,
-        minival.skeleton,
+        images.skeleton,
         build.decoder(settings.decode),
         name=Path(settings.out).name,
         weights_sha256="",

@@ -15,12 +15,16 @@ from rtpe import build
 from rtpe.commands.score import cached_people, predicted_people, score
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import Validate
-from rtpe.data.coco import CocoDataset
 
 
 def validate(settings: Validate) -> list[dict]:
     """Print the table of scores, write it as JSON, and the results in COCO's format beside it; returns the rows."""
     images = build.dataset(settings.data)
+    if images.annotations is None:
+        raise ValueError(
+            f"data {images.root}: nobody labelled these images, there is nothing to score against: give --data.root a "
+            f"folder with annotations/person_keypoints_{settings.data.split}.json"
+        )
     skipped: list[str] = []
     rows, results = [], {}
     for name, found in _speakers(settings, images, skipped):
@@ -37,7 +41,7 @@ def validate(settings: Validate) -> list[dict]:
     return rows
 
 
-def _speakers(settings: Validate, images: CocoDataset, skipped: list[str]):
+def _speakers(settings: Validate, images: build.Images, skipped: list[str]):
     """Name and found people of each row: a cache gives its stored people and, where tags allow it, its maps anew."""
     if settings.cache.path:
         cache = build.cache(settings.cache.path, images.skeleton)

@@ -1,0 +1,172 @@
+"""Photographs and videos that nobody labelled, as samples: a folder of them, or one file."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from rtpe.data import video
+from rtpe.images import SUFFIXES, UnreadableImage, read_image
+from rtpe.skeleton import COCO17, Skeleton
+from rtpe.structures import Sample
+
+FRAMES = 1 << 24  # of one video have room in its numbers: 6 days at 30 a second
+KINDS = f"photograph ({', '.join(SUFFIXES)}) or video ({', '.join(video.SUFFIXES)})"
+
+
+@dataclass(frozen=True)
+class Still:
+    """A photograph, or a frame of a video, which is read upright: no labels lie in its raw rows.
+
+    Attributes:
+        path: of the file.
+        frame: number in the video, from 0; None for a photograph.
+        every: distance of the frames that are wanted of this video.
+    """
+
+    path: Path
+    frame: int | None = None
+    every: int = 1
+
+    def read(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB; raises UnreadableImage."""
+        if self.frame is None:
+            return read_image(self.path, upright=True)
+        return video.read_frame(self.path, self.frame, self.every)
+
+
+class FolderDataset(Sequence):
+    """Photographs and frames of videos without labels, with the surface of `CocoDataset`, in the order of their names.
+
+    The files lie in `<root>/images/<split>`, else in `<root>/<split>`, else in `root` itself, sub-folders included;
+    hidden ones and other kinds are passed over. Ids are hashes of the path below `root` (and number of the frame): they
+    stay when other files come and go. A video that cannot be opened counts as one image, which cannot be read.
+
+    Attributes:
+        annotations: None, where a labelled data set names its file.
+
+    Args:
+        root: a folder, a photograph or a video.
+        every: of a video, every so many frames.
+
+    Raises:
+        ValueError: if there is nothing, or two files have the same id.
+    """
+
+    annotations = None
+
+    def __init__(self, root: str | Path, split: str = "", skeleton: Skeleton = COCO17, every: int = 1):
+        if every < 1:
+            raise ValueError(f"every so many frames: expected 1 or more, got {every}: pass another --data.every")
+        self.root, self.skeleton = Path(os.path.abspath(root)), skeleton
+        folder, self.split = _folder(self.root, split)
+        base = folder.parent if folder == self.root and folder.is_file() else self.root
+        self.records: list[tuple[int, str]] = []
+        self.stills: dict[int, Still] = {}
+        for path in _files(folder):
+            for image_id, name, still in _stills(path, path.relative_to(base).as_posix(), every):
+                self._add(image_id, name, still)
+        if not self.records:
+            there = f"no {KINDS} there" if folder.exists() else "no such folder or file"
+            wanted = f"annotations/person_keypoints_{split}.json, photographs or videos"
+            raise ValueError(f"data {root}: {there}, want {wanted}: check --data.root and --data.split")
+
+    def _add(self, image_id: int, name: str, still: Still) -> None:
+        if image_id in self.stills:
+            other = self.stills[image_id].path
+            raise ValueError(f"data {self.root}: {other} and {still.path} get the same id {image_id}: rename one")
+        self.records.append((image_id, name))
+        self.stills[image_id] = still
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def ids(self) -> list[int]:
+        return [image_id for image_id, _ in self.records]
+
+    def sources(self) -> list[tuple[int, str, Still]]:
+        """Image id, file name and what `read_image` reads, as a cache is built from."""
+        return [(image_id, name, self.stills[image_id]) for image_id, name in self.records]
+
+    def only(self, ids: Sequence[int]) -> FolderDataset:
+        """The same data set with these images alone."""
+        wanted, other = set(ids), copy.copy(self)
+        other.records = [record for record in self.records if record[0] in wanted]
+        return other
+
+    def with_labels(self) -> FolderDataset:
+        """The same data set without the images on which nobody is labelled: none is left."""
+        return self.only([])
+
+    def __getitem__(self, index: int) -> Sample:
+        image_id, name = self.records[index]
+        image = self.stills[image_id].read()
+        return Sample(
+            image_id=image_id,
+            file_name=name,
+            image=image,
+            points=np.zeros((0, len(self.skeleton), 3), np.float32),
+            valid=np.ones(image.shape[:2], np.uint8),
+            skeleton=self.skeleton,
+            labelled=False,
+        )
+
+
+def number(name: str) -> int:
+    """The id of a photograph of that name, 0 to 2^63 - 1."""
+    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big") >> 1
+
+
+def _folder(root: Path, split: str) -> tuple[Path, str]:
+    """Where the files of a split lie, and how it is called.
+
+    Raises:
+        ValueError: if this is a labelled data set, which lacks the split.
+    """
+    for folder in (root / "images" / split, root / split):
+        if split and folder.is_dir():
+            return folder, split
+    if (root / "annotations").is_dir():
+        raise ValueError(
+            f"data {root}: neither annotations/person_keypoints_{split}.json nor a folder images/{split} or {split}: "
+            "check --data.root and --data.split"
+        )
+    return root, "all"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The photographs and videos below a folder in the order of their names, or the one that it is itself."""
+    if folder.is_file():
+        found = [folder]
+    else:
+        found = []
+        for place, below, names in os.walk(folder):
+            below[:] = [name for name in below if not name.startswith(".")]
+            found += [Path(place, name) for name in names if not name.startswith(".")]
+    kinds = (*SUFFIXES, *video.SUFFIXES)
+    return (path for path in sorted(found) if path.suffix.lower() in kinds)
+
+
+def _stills(path: Path, name: str, every: int) -> Iterator[tuple[int, str, Still]]:
+    """Id, name and source of a photograph, or of the frames of a video, whose ids are consecutive."""
+    image_id = number(name)
+    if path.suffix.lower() not in video.SUFFIXES:
+        yield image_id, name, Still(path)
+        return
+    first = image_id // FRAMES * FRAMES
+    for frame in range(0, _count(path), every):
+        yield first + frame, f"{name}#{frame:06d}", Still(path, frame, every)
+
+
+def _count(path: Path) -> int:
+    try:
+        return max(1, video.count_frames(path))
+    except UnreadableImage:
+        return 1  # so that it is not passed over: whoever reads it is told what is wrong
