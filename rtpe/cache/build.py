@@ -14,11 +14,12 @@ import numpy as np
 from tqdm import tqdm
 
 from rtpe.cache.cache import Cache
-from rtpe.images import UnreadableImage, read_image
+from rtpe.images import Readable, UnreadableImage, read_image
 from rtpe.structures import Prediction
 
-Item = tuple[int, str, str | Path]  # image id, file name, path
-Read = Callable[[str | Path], np.ndarray]
+Source = str | Path | Readable
+Item = tuple[int, str, Source]  # image id, file name, and what gives the image
+Read = Callable[[Source], np.ndarray]
 Chunk = list[tuple[Item, np.ndarray]]
 WINDOW = 6  # batches of images that are held back until enough of one shape are there
 
@@ -58,7 +59,7 @@ def build_cache(
     (UnreadableImage) are counted and listed in the cache's `skipped.txt`; a later run tries them again.
 
     Args:
-        images: (image id, file name, path) of each.
+        images: (image id, file name, source) of each.
         batch: how many images the predictor is given at once.
         progress: show a bar with rate and time left.
     """
@@ -136,8 +137,8 @@ def _read_ahead(items: list[Item], read: Read, depth: int) -> Iterator[tuple[Ite
         pool.shutdown(cancel_futures=True)
 
 
-def _try(read: Read, path: str | Path) -> np.ndarray | UnreadableImage:
+def _try(read: Read, source: Source) -> np.ndarray | UnreadableImage:
     try:
-        return read(path)
+        return read(source)
     except UnreadableImage as error:
         return error

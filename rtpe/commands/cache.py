@@ -164,7 +164,7 @@ def _scores(cache: Cache, asked: DataSettings) -> dict[str, float]:
         return {}
     images = build.dataset(data)
     images = images.only(set(images.ids) & set(cache.ids))
-    if not len(images):
+    if not len(images) or images.annotations is None:
         return {}
     found, _ = score(cached_people(cache, images, []), images)
     return {f"{name} of its people": round(found[name], 4) for name in SCORES}

@@ -146,6 +146,19 @@ def test_joints_behind_a_box_are_labelled_as_far_as_anyone_could_tell():
     assert (high[ANKLES] == 0).all() and (high[:LEFT_SHOULDER] == 2).all()
 
 
+def test_of_a_hidden_limb_no_joint_is_labelled(scenes):
+    """A hidden elbow, wrist, knee or ankle has a joint seen beside it on its limb, or nobody could place it."""
+    limbs = [(first, first + 2, first + 4) for first in (5, 6, 11, 12)]  # shoulders and hips
+    hidden = 0
+    for _, person in people_of(scenes):
+        v = person.keypoints[:, 2]
+        for upper, middle, end in limbs:
+            assert v[middle] != 1 or 2 in (v[upper], v[end])
+            assert v[end] != 1 or v[middle] == 2
+            hidden += (v[[middle, end]] == 1).sum()
+    assert hidden > 20
+
+
 def _behind_box(height):
     studio = Studio()
     studio.enter(0)
