@@ -92,12 +92,12 @@ class CacheSettings:
     Attributes:
         path: the cache's folder; empty for none.
         store: hdf5 (shards) or npz (one file an image).
-        codec: float32, float16, uint8 or masked; see docs/cache.md.
+        codec: masked, poses (people only, maps drawn from them), uint8, float16 or float32; see docs/cache.md.
     """
 
     path: str = ""
     store: Literal["hdf5", "npz"] = "hdf5"
-    codec: Literal["float32", "float16", "uint8", "masked"] = "masked"
+    codec: Literal["masked", "poses", "uint8", "float16", "float32"] = "masked"
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,8 @@ class Cache:
     def load(self, image_id: int) -> Prediction:
         """What was predicted for an image: its maps within the codec's bound, all else exactly; raises as `entry`."""
         entry = self.entry(image_id)
-        heatmaps, tags = self._codec.decode(entry.maps)
+        people = entry.poses.moved(entry.to_image.inverse()) if self._codec.renders else None
+        heatmaps, tags = self._codec.decode(entry.maps, people)
         maps = PoseMaps(heatmaps, entry.to_image, entry.image_hw, self.manifest.skeleton, tags)
         return Prediction(maps, entry.poses)
 

@@ -87,12 +87,12 @@ def convert(
     return TransferReport(added, len(held) - added)
 
 
-def _both_bounds(held: Manifest, codec: str) -> dict[str, float]:
-    """The errors of the two codecs, one after the other."""
+def _both_bounds(held: Manifest, codec: str) -> dict[str, float | None]:
+    """The errors of the two codecs, one after the other; where one of them has no bound, there is none."""
     if codec == held.codec:
         return dict(held.bound)
-    new = CODECS[codec].bound
-    return {name: value + getattr(new, name) for name, value in held.bound.items()}
+    pairs = {name: (value, getattr(CODECS[codec].bound, name)) for name, value in held.bound.items()}
+    return {name: None if None in pair else sum(pair) for name, pair in pairs.items()}
 
 
 def _of_this_store(path: str | Path, manifest: Manifest) -> Manifest:

@@ -87,6 +87,13 @@ def test_a_conversion_stays_within_both_bounds_and_keeps_the_people(tmp_path, ma
     assert convert(source, tmp_path / "b", store, codec).added == 0
 
 
+def test_what_has_no_bound_never_gets_one(tmp_path, manifest, prediction):
+    source = filled(tmp_path / "a", manifest(codec="poses"), prediction, range(2))
+    convert(source, tmp_path / "b", "hdf5", "float32")
+    bound = Cache.open(tmp_path / "b").manifest.bound
+    assert bound["heatmaps"] is bound["tags"] is None
+
+
 def test_another_store_alone_decodes_nothing(tmp_path, manifest, prediction):
     source = filled(tmp_path / "a", manifest(), prediction, range(4))
     convert(source, tmp_path / "b", "npz", "masked")

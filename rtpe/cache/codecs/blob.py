@@ -1,0 +1,69 @@
+"""What all codecs share: maps that were checked go in; their shape and one zstd frame come out."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+import zstandard
+
+_SHAPE = struct.Struct("<4I")  # T (0: no tags), K, h, w
+
+Tags = np.ndarray | None
+Maps = tuple[np.ndarray, Tags]
+
+
+def checked(heatmaps: np.ndarray, tags: Tags, largest: float = np.inf) -> Maps:
+    """The maps as float32; tags of no dimension are none.
+
+    Raises:
+        ValueError: if there is no cell, or a value is not finite or of a larger magnitude than `largest`.
+    """
+    heatmaps = np.asarray(heatmaps, np.float32)
+    tags = None if tags is None or not len(tags) else np.asarray(tags, np.float32)
+    for name, stack in (("heatmaps", heatmaps), ("tags", tags)):
+        if stack is None:
+            continue
+        if not stack.size:
+            raise ValueError(f"{name}: expected at least one cell, got shape {stack.shape}")
+        if not np.isfinite(stack).all():
+            raise ValueError(f"{name}: expected finite values, got NaN or infinity: check the predictor's weights")
+        refuse_beyond(name, stack, largest)
+    return heatmaps, tags
+
+
+def refuse_beyond(name: str, values: np.ndarray, largest: float) -> None:
+    """Raise ValueError if a magnitude exceeds what the codec holds."""
+    worst = float(np.abs(values).max(initial=0))
+    if worst > largest:
+        raise ValueError(f"{name}: this codec holds values up to {largest:g}, got {worst:g}: use --cache.codec float32")
+
+
+def pack(maps: Maps, parts: Sequence[bytes], level: int = 9) -> bytes:
+    """The shape of the maps, and the parts as one zstd frame."""
+    heatmaps, tags = maps
+    shape = _SHAPE.pack(0 if tags is None else len(tags), *heatmaps.shape)
+    return shape + zstandard.ZstdCompressor(level=level).compress(b"".join(parts))
+
+
+def unpack(blob: bytes) -> tuple[int, tuple[int, int, int], bytes]:
+    """T, (K, h, w), and the parts in one."""
+    dims, *shape = _SHAPE.unpack_from(blob)
+    return dims, tuple(shape), zstandard.ZstdDecompressor().decompress(blob[_SHAPE.size :])
+
+
+def split(values: np.ndarray) -> bytes:
+    """The first bytes of all values, then their second bytes, and so on: like stands by like."""
+    return values.reshape(-1, 1).view(np.uint8).T.tobytes()
+
+
+def join(raw: bytes, dtype: str, shape: Sequence[int], start: int = 0) -> np.ndarray:
+    """Values of that shape from what `split` gave."""
+    size, count = np.dtype(dtype).itemsize, math.prod(shape)
+    planes = np.frombuffer(raw, np.uint8, size * count, start).reshape(size, count)
+    values = np.empty((count, size), np.uint8)
+    for place, plane in enumerate(planes):  # by far quicker than to transpose them
+        values[:, place] = plane
+    return values.view(dtype).reshape(shape)

@@ -1,0 +1,71 @@
+"""The codec that keeps no map: on loading, Gaussians are drawn where the entry's people have their joints.
+
+Kept are the shape of the maps and one spread, that of the image's own peaks: float32, in cells, 0 if it has none. The
+people are in the entry already, and exact. What the teacher saw and took for nobody's joint is lost, and so are the
+shape of its peaks and its doubts: there is no bound on the values.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+
+import numpy as np
+
+from rtpe.cache.codecs.blob import Maps, Tags, checked, pack, unpack
+from rtpe.geometry import index_to_point, point_to_index
+from rtpe.structures import Poses
+
+TAG_STEP = 10.0  # between the tags of two people: more than any threshold that tells people apart
+_PEAK = 0.3  # only sure peaks tell the spread
+_PLAIN_SPREAD = 2.0  # in cells, where no peak tells it
+_REACH = 4  # spreads; beyond, a Gaussian is less than .0004
+_SPREAD = struct.Struct("<f")
+
+
+def encode_poses(heatmaps: np.ndarray, tags: Tags) -> bytes:
+    """Keep the shapes, and how wide the peaks are."""
+    maps = checked(heatmaps, tags)
+    return pack(maps, [_SPREAD.pack(_spread(maps[0]))])
+
+
+def decode_poses(blob: bytes, people: Poses) -> Maps:
+    """Draw the people, whose points are in cell coordinates: each joint as high as its score.
+
+    Joints of one kind merge by the maximum. Around a joint that is the highest the tag is its person's number times
+    TAG_STEP, from 1 on; elsewhere it is 0.
+    """
+    dims, shape, raw = unpack(blob)
+    spread = _SPREAD.unpack(raw)[0] or _PLAIN_SPREAD
+    heatmaps, owners = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for person, joint in np.argwhere(people.scores > 0):
+        window, shown = _gaussian(people.points[person, joint], spread, shape[1:])
+        shown = shown * people.scores[person, joint]
+        highest = shown > heatmaps[joint][window]
+        heatmaps[joint][window][highest] = shown[highest]
+        owners[joint][window][highest] = person + 1
+    return heatmaps, np.repeat(owners[None] * np.float32(TAG_STEP), dims, axis=0) if dims else None
+
+
+def _gaussian(point: np.ndarray, spread: float, size_hw: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray]:
+    """A window of the grid around a point, and the Gaussian of height 1 on its cells."""
+    slices, profiles = [], []
+    for place, side in zip(point[::-1].astype(np.float64), size_hw):
+        first = min(max(math.ceil(point_to_index(place - _REACH * spread)), 0), side)
+        last = min(max(math.floor(point_to_index(place + _REACH * spread)) + 1, first), side)
+        slices.append(slice(first, last))
+        profiles.append(np.exp(-((index_to_point(np.arange(first, last)) - place) ** 2) / (2 * spread**2)))
+    return tuple(slices), np.outer(*profiles).astype(np.float32)
+
+
+def _spread(heatmaps: np.ndarray) -> float:
+    """The median standard deviation of the image's sure peaks in cells, by the curvature of their logarithm; or 0."""
+    inner = heatmaps[:, 1:-1, 1:-1]
+    around = [heatmaps[:, :-2, 1:-1], heatmaps[:, 2:, 1:-1], heatmaps[:, 1:-1, :-2], heatmaps[:, 1:-1, 2:]]
+    peaks = inner > _PEAK
+    for beside in around:
+        peaks &= (inner >= beside) & (beside > 0)
+    if not peaks.any():
+        return 0.0
+    fall = 4 * np.log(inner[peaks]) - sum(np.log(beside[peaks]) for beside in around)
+    return float(1 / np.sqrt(max(np.median(fall) / 2, 0.01)))
