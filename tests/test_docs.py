@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("[md]*s/README.md")])
 RECIPES = sorted((PROJECT / "recipes").glob("*.yaml"))
 SCRIPTS = [PROJECT / f"{name}.py" for name in ("teacher_inference", "train_student", "validate_teacher")]
-MODULES = [*SCRIPTS, PROJECT / "rtpe/config.py", *(PROJECT / "rtpe/commands").glob("*.py")]
+MODULES = [*SCRIPTS, PROJECT / "rtpe/config/__init__.py", *(PROJECT / "rtpe/commands").glob("*.py")]
 TARGETS = set(re.findall(r"^([\w-]+):(?!=)", (PROJECT / "Makefile").read_text(), re.M))
 
 COMMAND = re.compile(r"(?:rtpe \S|make \S|python \S+\.py\b|torchrun \S)")
@@ -114,7 +114,13 @@ def test_a_command_in_the_documents_can_be_typed(source, command, tmp_path, monk
 def test_commands_are_found_where_they_are():
     """If none were found, none would be wrong."""
     sources = {source for source, _ in _commands()}
-    expected = {"README.md", "docs/training.md", "recipes/hpe0001.yaml", "rtpe/config.py", "rtpe/commands/demo.py"}
+    expected = {
+        "README.md",
+        "docs/training.md",
+        "recipes/hpe0001.yaml",
+        "rtpe/config/__init__.py",
+        "rtpe/commands/demo.py",
+    }
     assert expected | {script.name for script in SCRIPTS} <= sources
     assert list(_in_plain_text("Text.\n\n    rtpe a --b 1 \\\n        --c 2\n\nrtpe d\nrtpe e\ntext\nmake do")) == [
         "rtpe a --b 1 --c 2", "rtpe d", "rtpe e",

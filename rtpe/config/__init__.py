@@ -1,0 +1,55 @@
+"""Settings: frozen dataclasses, read from recipes and command lines, written beside every result.
+
+rtpe train --config recipes/student_s.yaml --train.lr 2e-4      # a recipe, then what differs from it
+rtpe train --config runs/s/settings.yaml --out runs/again       # repeat a recorded run
+"""
+
+from rtpe.config.commands import (
+    CacheBuild,
+    CacheConvert,
+    CacheInfo,
+    CacheMerge,
+    CacheVerify,
+    Demo,
+    Synth,
+    Train,
+    Validate,
+)
+from rtpe.config.parts import (
+    CachePath,
+    CacheSettings,
+    DataSettings,
+    DecodeSettings,
+    LossSettings,
+    NetSettings,
+    OptimSettings,
+    TeacherSettings,
+    ViewSettings,
+)
+from rtpe.config.reading import UserError, as_dict, flat, parse, save
+
+__all__ = [
+    "CacheBuild",
+    "CacheConvert",
+    "CacheInfo",
+    "CacheMerge",
+    "CachePath",
+    "CacheSettings",
+    "CacheVerify",
+    "DataSettings",
+    "DecodeSettings",
+    "Demo",
+    "LossSettings",
+    "NetSettings",
+    "OptimSettings",
+    "Synth",
+    "TeacherSettings",
+    "Train",
+    "UserError",
+    "Validate",
+    "ViewSettings",
+    "as_dict",
+    "flat",
+    "parse",
+    "save",
+]

@@ -1,0 +1,169 @@
+"""The settings of each command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rtpe.config.parts import (
+    CachePath,
+    CacheSettings,
+    DataSettings,
+    DecodeSettings,
+    LossSettings,
+    NetSettings,
+    OptimSettings,
+    TeacherSettings,
+    ViewSettings,
+)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a net on labels, on a teacher's cache, or on both.
+
+    Attributes:
+        out: folder of the run; a run that was stopped there goes on.
+        device: auto, cpu or cuda.
+    """
+
+    data: DataSettings = field(default_factory=DataSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    net: NetSettings = field(default_factory=NetSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    view: ViewSettings = field(default_factory=ViewSettings)
+    train: OptimSettings = field(default_factory=OptimSettings)
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
+    out: str = "runs/student"
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class CacheBuild:
+    """Run a teacher over all images and keep what it saw; go on where an earlier build stopped.
+
+    Attributes:
+        shard: i/n builds the i-th of n parts (1/3, 2/3, 3/3), on machines that share nothing; `rtpe cache merge` joins
+            them. Empty builds all, or under torchrun each process its part of one cache.
+        device: auto, cpu or cuda.
+    """
+
+    data: DataSettings = field(default_factory=DataSettings)
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
+    shard: str = ""
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Score a teacher, a student's weights or a cache by OKS and PCK on a labelled split.
+
+    Attributes:
+        weights: a net that says itself what it is (what `rtpe train` writes); short for --teacher.weights.
+        out: JSON file for the table; the results in COCO's format go beside it.
+        device: auto, cpu or cuda.
+    """
+
+    data: DataSettings = field(default_factory=lambda: DataSettings(split="val2017"))
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    weights: str = ""
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
+    out: str = ""
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """Show who made a cache, of what, how exactly, how large it is, and how its people score on the labels there are.
+
+    Those are the labels of the images that it was made of; name others, or another place, by --data.root.
+
+    Attributes:
+        out: JSON file for the same.
+    """
+
+    cache: CachePath = field(default_factory=CachePath)
+    data: DataSettings = field(default_factory=lambda: DataSettings(root=""))
+    out: str = ""
+
+
+@dataclass(frozen=True)
+class CacheVerify:
+    """Read every byte of a cache and tell what is damaged.
+
+    Attributes:
+        repair: drop what is damaged, and only that, so that the next build remakes it.
+    """
+
+    cache: CachePath = field(default_factory=CachePath)
+    repair: bool = False
+
+
+@dataclass(frozen=True)
+class CacheMerge:
+    """Join caches of one teacher into one, without decoding anything.
+
+    Attributes:
+        sources: the caches' folders.
+    """
+
+    sources: list[str] = field(default_factory=list)
+    cache: CachePath = field(default_factory=CachePath)
+
+
+@dataclass(frozen=True)
+class CacheConvert:
+    """Write a cache in another store or codec, or make one of a folder of *_w48_predictions.npz files.
+
+    Only those files need --data, the images that they were made from, and --decode, how people are read from them.
+
+    Attributes:
+        source: the folder of the cache, or of those files.
+    """
+
+    source: str = ""
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
+
+
+@dataclass(frozen=True)
+class Synth:
+    """Draw the synthetic world: people in poor painters' photographs, as a COCO data set.
+
+    Attributes:
+        out: folder to write.
+        train: images in train2017.
+        val: images in val2017.
+        size: side of the square images in pixels.
+        seed: the same seed draws the same world.
+        workers: processes that draw.
+    """
+
+    out: str = "datasets/synthetic"
+    train: int = 2000
+    val: int = 200
+    size: int = 320
+    seed: int = 0
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The whole job in small: draw a world, build a cache, train a student, score everything, write a report.
+
+    Attributes:
+        out: folder of the demo's run.
+        data: folder of the synthetic world.
+        train: images to learn from.
+        val: images to score on.
+        minutes: of training at most.
+    """
+
+    out: str = "runs/demo"
+    data: str = "datasets/demo"
+    train: int = 2000
+    val: int = 200
+    minutes: float = 4.0

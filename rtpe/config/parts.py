@@ -1,0 +1,209 @@
+"""Settings that several commands share, by what they are about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the images and labels lie.
+
+    Attributes:
+        root: folder with images/<split>/ and annotations/person_keypoints_<split>.json; or, without labels, a folder of
+            photographs and videos, or a video.
+        split: which part of it; without labels the folder images/<split> or <split>, or all if there is none.
+        skeleton: coco17, mpii16, openpose18, lsp14, or a JSON file that describes another one.
+        limit: use only the first so many images; 0 for all.
+        every: of a video, take every so many frames.
+    """
+
+    root: str = "datasets/coco"
+    split: str = "train2017"
+    skeleton: str = "coco17"
+    limit: int = 0
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """A network that predicts poses, and how it looks at images.
+
+    Attributes:
+        kind: auto (the weights say themselves what they are), higher_hrnet or student.
+        weights: .safetensors, .pth, .pth.tar, .onnx or .xml.
+        network: for .onnx and .xml: the YAML file that describes inputs and outputs.
+        numbers: for other weights that do not say it: the net's arguments, such as {width: 48}.
+        size: side of the input in pixels; 0 takes what the weights were made for.
+        fit: short_side (of that size, the long side as it comes) or letterbox (a square of that size); empty takes
+            what the weights were made for.
+        flip: average with the mirrored image.
+        scales: factors of the size to average over.
+        batch: images at once.
+        precision: fp32 or bf16.
+    """
+
+    kind: str = "auto"
+    weights: str = ""
+    network: str = ""
+    numbers: dict[str, Any] = field(default_factory=dict)
+    size: int = 0
+    fit: Literal["", "short_side", "letterbox"] = ""
+    flip: bool = False
+    scales: list[float] = field(default_factory=lambda: [1.0])
+    batch: int = 8
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """From heatmaps and tags to people; networks in files with part-affinity fields bring their own way.
+
+    Attributes:
+        threshold: least height of a peak.
+        tag_threshold: tags closer than this belong to one person.
+        max_people: at most so many an image.
+        refine: argmax, quarter or dark.
+        fill: a joint that a person lacks is sought near it where the heat exceeds this; null seeks none.
+    """
+
+    threshold: float = 0.1
+    tag_threshold: float = 1.0
+    max_people: int = 30
+    refine: Literal["argmax", "quarter", "dark"] = "dark"
+    fill: float | None = 0.05
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """What a teacher said, on disk.
+
+    Attributes:
+        path: the cache's folder; empty for none.
+        store: hdf5 (shards) or npz (one file an image).
+        codec: masked, poses (people only, maps drawn from them), uint8, float16 or float32; see docs/cache.md.
+    """
+
+    path: str = ""
+    store: Literal["hdf5", "npz"] = "hdf5"
+    codec: Literal["masked", "poses", "uint8", "float16", "float32"] = "masked"
+
+
+@dataclass(frozen=True)
+class CachePath:
+    """A cache that knows itself what it holds.
+
+    Attributes:
+        path: the cache's folder.
+    """
+
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class NetSettings:
+    """The net to train.
+
+    Attributes:
+        kind: student or higher_hrnet.
+        numbers: its arguments, such as {width: 48}.
+        init: weights to start from; every tensor that fits by name and shape is taken.
+        stem: weights of a HigherHRNet whose stem the student keeps, frozen; empty for a stem of its own.
+        stem_stages: how many of that net's stages it keeps besides, 0 to 3; they cost more and see more.
+        size: side of the square input in pixels.
+    """
+
+    kind: str = "student"
+    numbers: dict[str, Any] = field(default_factory=dict)
+    init: str = ""
+    stem: str = ""
+    stem_stages: int = 0
+    size: int = 256
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Weights of the loss terms (0 switches one off), and how heatmaps are compared.
+
+    Attributes:
+        teacher: heatmaps against the teacher's.
+        truth: heatmaps against the labels'; 0 trains without any label.
+        pull: tags within a person towards their mean.
+        push: mean tags of two people apart.
+        person: the attention maps against the person masks.
+        sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
+        foreground: additional weight where a target is 1.
+        hardest: average only that many joints an image, those with the largest error; 0 for all.
+    """
+
+    teacher: float = 1.0
+    truth: float = 1.0
+    pull: float = 0.01
+    push: float = 0.01
+    person: float = 0.02
+    sigmas: list[float] = field(default_factory=lambda: [2.0])
+    foreground: float = 10.0
+    hardest: int = 0
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """How far a training view strays from the plain one.
+
+    Attributes:
+        rotate: degrees to either side.
+        scale: smallest and largest factor on the plain view's scale.
+        shift: share of the input's size to either side.
+        flip: probability of mirroring.
+        light: strength of brightness, contrast and colour changes, 0 to 1.
+        noise: standard deviation of sensor noise at most, in grey levels.
+        grey: probability of losing all colour.
+    """
+
+    rotate: float = 25.0
+    scale: list[float] = field(default_factory=lambda: [0.7, 1.35])
+    shift: float = 0.12
+    flip: float = 0.5
+    light: float = 0.25
+    noise: float = 6.0
+    grey: float = 0.05
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """How long and how fast to train.
+
+    Attributes:
+        epochs: passes over the data at most.
+        minutes: and at most so long; 0 for no limit.
+        batch: images a step, over all processes.
+        lr: peak learning rate of AdamW; warm-up, then cosine.
+        weight_decay: of AdamW.
+        clip: largest norm of a step's gradient.
+        ema: memory of the averaged weights.
+        minival: images held out of the training split to choose the best epoch by; 0 for none.
+        workers: loader processes for each training process; 0 loads in the process itself.
+        processes: training processes that share each batch.
+        threads: of each process; 0 shares the cores out.
+        precision: fp32 or bf16.
+        seed: of everything that is random.
+        pictures: images drawn for tensorboard and the report after each epoch.
+        half: write the best weights as float16, at half the size.
+    """
+
+    epochs: int = 20
+    minutes: float = 0.0
+    batch: int = 32
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.998
+    minival: int = 100
+    workers: int = 1
+    processes: int = 1
+    threads: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 0
+    pictures: int = 4
+    half: bool = False
