@@ -241,3 +241,13 @@ def test_the_stated_bounds():
     assert CODECS["masked"].bound == Bound(heatmaps=HEATMAP_STEP / 2, tags=TAG_STEP / 2, outside=THRESHOLD)
     assert CODECS["float32"].bound == Bound(heatmaps=0.0, tags=0.0)
     assert CODECS["poses"].bound == Bound(heatmaps=None, tags=None)
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_the_order_of_the_axes_in_memory_changes_nothing(name):
+    """Nets that compute with channels last hand over maps whose last axis is not the quickest."""
+    heatmaps, tags = normal(4, 20, 24, scale=0.1), normal(4, 20, 24)[None]
+    strided = np.ascontiguousarray(heatmaps.transpose(1, 2, 0)).transpose(2, 0, 1)
+    strided_tags = np.ascontiguousarray(tags.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    assert not strided.flags.c_contiguous
+    assert CODECS[name].encode(strided, strided_tags) == CODECS[name].encode(heatmaps, tags)

@@ -16,13 +16,14 @@ Maps = tuple[np.ndarray, Tags]
 
 
 def checked(heatmaps: np.ndarray, tags: Tags, largest: float = np.inf) -> Maps:
-    """The maps as float32; tags of no dimension are none.
+    """The maps as float32 in C order; tags of no dimension are none.
 
     Raises:
         ValueError: if there is no cell, or a value is not finite or of a larger magnitude than `largest`.
     """
-    heatmaps = np.asarray(heatmaps, np.float32)
-    tags = None if tags is None or not len(tags) else np.asarray(tags, np.float32)
+    # in C order: codecs number the cells, and write into flat views that would else be copies
+    heatmaps = np.ascontiguousarray(heatmaps, np.float32)
+    tags = None if tags is None or not len(tags) else np.ascontiguousarray(tags, np.float32)
     for name, stack in (("heatmaps", heatmaps), ("tags", tags)):
         if stack is None:
             continue
