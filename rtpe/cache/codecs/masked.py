@@ -89,7 +89,7 @@ def _patches(cells: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     joint_rows, x = np.divmod(cells, w)
     y = joint_rows % h
     rows, columns = (
-        np.minimum(np.clip(place - 1, 0, max(side - 3, 0))[:, None] + np.arange(3), side - 1)
+        np.minimum(np.minimum(np.maximum(place - 1, 0), max(side - 3, 0))[:, None] + np.arange(3), side - 1)
         for place, side in ((y, h), (x, w))
     )
     return (((joint_rows - y)[:, None] + rows) * w)[:, :, None] + columns[:, None, :]
@@ -100,9 +100,8 @@ def _runs(cells: np.ndarray) -> tuple[bytes, bytes]:
     first = (np.diff(cells, prepend=-2) != 1) | (cells % _MORE == 0)  # so that no run is longer than a byte tells
     lengths = np.diff(np.flatnonzero(first), append=len(cells))
     starts = cells[first]
-    return _bytes(np.diff(starts, prepend=0) - np.append(0, lengths)[: len(lengths)]), lengths.astype(
-        np.uint8
-    ).tobytes()
+    gaps = np.diff(starts, prepend=0) - np.append(0, lengths)[: len(lengths)]
+    return _bytes(gaps), lengths.astype(np.uint8).tobytes()
 
 
 def _bytes(numbers: np.ndarray) -> bytes:
