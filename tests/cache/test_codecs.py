@@ -237,7 +237,7 @@ def test_an_unknown_codec_lists_the_choices():
 
 def test_the_stated_bounds():
     """They are written into every manifest: changing one makes old caches differ from new ones."""
-    assert CODECS["masked"].bound == Bound(heatmaps=1 / 4096, tags=1 / 128, outside=0.046875)
+    assert CODECS["masked"].bound == Bound(heatmaps=1 / 4096, tags=1 / 64, outside=0.046875)
     assert CODECS["masked"].bound == Bound(heatmaps=HEATMAP_STEP / 2, tags=TAG_STEP / 2, outside=THRESHOLD)
     assert CODECS["float32"].bound == Bound(heatmaps=0.0, tags=0.0)
     assert CODECS["poses"].bound == Bound(heatmaps=None, tags=None)

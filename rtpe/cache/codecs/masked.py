@@ -17,6 +17,7 @@ kept value to the next, plus 128, modulo 2^16; before the first stands 0.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from rtpe.cache.codecs.blob import Maps, Tags, checked, join, pack, refuse_beyon
 
 THRESHOLD = 3 / 64  # smaller heatmap values (of either sign) are background and come back as 0
 HEATMAP_STEP = 1 / 2048  # powers of two, so that decoded values are exact in float32
-TAG_STEP = 1 / 64
+TAG_STEP = 1 / 32
 
 _COUNTS = struct.Struct("<5I")
 _MORE = 255
@@ -63,10 +64,11 @@ def decode_masked(blob: bytes, people=None) -> Maps:
         return heatmaps, None
     at += 2 * kept
     peaks = cells[_running_sums(raw, at, maximum_bytes) + np.arange(maxima)]
-    patches = _patches(peaks, shape)
+    patches = _patches(peaks, shape).ravel()
     tags = np.zeros((dims, *shape), np.float32)
-    steps = _undo_deltas(raw, at + maximum_bytes, dims * patches.size)
-    tags.reshape(dims, -1)[:, patches] = steps.reshape(dims, *patches.shape) * np.float32(TAG_STEP)
+    steps = _undo_deltas(raw, at + maximum_bytes, dims * patches.size) * np.float32(TAG_STEP)
+    for kept_tags, values in zip(tags.reshape(dims, -1), steps.reshape(dims, -1)):
+        kept_tags[patches] = values
     return heatmaps, tags
 
 
@@ -88,11 +90,16 @@ def _patches(cells: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     _, h, w = shape
     joint_rows, x = np.divmod(cells, w)
     y = joint_rows % h
-    rows, columns = (
-        np.minimum(np.minimum(np.maximum(place - 1, 0), max(side - 3, 0))[:, None] + np.arange(3), side - 1)
-        for place, side in ((y, h), (x, w))
-    )
-    return (((joint_rows - y)[:, None] + rows) * w)[:, :, None] + columns[:, None, :]
+    # np.clip takes twice as long
+    up = np.minimum(np.maximum(y - 1, 0), max(h - 3, 0)) - y
+    left = np.minimum(np.maximum(x - 1, 0), max(w - 3, 0)) - x
+    return (cells + up * w + left)[:, None, None] + _from_corner(h, w)
+
+
+@lru_cache(maxsize=16)  # of maps of one size thousands are decoded
+def _from_corner(h: int, w: int) -> np.ndarray:
+    """From the first cell of a patch to each of its cells, (3, 3); small maps repeat their last row or column."""
+    return np.minimum(np.arange(3), h - 1)[:, None] * w + np.minimum(np.arange(3), w - 1)
 
 
 def _runs(cells: np.ndarray) -> tuple[bytes, bytes]:
