@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import struct
+import threading
 from collections.abc import Sequence
 
 import numpy as np
 import zstandard
 
 _SHAPE = struct.Struct("<4I")  # T (0: no tags), K, h, w
+
+_OWN = threading.local()  # one decompressor a thread: making one takes as long as using it on small maps
 
 Tags = np.ndarray | None
 Maps = tuple[np.ndarray, Tags]
@@ -52,7 +55,9 @@ def pack(maps: Maps, parts: Sequence[bytes], level: int = 9) -> bytes:
 def unpack(blob: bytes) -> tuple[int, tuple[int, int, int], bytes]:
     """T, (K, h, w), and the parts in one."""
     dims, *shape = _SHAPE.unpack_from(blob)
-    return dims, tuple(shape), zstandard.ZstdDecompressor().decompress(blob[_SHAPE.size :])
+    if not hasattr(_OWN, "decompressor"):
+        _OWN.decompressor = zstandard.ZstdDecompressor()
+    return dims, tuple(shape), _OWN.decompressor.decompress(memoryview(blob)[_SHAPE.size :])
 
 
 def split(values: np.ndarray) -> bytes:
