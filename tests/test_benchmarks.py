@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from rtpe.build import save_net
 from rtpe.cache import CODECS, STORES
 from rtpe.data.synthetic import write_world
+from rtpe.nets.cost import gmacs, parameters
 from rtpe.nets.student import Student
 from rtpe.skeleton import COCO17
 
@@ -22,8 +24,8 @@ KEYS = {
 PLAIN = ["npz_float32", "npz_float16"]
 
 
-def run(*words):
-    command = [sys.executable, str(PROJECT / "benchmarks/cache.py"), *map(str, words)]
+def run(*words, name="cache"):
+    command = [sys.executable, str(PROJECT / f"benchmarks/{name}.py"), *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, timeout=300)
 
@@ -63,7 +65,34 @@ def test_the_rows_hold_together(measured):
     assert rows["hdf5", "masked"]["times_smaller"] > rows["hdf5", "uint8"]["times_smaller"] > 1
 
 
-def test_a_users_mistake_is_one_line():
-    done = run("--teacher.weights=nowhere.safetensors", "--data.root=nowhere")
+def test_students_are_measured_in_every_engine(tmp_path):
+    """The row has the recipe's size and the net's own numbers, and a time for each engine that is installed."""
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text("net: {kind: student, numbers: {width: 32, stages: 1, blocks: [0, 0, 1]}, size: 64}")
+    done = run(f"--recipes=[{recipe}]", "--passes=1", f"--out={tmp_path / 'rows.json'}", name="student")
+    assert done.returncode == 0, done.stderr[-3000:]
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    net = Student(joints=17, width=32, stages=1, blocks=(0, 0, 1))
+    assert (row["name"], row["size"], row["numbers"]) == ("tiny", 64, net.numbers)
+    assert row["parameters"] == parameters(net) and row["gmacs"] == pytest.approx(gmacs(net, (64, 64)))
+    assert row["torch_fp32_ms"] > 0 and row["torch_bf16_ms"] > 0
+    for key, library in {
+        "onnxruntime_ms": "onnxruntime",
+        "openvino_ms": "openvino",
+        "openvino_bf16_ms": "openvino",
+    }.items():
+        installed = find_spec(library) is not None and find_spec("onnxscript") is not None
+        assert (row[key] is not None) == installed
+
+
+@pytest.mark.parametrize(
+    "words, name",
+    [
+        (("--teacher.weights=nowhere.safetensors", "--data.root=nowhere"), "cache"),
+        (("--recipes=[nowhere.yaml]",), "student"),
+    ],
+)
+def test_a_users_mistake_is_one_line(words, name):
+    done = run(*words, name=name)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.startswith("error: ")

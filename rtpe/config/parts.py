@@ -135,6 +135,7 @@ class LossSettings:
         sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
         foreground: additional weight where a target is 1.
         hardest: average only that many joints an image, those with the largest error; 0 for all.
+        stages: all supervises the heatmaps of every stage, last those of the last one alone.
     """
 
     teacher: float = 1.0
@@ -145,6 +146,7 @@ class LossSettings:
     sigmas: list[float] = field(default_factory=lambda: [2.0])
     foreground: float = 10.0
     hardest: int = 0
+    stages: Literal["all", "last"] = "all"
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,14 @@ class Criterion:
             all further levels.
         foreground: see `losses.heatmap_loss`.
         hardest: see `losses.heatmap_loss`.
+        stages: "all" levels of heatmaps are supervised, or the "last" alone.
     """
 
     weights: Mapping[str, float]
     sigmas: Sequence[float] = (2.0,)
     foreground: float = 0.0
     hardest: int | None = None
+    stages: str = "all"
 
     def __call__(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The unweighted terms by name, each a scalar."""
@@ -47,7 +49,11 @@ class Criterion:
 
     def _heatmap_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         terms: dict[str, list[Tensor]] = {"truth": [], "teacher": []}
-        for level, predicted in enumerate(outputs.heatmaps):
+        levels = list(enumerate(outputs.heatmaps))
+        judged = levels if self.stages == "all" else levels[-1:]
+        # a head that is not judged gets a gradient of 0: of several processes, each waits for every gradient
+        idle = sum(predicted.float().sum() * 0.0 for _, predicted in levels[: len(levels) - len(judged)])
+        for level, predicted in judged:
             valid = _resized(batch.valid, predicted)
             if self.weights["truth"]:
                 sigma = self.sigmas[min(level, len(self.sigmas) - 1)]
@@ -57,7 +63,7 @@ class Criterion:
             if self.weights["teacher"] and batch.teacher is not None:
                 target = _resized(batch.teacher.float(), predicted)
                 terms["teacher"].append(heatmap_loss(predicted, target, valid, self.foreground, self.hardest))
-        return {name: torch.stack(levels).mean() for name, levels in terms.items() if levels}
+        return {name: torch.stack(levels).mean() + idle for name, levels in terms.items() if levels}
 
     def _tag_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         if outputs.tags is None or not (self.weights["pull"] or self.weights["push"]):
@@ -67,7 +73,9 @@ class Criterion:
         return {"pull": pull, "push": push}
 
     def _person(self, logits: Tensor, batch: Batch) -> Tensor:
-        return segmentation_loss(logits, _resized(batch.person, logits), _resized(batch.valid, logits))
+        # the share of a coarse cell is the mean of all that it covers, not a sample between two of them
+        person, valid = (F.adaptive_avg_pool2d(mask, logits.shape[2:]) for mask in (batch.person, batch.valid))
+        return segmentation_loss(logits, person, valid)
 
 
 def _in_cells(batch: Batch, maps: Tensor) -> Tensor:

@@ -12,11 +12,11 @@ def parameters(net: nn.Module) -> int:
 
 
 @torch.no_grad()
-def gmacs(net: nn.Module, size_hw: tuple[int, int]) -> float:
-    """Billions of multiply-accumulates of convolutions and products for one (3, H, W) image."""
+def gmacs(net: nn.Module, size_hw: tuple[int, int], channels: int = 3) -> float:
+    """Billions of multiply-accumulates of convolutions and products for one (channels, H, W) image."""
     training = net.training
     device = next(net.parameters()).device
     with FlopCounterMode(display=False) as counter:
-        net.eval()(torch.zeros(1, 3, *size_hw, device=device))
+        net.eval()(torch.zeros(1, channels, *size_hw, device=device))
     net.train(training)
     return counter.get_total_flops() / 2e9  # it counts a multiply-accumulate as two

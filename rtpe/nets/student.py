@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from rtpe.nets.blocks import Outputs, conv_bn_relu
 from rtpe.nets.hrnet import BasicBlock, HRNet, initialise
 
+CONTEXTS = ("cam", "plain")
+
 
 class ContextAwareModule(nn.Module):
     """ReLU(residual + attention * context), after the Progressive Context Refinement network (arXiv:1910.12223).
@@ -35,6 +37,26 @@ class ContextAwareModule(nn.Module):
         attention = torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean((2, 3), keepdim=True)))))
         context = self.mix(torch.cat([branch(x) for branch in self.context], dim=1))
         return F.relu(self.residual(x) + attention * context)
+
+
+class PlainModule(nn.Module):
+    """ReLU(residual + two 3x3 convolutions): a Context-Aware Module's place and about its latency, without its ideas.
+
+    Shape: (B, channels, h, w) -> (B, channels, h, w).
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        inner = channels * 3 // 4  # measured: `python benchmarks/student.py --blocks true`
+        self.residual = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        self.convs = nn.Sequential(
+            conv_bn_relu(channels, inner),
+            nn.Conv2d(inner, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.residual(x) + self.convs(x))
 
 
 class Stem(nn.Sequential):
@@ -65,13 +87,20 @@ class Student(nn.Module):
     Args:
         joints: heatmaps, and tags.
         width: channels at stride 4; strides 8, 16 and 32 have 1.5, 2 and 3 times as many. A multiple of 32.
-        stages: refinements at stride 4, each a Context-Aware Module with heatmaps of its own.
+        stages: refinements at stride 4, each a context module with heatmaps of its own.
         trunk: arguments of the beginning of an HRNet to stand on, a teacher's, whose weights stay frozen; None for a
             stem of its own.
         dilations: of the Context-Aware Modules.
+        blocks: basic blocks at strides 8, 16 and 32.
+        attention: at how many strides, from 4 on, person logits are given: 1 to 4; at stride 4 they gate the features.
+            0 (false) has neither logits nor gate.
+        context: the kind of the context modules, cam (Context-Aware Module) or plain (`PlainModule`).
 
     Attributes:
         numbers: the arguments, by name.
+
+    Raises:
+        ValueError: for a choice that there is not.
     """
 
     def __init__(
@@ -81,23 +110,28 @@ class Student(nn.Module):
         stages: int = 2,
         trunk: Mapping[str, Any] | None = None,
         dilations: Sequence[int] = (1, 2, 3, 4),
+        blocks: Sequence[int] = (1, 1, 1),
+        attention: int = 1,
+        context: str = "cam",
     ):
         super().__init__()
         self.numbers = {
             "joints": joints, "width": width, "stages": stages, "trunk": dict(trunk) if trunk else None,
-            "dilations": list(dilations),
+            "dilations": list(dilations), "blocks": list(blocks), "attention": int(attention), "context": context,
         }  # fmt: skip
+        _check(**self.numbers)
         widths = [width, width * 3 // 2, width * 2, width * 3]
         self.stem = Trunk(**trunk) if trunk else Stem(width)
         self.enter = conv_bn_relu(self.stem.channels, width)
         self.down = nn.ModuleList(
-            nn.Sequential(conv_bn_relu(before, after, stride=2), BasicBlock(after))
-            for before, after in pairwise(widths)
+            nn.Sequential(conv_bn_relu(before, after, stride=2), *(BasicBlock(after) for _ in range(count)))
+            for (before, after), count in zip(pairwise(widths), blocks)
         )
-        self.context = ContextAwareModule(widths[-1], dilations)
+        self.context = _context(context, widths[-1], dilations)
         self.side = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in widths[1:])
-        self.attention = nn.Conv2d(width, 1, 3, padding=1)
-        self.stages = nn.ModuleList(ContextAwareModule(width, dilations) for _ in range(stages))
+        self.attention = nn.Conv2d(width, 1, 3, padding=1) if attention else None
+        self.coarse_attention = nn.ModuleList(nn.Conv2d(width, 1, 3, padding=1) for _ in range(int(attention) - 1))
+        self.stages = nn.ModuleList(_context(context, width, dilations) for _ in range(stages))
         self.heads = nn.ModuleList(nn.Conv2d(width, joints, 1) for _ in range(stages))
         self.tags = nn.Conv2d(width, joints, 1)
         initialise(self)
@@ -110,22 +144,37 @@ class Student(nn.Module):
         """Normalised images, (B, 3, H, W), sides multiples of 32.
 
         Returns:
-            heatmaps, (B, K, H/4, W/4), one a stage; tags, (B, K, H/4, W/4); attention logits, (B, 1, H/4, W/4).
+            heatmaps, (B, K, H/4, W/4), one a stage; tags, (B, K, H/4, W/4); attention logits, (B, 1, h, w), from the
+            coarsest to H/4, W/4.
         """
-        pyramid = [self.enter(self.stem(images))]
-        for step in self.down:
-            pyramid.append(step(pyramid[-1]))
-        pyramid[-1] = self.context(pyramid[-1])
-        merged = pyramid[0]
-        for side, level in zip(self.side, pyramid[1:]):
-            merged = merged + F.interpolate(side(level), merged.shape[2:], mode="bilinear", align_corners=False)
-        attention = self.attention(merged)
-        x = merged * torch.sigmoid(attention)
+        sides = self._sides(images)
+        merged = sides[0]
+        for side in sides[1:]:
+            merged = merged + _resized(side, merged)
+        attention = self._person_logits(merged, sides)
+        x = merged * torch.sigmoid(attention[-1]) if attention else merged
         heatmaps = []
         for stage, head in zip(self.stages, self.heads):
             x = x + stage(x)
             heatmaps.append(head(x))
-        return Outputs(heatmaps=heatmaps, tags=self.tags(x), attention=[attention])
+        return Outputs(heatmaps=heatmaps, tags=self.tags(x), attention=attention)
+
+    def _sides(self, images: Tensor) -> list[Tensor]:
+        """What each level of the pyramid adds, (B, width, h, w) each, fine to coarse."""
+        pyramid = [self.enter(self.stem(images))]
+        for step in self.down:
+            pyramid.append(step(pyramid[-1]))
+        pyramid[-1] = self.context(pyramid[-1])
+        return [pyramid[0], *(side(level) for side, level in zip(self.side, pyramid[1:]))]
+
+    def _person_logits(self, merged: Tensor, sides: list[Tensor]) -> list[Tensor]:
+        """(B, 1, h, w) each, coarse to fine: each level corrects the one before, so that all reach the gate."""
+        coarse = list(zip(self.coarse_attention, sides[1:]))[::-1]
+        logits: list[Tensor] = []
+        for head, features in [*coarse, (self.attention, merged)] if self.attention else []:
+            own = head(features)
+            logits.append(own + _resized(logits[-1], own) if logits else own)
+        return logits
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The last stage's heatmaps and the tags, (B, K, H/4, W/4) each."""
@@ -138,3 +187,21 @@ class Student(nn.Module):
         if self.numbers["trunk"]:
             self.stem.eval()
         return self
+
+
+def _check(blocks: list[int], attention: int, context: str, **_: Any) -> None:
+    """Refuse what would fail later, or silently be something else."""
+    if len(blocks) != 3 or min(blocks) < 0:
+        raise ValueError(f"blocks: expected 3 numbers, for strides 8, 16 and 32, got {blocks}")
+    if not 0 <= attention <= 4:
+        raise ValueError(f"attention: expected 0 (none) to 4 strides, got {attention}")
+    if context not in CONTEXTS:
+        raise ValueError(f"context: choose from {', '.join(CONTEXTS)}, got {context!r}")
+
+
+def _context(kind: str, channels: int, dilations: Sequence[int]) -> nn.Module:
+    return ContextAwareModule(channels, dilations) if kind == "cam" else PlainModule(channels)
+
+
+def _resized(maps: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(maps, like.shape[2:], mode="bilinear", align_corners=False)

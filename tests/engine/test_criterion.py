@@ -50,7 +50,13 @@ def real_batch(examples):
 
 @pytest.mark.parametrize(
     "numbers",
-    [{}, {"stages": 3}, {"trunk": {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [], "blocks": 0}}],
+    [
+        {},
+        {"stages": 3},
+        {"attention": 4, "blocks": [2, 0, 1]},
+        {"attention": 0, "context": "plain"},
+        {"trunk": {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [], "blocks": 0}},
+    ],
     ids=str,
 )
 def test_all_of_a_student_is_taught(examples, new_student, numbers):
@@ -124,6 +130,28 @@ def test_levels_count_alike():
     for name in ("teacher", "truth"):
         one, two = (Criterion(only(name))(each, views)[name] for each in (out, doubled))
         assert one.item() == pytest.approx(two.item())
+
+
+def test_the_last_stage_alone_can_be_supervised():
+    """As if it were the only one; earlier heads get a gradient, for other processes wait for it, but of nothing."""
+    out, views = outputs(16, 16, 16), batch()
+    last = Criterion(only("teacher", "truth"), sigmas=(1.0, 2.0, 3.0), stages="last")
+    terms = last(out, views)
+    alone = Criterion(only("teacher", "truth"), sigmas=(3.0,))(replace(out, heatmaps=out.heatmaps[-1:]), views)
+    assert {name: value.item() for name, value in terms.items()} == {name: v.item() for name, v in alone.items()}
+    last.total(terms).backward()
+    assert not out.heatmaps[0].grad.any() and not out.heatmaps[1].grad.any() and out.heatmaps[2].grad.any()
+
+
+@pytest.mark.parametrize("side", [2, 8, 16])
+def test_coarse_attention_is_judged_by_the_share_of_each_cell(side):
+    """The mean of all that a cell covers: a thin body between two samples would else be nobody."""
+    views = batch()
+    share = views.person.reshape(2, 1, side, 16 // side, side, 16 // side).mean((3, 5))
+    perfect = torch.logit(share)
+    entropy = -(share * share.log() + (1 - share) * (1 - share).log()).mean()  # the least that is possible
+    term = Criterion(only("person"))(Outputs([], attention=[perfect]), views)["person"]
+    assert term.item() == pytest.approx(entropy.item(), rel=1e-4)
 
 
 def test_an_unlabelled_image_is_no_truth():

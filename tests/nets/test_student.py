@@ -1,15 +1,18 @@
 """The student: shapes, what gates what, what stays frozen, and that half precision learns."""
 
 import copy
+import json
 
 import pytest
 import torch
 from torch import nn
 
 from rtpe.nets.blocks import normalise
-from rtpe.nets.student import ContextAwareModule, Student, Trunk
+from rtpe.nets.cost import gmacs, parameters
+from rtpe.nets.student import ContextAwareModule, PlainModule, Student, Trunk
 
 SMALL = {"joints": 3, "width": 32, "stages": 2, "dilations": (1, 2)}
+WIDE = {"attention": 4, "blocks": (2, 0, 1)}  # logits at all strides, a level without blocks
 STEM = {"trunk": {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [1], "blocks": 1}}
 
 
@@ -48,9 +51,31 @@ def test_shapes(numbers, size_hw):
     assert torch.equal(heatmaps, out.heatmaps[-1]) and torch.equal(tags, out.tags)
 
 
-def test_its_numbers_rebuild_it():
+@pytest.mark.parametrize("attention", [0, False, 1, True, 2, 4])
+def test_attention_at_several_strides(attention):
+    """Coarse to fine, the last at stride 4; none without a gate."""
+    net = student(attention=attention)
+    out = net(images(2, (64, 96)))
+    want = [(2, 1, 64 // stride, 96 // stride) for stride in (4, 8, 16, 32)[: int(attention)][::-1]]
+    assert [level.shape for level in out.attention] == want
+    assert net.numbers["attention"] == int(attention)
+
+
+def test_the_defaults_are_those_of_older_weights():
+    """Weights written before a number existed are rebuilt without it: no name may change, none may come or go."""
+    old = {"joints": 17, "width": 32, "stages": 2, "trunk": None, "dilations": [1, 2, 3, 4]}
+    net = Student(**old)
+    assert parameters(net) == 532_940 and gmacs(net, (256, 256)) == pytest.approx(0.269358592)
+    names = {name.split(".")[0] for name in net.state_dict()}
+    assert names == {"stem", "enter", "down", "context", "side", "attention", "stages", "heads", "tags"}
+    assert "down.2.1.conv2.weight" in net.state_dict() and net.attention.weight.shape == (1, 32, 3, 3)
+
+
+@pytest.mark.parametrize("numbers", [STEM, WIDE, {"attention": False, "context": "plain"}], ids=str)
+def test_its_numbers_rebuild_it(numbers):
     """They travel with the weights: plain values, and all of them."""
-    net = student(**STEM, stages=1)
+    net = student(**numbers, stages=1)
+    assert json.loads(json.dumps(net.numbers)) == net.numbers
     again = Student(**net.numbers)
     again.load_state_dict(net.state_dict())
     assert again.numbers == net.numbers
@@ -82,6 +107,29 @@ def test_attention_gates_the_features():
     one, other = net(images(seed=0)), net(images(seed=9))
     assert not seen[0].any() and not seen[1].any()
     assert torch.equal(one.heatmaps[-1], other.heatmaps[-1])
+
+
+def test_coarser_attention_reaches_the_gate():
+    """Each level corrects the coarser one: what the coarsest says is in all of them, exactly where it is constant."""
+    net = settled(student(attention=3))
+    before = net(images()).attention
+    with torch.no_grad():
+        net.coarse_attention[-1].bias += 5
+    for one, other in zip(before, net(images()).attention):
+        torch.testing.assert_close(other, one + 5, rtol=1e-4, atol=1e-4)  # float32 of sums
+
+
+def test_without_attention_nothing_is_gated():
+    """The sum of the pyramid goes on as it is."""
+    net, seen = settled(student(attention=False)), []
+    net.stages[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x = images()
+    sides = net._sides(x)
+    net(x)
+    merged = sides[0]
+    for side in sides[1:]:
+        merged = merged + torch.nn.functional.interpolate(side, merged.shape[2:], mode="bilinear", align_corners=False)
+    assert torch.equal(seen[0], merged)
 
 
 def test_attention_lets_people_through():
@@ -136,6 +184,35 @@ def test_a_context_aware_module_has_its_parameters(channels, dilations):
     mix = d * n * c + 2 * c
     module = ContextAwareModule(channels, dilations)
     assert sum(p.numel() for p in module.parameters()) == residual + attention + context + mix
+
+
+@pytest.mark.parametrize("channels", [32, 64])
+def test_a_plain_module_has_its_parameters(channels):
+    """Counted by hand: c channels, n = 3 c / 4 inside."""
+    c, n = channels, channels * 3 // 4
+    want = (c * c + 2 * c) + (9 * c * n + 2 * n) + (9 * n * c + 2 * c)
+    assert parameters(PlainModule(channels)) == want
+
+
+def test_plain_modules_stand_wherever_context_aware_ones_do():
+    net = student(context="plain")
+    assert not any(isinstance(module, ContextAwareModule) for module in net.modules())
+    assert sum(isinstance(module, PlainModule) for module in net.modules()) == 1 + SMALL["stages"]
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"blocks": (1, 1)}, "blocks: expected 3 numbers, for strides 8, 16 and 32, got [1, 1]"),
+        ({"blocks": (1, -1, 1)}, "blocks: expected 3 numbers, for strides 8, 16 and 32, got [1, -1, 1]"),
+        ({"attention": 5}, "attention: expected 0 (none) to 4 strides, got 5"),
+        ({"context": "none"}, "context: choose from cam, plain, got 'none'"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_refused(wrong, message):
+    with pytest.raises(ValueError) as error:
+        student(**wrong)
+    assert str(error.value) == message
 
 
 def test_a_context_aware_module_sees_as_far_as_its_dilation():
