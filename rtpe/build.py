@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rtpe.cache import Cache
 from rtpe.config import DataSettings, DecodeSettings, NetSettings, TeacherSettings
 from rtpe.data.coco import CocoDataset, annotation_file
 from rtpe.data.folder import FolderDataset
+from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.nets.higher_hrnet import HigherHRNet
 from rtpe.nets.hrnet import trunk_numbers
@@ -29,6 +30,7 @@ from rtpe.structures import PoseMaps, Poses
 
 Images = CocoDataset | FolderDataset
 NETS = {"student": Student, "higher_hrnet": HigherHRNet}
+GROUPINGS = {"tags": (group, GroupingSettings), "centres": (from_centres, CentreSettings)}
 NETWORK_FILES = (".onnx", ".xml")
 
 
@@ -49,9 +51,35 @@ def dataset(settings: DataSettings) -> Images:
     return whole.only(whole.ids[: settings.limit]) if settings.limit else whole
 
 
-def decoder(settings: DecodeSettings) -> Callable[[PoseMaps], Poses]:
-    """From the maps of an image to its people."""
-    return partial(group, settings=GroupingSettings(**asdict(settings)))
+def decoder(settings: DecodeSettings, of: nn.Module | None = None) -> Callable[[PoseMaps], Poses]:
+    """From the maps of an image to its people.
+
+    Args:
+        of: the net that is to give the maps.
+
+    Raises:
+        ValueError: for an unknown grouping, one that the net has no maps for, or a setting that makes no sense.
+    """
+    if settings.grouping not in GROUPINGS:
+        raise ValueError(f"unknown grouping {settings.grouping!r}: choose from {', '.join(GROUPINGS)}")
+    given = [] if of is None else groupings(of)
+    if given and settings.grouping not in given:
+        raise ValueError(f"the net has no {settings.grouping}: pass --decode.grouping {given[0]}")
+    read, own = GROUPINGS[settings.grouping]
+    names = {each.name for each in fields(own)}
+    return partial(read, settings=own(**{name: each for name, each in asdict(settings).items() if name in names}))
+
+
+def groupings(of: nn.Module) -> list[str]:
+    """What a net tells people apart by, if anything: tags unless it says otherwise, centres if it says so."""
+    numbers = getattr(of, "numbers", {})
+    return [name for name in GROUPINGS if numbers.get(name, name == "tags")]
+
+
+def _reading(settings: DecodeSettings) -> dict[str, Any]:
+    """What a predictor says of how it reads people; tags go unsaid, as before there was a choice: old caches go on."""
+    said = asdict(settings)
+    return said if said["grouping"] != "tags" else {name: each for name, each in said.items() if name != "grouping"}
 
 
 def net(kind: str, numbers: dict[str, Any], joints: int) -> nn.Module:
@@ -155,7 +183,7 @@ def _dense_predictor(settings: TeacherSettings, decode: DecodeSettings, joints: 
     return DensePredictor(
         made,
         joints,
-        decoder(decode),
+        decoder(decode, made),
         name=_name(Path(settings.weights)),
         weights_sha256=sha256(settings.weights),
         size=settings.size or int(said.get("size", 512)),
@@ -165,7 +193,7 @@ def _dense_predictor(settings: TeacherSettings, decode: DecodeSettings, joints: 
         device=where,
         batch=settings.batch,
         precision=settings.precision,
-        reading=asdict(decode),
+        reading=_reading(decode),
     )
 
 

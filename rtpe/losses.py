@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+TURN = 0.1  # of a person's size: errors beyond it count by their length, below it by its square
+SMALLEST = 4.0  # cells: people of less are measured by this
+
 
 def heatmap_loss(
     predicted: Tensor, target: Tensor, mask: Tensor, foreground: float = 0.0, hardest: int | None = None
@@ -59,3 +62,24 @@ def tag_losses(tags: Tensor, indices: Tensor, visible: Tensor) -> tuple[Tensor, 
     closeness = torch.exp(-((means[:, :, None] - means[:, None, :]) ** 2))
     push = (closeness * pairs).sum() / pairs.sum().clamp(min=1)
     return pull, push
+
+
+def offset_loss(offsets: Tensor, indices: Tensor, targets: Tensor, counts: Tensor, sizes: Tensor) -> Tensor:
+    """Smooth L1 of the offsets that the cells around centres give, in shares of the person's size.
+
+    Args:
+        offsets: (B, 2 K, h, w), x and y of each joint in turn.
+        indices: (B, P, N) cells in the flattened h x w grid.
+        targets: (B, P, N, K, 2) in cells.
+        counts: (B, P, N, K) bool, which of them are judged.
+        sizes: (B, P) in cells.
+    """
+    batch, people, cells = indices.shape
+    if people == 0:
+        return offsets.sum() * 0.0
+    flat = offsets.float().flatten(2)
+    told = flat.gather(2, indices.flatten(1)[:, None].expand(-1, flat.shape[1], -1))
+    told = told.view(batch, -1, 2, people, cells).permute(0, 3, 4, 1, 2)
+    size = sizes.clamp(min=SMALLEST)[:, :, None, None, None]
+    error = F.smooth_l1_loss(told / size, targets / size, reduction="none", beta=TURN).sum(-1)
+    return (error * counts).sum() / counts.sum().clamp(min=1)

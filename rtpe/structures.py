@@ -75,6 +75,9 @@ class PoseMaps:
         image_hw: height and width of the original image.
         tags: (T, K, h, w) float32 associative embeddings, or None; T is 2 if a flipped run added its own numbering.
         pafs: (2 L, h, w) float32 part-affinity fields, x and y of each limb in turn, or None.
+        centres: (1, h, w) float32, one peak of height about 1 per person, or None. No cache keeps these two.
+        offsets: (2 K, h, w) float32, x and y of each joint in turn: in cells, from the centre of a cell to the joint of
+            the person whose centre is there; or None.
 
     Raises:
         ValueError: if the shapes disagree with the skeleton or with each other.
@@ -86,6 +89,8 @@ class PoseMaps:
     skeleton: Skeleton
     tags: np.ndarray | None = None
     pafs: np.ndarray | None = None
+    centres: np.ndarray | None = None
+    offsets: np.ndarray | None = None
 
     def __post_init__(self):
         joints = len(self.skeleton)
@@ -97,6 +102,10 @@ class PoseMaps:
             raise ValueError(
                 f"pafs: expected (2 L, {self.heatmaps.shape[1]}, {self.heatmaps.shape[2]}), got {self.pafs.shape}"
             )
+        for name, channels in (("centres", 1), ("offsets", 2 * joints)):
+            maps, want = getattr(self, name), (channels, *self.heatmaps.shape[1:])
+            if maps is not None and maps.shape != want:
+                raise ValueError(f"{name}: expected {want}, got {maps.shape}")
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -106,7 +115,11 @@ class PoseMaps:
         """The channels that another skeleton asks for, in its order; fields of the old limbs are left behind."""
         order = skeleton.order_in(self.skeleton)
         tags = None if self.tags is None else self.tags[:, order]
-        return replace(self, heatmaps=self.heatmaps[order], tags=tags, pafs=None, skeleton=skeleton)
+        offsets = self.offsets
+        if offsets is not None:
+            offsets = offsets.reshape(-1, 2, *self.size_hw)[order].reshape(-1, *self.size_hw)
+        heatmaps = self.heatmaps[order]
+        return replace(self, heatmaps=heatmaps, tags=tags, offsets=offsets, pafs=None, skeleton=skeleton)
 
 
 @dataclass(frozen=True)

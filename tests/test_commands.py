@@ -138,6 +138,18 @@ USER_ERRORS = {
     "nothing to learn from": (["train", "--data.root={world}", "--loss.truth=0"], "nothing to learn from"),
     "unknown net": (["train", "--data.root={world}", "--net.kind=huge"], "choose from student, higher_hrnet"),
     "unknown number": (["train", "--data.root={world}", "--net.numbers={widht: 3}"], "widht"),
+    "untaught centres": (
+        ["train", "--data.root={world}", "--net.numbers={centres: true}", "--train.minival=0"],
+        "pass --loss.centre",
+    ),
+    "centres of a net without": (
+        ["train", "--data.root={world}", "--loss.offset=1", "--train.minival=0"],
+        "loss.offset: the net has no centres: pass --net.numbers.centres true",
+    ),
+    "read by what is not there": (
+        ["validate", "--data.root={world}", "--weights={teacher}", "--decode.grouping=centres"],
+        "the net has no centres: pass --decode.grouping tags",
+    ),
     "no labels and no teacher": (["train", "--data.root={photos}"], "a teacher must: pass --cache.path"),
     "no labels to score against": (
         ["validate", "--data.root={photos}", "--weights={teacher}"],

@@ -7,7 +7,7 @@ import pytest
 import torch
 from reference.tags import tag_losses as slow_tag_losses
 
-from rtpe.losses import heatmap_loss, segmentation_loss, tag_losses
+from rtpe.losses import heatmap_loss, offset_loss, segmentation_loss, tag_losses
 
 SHAPE = (2, 3, 4, 5)
 
@@ -173,3 +173,50 @@ def test_tags_learn_to_tell_people_apart():
         (gradient,) = torch.autograd.grad(pull + push, tags)
         tags.data -= gradient
     assert pull < 0.01 and push < 0.05
+
+
+def offset_case(people, seed=0):
+    """offsets (2, 6, 4, 5), indices (2, P, 3), targets (2, P, 3, 3, 2), counts (2, P, 3, 3), sizes (2, P)."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (2, people, 3)
+    return (
+        20 * torch.randn(2, 6, 4, 5, generator=generator),
+        torch.randint(0, 20, shape, generator=generator),
+        20 * torch.randn(*shape, 3, 2, generator=generator),
+        torch.rand(*shape, 3, generator=generator) > 0.4,
+        40 * torch.rand(2, people, generator=generator),
+    )
+
+
+@pytest.mark.parametrize("people", [1, 3])
+def test_offsets_cost_what_the_slow_loop_says(people):
+    """x and y of each joint in turn; squares up to a tenth of the person's size, which is 4 cells at least."""
+    offsets, indices, targets, counts, sizes = offset_case(people)
+    errors = []
+    for image, person, cell, joint in counts.nonzero().tolist():
+        row, column = divmod(indices[image, person, cell].item(), 5)
+        size, error = max(sizes[image, person].item(), 4.0), 0.0
+        for axis in range(2):
+            told = offsets[image, 2 * joint + axis, row, column].item()
+            off = abs(told - targets[image, person, cell, joint, axis].item()) / size
+            error += off**2 / 0.2 if off < 0.1 else off - 0.05
+        errors.append(error)
+    assert offset_loss(offsets, indices, targets, counts, sizes).item() == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+@pytest.mark.parametrize("people", [0, 2])
+def test_offsets_of_nobody_cost_nothing_and_still_have_a_gradient(people):
+    offsets, indices, targets, counts, sizes = offset_case(people)
+    offsets.requires_grad_()
+    loss = offset_loss(offsets, indices, targets, torch.zeros_like(counts), sizes)
+    loss.backward()
+    assert loss == 0 and offsets.grad is not None and not offsets.grad.any()
+
+
+def test_an_offset_off_by_a_share_of_the_size_costs_the_same_for_all_people():
+    """Large people must not outweigh small ones."""
+    for size in (8.0, 80.0):
+        told = torch.zeros(1, 2, 1, 1)
+        target = torch.tensor([0.25 * size, 0.0]).view(1, 1, 1, 1, 2)
+        index, counts = torch.zeros(1, 1, 1, dtype=torch.long), torch.ones(1, 1, 1, 1, dtype=torch.bool)
+        assert offset_loss(told, index, target, counts, torch.tensor([[size]])).item() == pytest.approx(0.2)

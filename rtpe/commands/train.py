@@ -136,6 +136,7 @@ def _examples(settings: Train, learn: Images) -> TrainingExamples:
 def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> TrainingState:
     """A fresh run, or where the last one stood."""
     net = build.trainable_net(settings.net, len(examples.samples.skeleton)).to(memory_format=torch.channels_last)
+    _refuse_untaught_centres(settings, net)
     ema = copy.deepcopy(net).requires_grad_(False).to(fabric.device)
     net, adam = fabric.setup(net, optimizer(net, settings.train.lr, settings.train.weight_decay))
     state = TrainingState(net, ema, adam, settings=config.as_dict(settings))
@@ -145,6 +146,17 @@ def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> Train
         _refuse_other_settings(last, state.settings, config.as_dict(settings))
         state.settings = config.as_dict(settings)
     return state
+
+
+def _refuse_untaught_centres(settings: Train, net: nn.Module) -> None:
+    """Centres that nobody teaches, or that are taught to a net without them, would only show when all is done."""
+    build.decoder(settings.decode, net)
+    for name in ("centre", "offset"):
+        weight, has = getattr(settings.loss, name), "centres" in build.groupings(net)
+        if has and not weight:
+            raise ValueError(f"loss.{name}: must be above 0 for a net with centres, got {weight}: pass --loss.{name}")
+        if weight and not has:
+            raise ValueError(f"loss.{name}: the net has no centres: pass --net.numbers.centres true, or a weight of 0")
 
 
 def _refuse_other_settings(last: Path, held: dict, asked: dict) -> None:

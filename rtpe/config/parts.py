@@ -58,9 +58,10 @@ class TeacherSettings:
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """From heatmaps and tags to people; networks in files with part-affinity fields bring their own way.
+    """From maps to people; networks in files with part-affinity fields bring their own way.
 
     Attributes:
+        grouping: what tells people apart, tags or centres (with offsets); the net must have been trained for it.
         threshold: least height of a peak.
         tag_threshold: tags closer than this belong to one person.
         max_people: at most so many an image.
@@ -68,6 +69,7 @@ class DecodeSettings:
         fill: a joint that a person lacks is sought near it where the heat exceeds this; null seeks none.
     """
 
+    grouping: Literal["tags", "centres"] = "tags"
     threshold: float = 0.1
     tag_threshold: float = 1.0
     max_people: int = 30
@@ -132,6 +134,8 @@ class LossSettings:
         pull: tags within a person towards their mean.
         push: mean tags of two people apart.
         person: the attention maps against the person masks.
+        centre: the heatmap of people's centres, of a net that has one.
+        offset: the offsets from centres to joints, of a net that has them.
         sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
         foreground: additional weight where a target is 1.
         hardest: average only that many joints an image, those with the largest error; 0 for all.
@@ -143,6 +147,8 @@ class LossSettings:
     pull: float = 0.01
     push: float = 0.01
     person: float = 0.02
+    centre: float = 0.0
+    offset: float = 0.0
     sigmas: list[float] = field(default_factory=lambda: [2.0])
     foreground: float = 10.0
     hardest: int = 0

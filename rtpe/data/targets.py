@@ -36,6 +36,51 @@ def gaussian_maps(points: Tensor, size_hw: tuple[int, int], sigma: float) -> Ten
     return merged
 
 
+def person_centres(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each person is and how large: the mean of the visible joints, and the diagonal of the box around them.
+
+    The mean, and not the middle of the box: one arm stretched out moves it little. In a view that cuts a person it is
+    the mean of what is left, and so within the view.
+
+    Shape: points (B, P, K, 3) -> (B, P, 1, 3) like points, of visibility 1 or 0; (B, P) in their unit, 0 for nobody.
+    """
+    visible = points[..., 2:] > 0
+    xy = points[..., :2]
+    counts = visible.sum(2)
+    means = (xy * visible).sum(2) / counts.clamp(min=1)
+    sides = xy.where(visible, -torch.inf).amax(2) - xy.where(visible, torch.inf).amin(2)
+    sizes = torch.where(counts > 0, sides, 0).norm(dim=-1)
+    return torch.cat([means, (counts > 0).to(means)], dim=-1)[:, :, None], sizes
+
+
+def offset_targets(
+    points: Tensor, centres: Tensor, size_hw: tuple[int, int], reach: int = 2
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the cells around a person's centre are to say of the joints; a cell speaks of the nearest centre alone.
+
+    Args:
+        points: (B, P, K, 3) in cells.
+        centres: (B, P, 1, 3) of `person_centres`.
+        reach: cells that are further away from a centre do not speak of it.
+
+    Shape: -> (B, P, N) int64 indices of the cells into the flattened grid; (B, P, N, K, 2) from each cell's centre to
+    each joint, in cells; (B, P, N, K) bool, which of them count.
+    """
+    height, width = size_hw
+    around = torch.arange(-reach, reach + 1, device=points.device)
+    window = torch.stack(torch.meshgrid(around, around, indexing="xy"), dim=-1).flatten(0, 1)
+    cells = centres[..., :2].floor().long() + window
+    inside = ((cells >= 0) & (cells < cells.new_tensor([width, height]))).all(-1)
+    places = index_to_point(cells.to(points))
+    apart = torch.cdist(places.flatten(1, 2), centres[:, :, 0, :2]).unflatten(1, places.shape[1:3])
+    apart = apart.where(centres[:, None, None, :, 0, 2] > 0, torch.inf)
+    own = torch.arange(points.shape[1], device=points.device)[:, None]
+    speaks = inside & (apart.amin(-1) <= reach) & (apart.argmin(-1) == own) if len(own) else inside
+    indices = cells[..., 1].clamp(0, height - 1) * width + cells[..., 0].clamp(0, width - 1)
+    offsets = points[:, :, None, :, :2] - places[..., None, :]
+    return indices, offsets, speaks[..., None] & (points[:, :, None, :, 2] > 0)
+
+
 def cell_indices(points: Tensor, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """In which cell each joint lies, as an index into the flattened grid, and whether it is labelled.
 

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rtpe.data.distill import Batch
-from rtpe.data.targets import cell_indices, gaussian_maps
-from rtpe.losses import heatmap_loss, segmentation_loss, tag_losses
+from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centres
+from rtpe.losses import heatmap_loss, offset_loss, segmentation_loss, tag_losses
 from rtpe.nets.blocks import Outputs
 
-TERMS = ("teacher", "truth", "pull", "push", "person")
+TERMS = ("teacher", "truth", "pull", "push", "person", "centre", "offset")
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Criterion:
     """Named loss terms, and the sum that training minimises.
 
     Attributes:
-        weights: of each of TERMS; a term of weight 0 is not computed.
+        weights: of TERMS; a term of weight 0, or of none, is not computed.
         sigmas: spread in cells of the target Gaussians, one a level of heatmaps, coarse to fine; the last serves
-            all further levels.
+            all further levels, and the centres.
         foreground: see `losses.heatmap_loss`.
         hardest: see `losses.heatmap_loss`.
         stages: "all" levels of heatmaps are supervised, or the "last" alone.
@@ -38,14 +38,18 @@ class Criterion:
 
     def __call__(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The unweighted terms by name, each a scalar."""
-        terms = {**self._heatmap_terms(outputs, batch), **self._tag_terms(outputs, batch)}
-        if self.weights["person"] and outputs.attention:
+        parts = (self._heatmap_terms, self._tag_terms, self._centre_terms)
+        terms = {name: value for part in parts for name, value in part(outputs, batch).items()}
+        if self._asked("person") and outputs.attention:
             levels = [self._person(level, batch) for level in outputs.attention]
             terms["person"] = torch.stack(levels).mean()
         return terms
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        return sum(self.weights[name] * value for name, value in terms.items())
+        return sum(self.weights.get(name, 0.0) * value for name, value in terms.items())
+
+    def _asked(self, *names: str) -> bool:
+        return any(self.weights.get(name) for name in names)
 
     def _heatmap_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         terms: dict[str, list[Tensor]] = {"truth": [], "teacher": []}
@@ -55,22 +59,33 @@ class Criterion:
         idle = sum(predicted.float().sum() * 0.0 for _, predicted in levels[: len(levels) - len(judged)])
         for level, predicted in judged:
             valid = _resized(batch.valid, predicted)
-            if self.weights["truth"]:
+            if self._asked("truth"):
                 sigma = self.sigmas[min(level, len(self.sigmas) - 1)]
                 target = gaussian_maps(_in_cells(batch, predicted), predicted.shape[2:], sigma)
                 known = valid * batch.labelled[:, None, None, None]
                 terms["truth"].append(heatmap_loss(predicted, target, known, self.foreground, self.hardest))
-            if self.weights["teacher"] and batch.teacher is not None:
+            if self._asked("teacher") and batch.teacher is not None:
                 target = _resized(batch.teacher.float(), predicted)
                 terms["teacher"].append(heatmap_loss(predicted, target, valid, self.foreground, self.hardest))
         return {name: torch.stack(levels).mean() + idle for name, levels in terms.items() if levels}
 
     def _tag_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        if outputs.tags is None or not (self.weights["pull"] or self.weights["push"]):
+        if outputs.tags is None or not self._asked("pull", "push"):
             return {}
         indices, visible = cell_indices(_in_cells(batch, outputs.tags), outputs.tags.shape[2:])
         pull, push = tag_losses(outputs.tags, indices, visible)
         return {"pull": pull, "push": push}
+
+    def _centre_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        if outputs.centres is None or not self._asked("centre", "offset"):
+            return {}
+        points, grid_hw = _in_cells(batch, outputs.centres), outputs.centres.shape[2:]
+        centres, sizes = person_centres(points)
+        target, valid = gaussian_maps(centres, grid_hw, self.sigmas[-1]), _resized(batch.valid, outputs.centres)
+        return {
+            "centre": heatmap_loss(outputs.centres, target, valid, self.foreground),
+            "offset": offset_loss(outputs.offsets, *offset_targets(points, centres, grid_hw), sizes),
+        }
 
     def _person(self, logits: Tensor, batch: Batch) -> Tensor:
         # the share of a coarse cell is the mean of all that it covers, not a sample between two of them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,25 @@ class Outputs:
         heatmaps: (B, K, h, w) each, no sigmoid; in the order of computation, every one of them supervised.
         tags: (B, K, h, w) associative embeddings (Newell et al., arXiv:1611.05424), or None.
         attention: (B, 1, h, w) each, logits of "a person is here"; empty if the net has no such head.
+        centres: (B, 1, h, w) heatmap of people's centres, no sigmoid, or None.
+        offsets: (B, 2 K, h, w), x and y of each joint in turn: in cells, from the centre of a cell to the joint of the
+            person whose centre is there; or None.
     """
 
     heatmaps: list[Tensor]
     tags: Tensor | None = None
     attention: list[Tensor] | None = None
+    centres: Tensor | None = None
+    offsets: Tensor | None = None
+
+
+class Maps(NamedTuple):
+    """What people are read from; a net's `maps` gives the first two, or all four."""
+
+    heatmaps: Tensor
+    tags: Tensor | None = None
+    centres: Tensor | None = None
+    offsets: Tensor | None = None
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from rtpe.nets.blocks import Outputs, conv_bn_relu
 from rtpe.nets.hrnet import BasicBlock, HRNet, initialise
 
 CONTEXTS = ("cam", "plain")
+REACH = 16.0  # cells: as far as an offset of 1 reaches, so that offsets are learnt as fast as other maps
 
 
 class ContextAwareModule(nn.Module):
@@ -82,10 +83,10 @@ class Trunk(nn.Module):
 
 
 class Student(nn.Module):
-    """Heatmaps and tags at stride 4 from a small pyramid, every refinement stage supervised.
+    """Heatmaps, and what tells people apart, at stride 4 from a small pyramid, every refinement stage supervised.
 
     Args:
-        joints: heatmaps, and tags.
+        joints: heatmaps, and tags or offsets.
         width: channels at stride 4; strides 8, 16 and 32 have 1.5, 2 and 3 times as many. A multiple of 32.
         stages: refinements at stride 4, each a context module with heatmaps of its own.
         trunk: arguments of the beginning of an HRNet to stand on, a teacher's, whose weights stay frozen; None for a
@@ -95,6 +96,8 @@ class Student(nn.Module):
         attention: at how many strides, from 4 on, person logits are given: 1 to 4; at stride 4 they gate the features.
             0 (false) has neither logits nor gate.
         context: the kind of the context modules, cam (Context-Aware Module) or plain (`PlainModule`).
+        tags: whether there are tags to tell people apart by.
+        centres: whether there are people's centres and offsets to tell them apart by.
 
     Attributes:
         numbers: the arguments, by name.
@@ -113,11 +116,14 @@ class Student(nn.Module):
         blocks: Sequence[int] = (1, 1, 1),
         attention: int = 1,
         context: str = "cam",
+        tags: bool = True,
+        centres: bool = False,
     ):
         super().__init__()
         self.numbers = {
             "joints": joints, "width": width, "stages": stages, "trunk": dict(trunk) if trunk else None,
             "dilations": list(dilations), "blocks": list(blocks), "attention": int(attention), "context": context,
+            "tags": tags, "centres": centres,
         }  # fmt: skip
         _check(**self.numbers)
         widths = [width, width * 3 // 2, width * 2, width * 3]
@@ -133,9 +139,13 @@ class Student(nn.Module):
         self.coarse_attention = nn.ModuleList(nn.Conv2d(width, 1, 3, padding=1) for _ in range(int(attention) - 1))
         self.stages = nn.ModuleList(_context(context, width, dilations) for _ in range(stages))
         self.heads = nn.ModuleList(nn.Conv2d(width, joints, 1) for _ in range(stages))
-        self.tags = nn.Conv2d(width, joints, 1)
+        self.tags = nn.Conv2d(width, joints, 1) if tags else None
+        self.centres = nn.Conv2d(width, 1, 1) if centres else None
+        self.offsets = nn.Conv2d(width, 2 * joints, 1) if centres else None
         initialise(self)
-        for head in (*self.heads, self.tags):  # maps start at nothing, as nearly all of their cells should end
+        for head in filter(
+            None, (*self.heads, self.tags, self.centres, self.offsets)
+        ):  # maps start at nothing, as nearly all of their cells should end
             nn.init.normal_(head.weight, std=0.001)
         if trunk:
             self.stem.requires_grad_(False)
@@ -144,8 +154,8 @@ class Student(nn.Module):
         """Normalised images, (B, 3, H, W), sides multiples of 32.
 
         Returns:
-            heatmaps, (B, K, H/4, W/4), one a stage; tags, (B, K, H/4, W/4); attention logits, (B, 1, h, w), from the
-            coarsest to H/4, W/4.
+            heatmaps, (B, K, H/4, W/4), one a stage; tags, centres and offsets, (B, .., H/4, W/4), as far as there are
+            such heads; attention logits, (B, 1, h, w), from the coarsest to H/4, W/4.
         """
         sides = self._sides(images)
         merged = sides[0]
@@ -157,7 +167,10 @@ class Student(nn.Module):
         for stage, head in zip(self.stages, self.heads):
             x = x + stage(x)
             heatmaps.append(head(x))
-        return Outputs(heatmaps=heatmaps, tags=self.tags(x), attention=attention)
+        tags = self.tags(x) if self.tags else None
+        if not self.centres:
+            return Outputs(heatmaps, tags, attention)
+        return Outputs(heatmaps, tags, attention, self.centres(x), REACH * self.offsets(x))
 
     def _sides(self, images: Tensor) -> list[Tensor]:
         """What each level of the pyramid adds, (B, width, h, w) each, fine to coarse."""
@@ -176,10 +189,10 @@ class Student(nn.Module):
             logits.append(own + _resized(logits[-1], own) if logits else own)
         return logits
 
-    def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The last stage's heatmaps and the tags, (B, K, H/4, W/4) each."""
+    def maps(self, images: Tensor) -> tuple[Tensor | None, ...]:
+        """The last stage's heatmaps and the tags or None, (B, K, H/4, W/4) each; centres and offsets, if there are."""
         out = self(images)
-        return out.heatmaps[-1], out.tags
+        return (out.heatmaps[-1], out.tags) + ((out.centres, out.offsets) if self.centres else ())
 
     def train(self, mode: bool = True) -> Student:
         """As ever, but a frozen stem keeps the statistics of its norms too."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rtpe import geometry
 from rtpe.geometry import Affine
 from rtpe.images import warp
-from rtpe.nets.blocks import normalise
+from rtpe.nets.blocks import Maps, normalise
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
 
@@ -33,13 +33,14 @@ class DensePredictor:
     Legend: B images, K joints, T runs that number people, h x w cells.
 
     Attributes:
-        net: takes (B, 3, H, W) normalised images, gives heatmaps (B, K, h, w) and tags (B, K, h, w) or None.
+        net: takes (B, 3, H, W) normalised images, gives heatmaps (B, K, h, w), tags (B, K, h, w) or None and, if it has
+            them, centres (B, 1, h, w) and offsets (B, 2 K, h, w).
         decode: reads the people from the maps of one image.
         name, weights_sha256: who speaks.
         size: of the input: its short side, or (height, width) or the one number for both if letterboxed.
         fit: "short_side" keeps the aspect and lets the input grow; "letterbox" gives all images one input size.
         flip: average with what the mirrored image shows; its tags are a second run (T = 2).
-        scales: average heatmaps over inputs of several sizes; tags are those of scale 1.
+        scales: average heatmaps over inputs of several sizes; all other maps are those of scale 1.
         batch: images in one run; only images of equal input size can share one.
         precision: "fp32", or "bf16" for the net's own arithmetic.
         reading: the settings of `decode`, for `describe`: people read in another way are another word.
@@ -134,49 +135,54 @@ class DensePredictor:
     def _maps(self, images: list[np.ndarray], views: list[tuple[tuple[int, int], Affine]]) -> Iterator[PoseMaps]:
         """The maps of images that have one input size."""
         input_hw = views[0][0]
-        heatmaps, tags = self._all_scales(images, [affine for _, affine in views], input_hw)
-        stride = self._stride(heatmaps, input_hw)
+        maps = self._all_scales(images, [affine for _, affine in views], input_hw)
+        stride = self._stride(maps.heatmaps, input_hw)
         for i, (image, (_, affine)) in enumerate(zip(images, views)):
             to_image = affine.inverse() @ geometry.cells(stride)
-            own_tags = None if tags is None else tags[i]
-            yield PoseMaps(heatmaps[i], to_image, image.shape[:2], self.skeleton, own_tags)
+            own = {name: None if each is None else each[i] for name, each in maps._asdict().items()}
+            yield PoseMaps(to_image=to_image, image_hw=image.shape[:2], skeleton=self.skeleton, **own)
 
     @torch.inference_mode()
-    def _all_scales(self, images, affines, input_hw) -> tuple[np.ndarray, np.ndarray | None]:
-        """Heatmaps (B, K, h, w), the mean of all scales, and tags (B, T, K, h, w), all in the cells of scale 1."""
-        heatmaps, tags = self._run(_inputs(images, affines, input_hw, 1))
-        total = heatmaps
+    def _all_scales(self, images, affines, input_hw) -> Maps:
+        """As `_run`, as arrays, heatmaps the mean of all scales, all in the cells of scale 1."""
+        maps = self._run(_inputs(images, affines, input_hw, 1))
+        total = maps.heatmaps
         for scale in self.scales:
             if scale != 1:
-                scaled, _ = self._run(_inputs(images, affines, input_hw, scale))
-                total = total + F.interpolate(scaled, heatmaps.shape[-2:], mode="bilinear", align_corners=False)
-        return (total / len(self.scales)).cpu().numpy(), None if tags is None else tags.cpu().numpy()
+                scaled = self._run(_inputs(images, affines, input_hw, scale)).heatmaps
+                total = total + F.interpolate(scaled, maps.heatmaps.shape[-2:], mode="bilinear", align_corners=False)
+        maps = maps._replace(heatmaps=total / len(self.scales))
+        return Maps(*(None if each is None else each.cpu().numpy() for each in maps))
 
-    def _run(self, inputs: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Inputs, (B, H, W, 3) uint8, to heatmaps (B, K, h, w) and tags (B, T, K, h, w)."""
+    def _run(self, inputs: np.ndarray) -> Maps:
+        """Inputs, (B, H, W, 3) uint8, to the net's maps, tags as (B, T, K, h, w)."""
         images = normalise(torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2))
-        heatmaps, tags = self._net(images)
-        runs = [tags]
-        if self.flip:
-            flipped_heatmaps, flipped_tags = (self._unflipped(maps) for maps in self._net(images.flip(-1)))
-            heatmaps = (heatmaps + flipped_heatmaps) / 2
-            # averaging tags would mix two arbitrary numberings of the people: they stay apart
-            runs.append(flipped_tags)
-        return heatmaps, None if tags is None else torch.stack(runs, dim=1)
+        maps = self._net(images)
+        if not self.flip:
+            return maps._replace(tags=_stacked(maps.tags))
+        flipped = self._unflipped(self._net(images.flip(-1)))
+        mean = Maps(*(None if one is None else (one + other) / 2 for one, other in zip(maps, flipped)))
+        # averaging tags would mix two arbitrary numberings of the people: they stay apart
+        return mean._replace(tags=_stacked(maps.tags, flipped.tags))
 
-    def _net(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _net(self, images: Tensor) -> Maps:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            heatmaps, tags = self.net.maps(images)
-        if heatmaps.shape[1] != len(self.skeleton):
+            maps = Maps(*self.net.maps(images))
+        if maps.heatmaps.shape[1] != len(self.skeleton):
             raise ValueError(
                 f"{self.name}: expected {len(self.skeleton)} heatmaps for {self.skeleton.name}, got "
-                f"{heatmaps.shape[1]}: choose the skeleton that the net was trained with"
+                f"{maps.heatmaps.shape[1]}: choose the skeleton that the net was trained with"
             )
-        return heatmaps.float(), None if tags is None else tags.float()
+        return Maps(*(None if each is None else each.float() for each in maps))
 
-    def _unflipped(self, maps: Tensor | None) -> Tensor | None:
+    def _unflipped(self, maps: Maps) -> Maps:
         """Maps of the mirrored image, laid over those of the image: left joints become right ones again."""
-        return None if maps is None else maps.flip(-1)[:, self.skeleton.flip]
+        heatmaps, tags, centres, offsets = (None if each is None else each.flip(-1) for each in maps)
+        order = self.skeleton.flip
+        if offsets is not None:
+            x_y = offsets.unflatten(1, (-1, 2))[:, order]
+            offsets = torch.stack([-x_y[:, :, 0], x_y[:, :, 1]], dim=2).flatten(1, 2)
+        return Maps(heatmaps[:, order], None if tags is None else tags[:, order], centres, offsets)
 
     def _stride(self, heatmaps: np.ndarray, input_hw: tuple[int, int]) -> float:
         stride = input_hw[1] / heatmaps.shape[-1]
@@ -185,6 +191,11 @@ class DensePredictor:
                 f"{self.name}: {heatmaps.shape[-2:]} cells do not divide an input of {input_hw}: choose another size"
             )
         return stride
+
+
+def _stacked(*runs: Tensor | None) -> Tensor | None:
+    """The tags of the runs, (B, K, h, w) each, as (B, T, K, h, w)."""
+    return None if runs[0] is None else torch.stack(runs, dim=1)
 
 
 def _inputs(images: list[np.ndarray], affines: list[Affine], input_hw: tuple[int, int], scale: float) -> np.ndarray:

@@ -1,11 +1,13 @@
-"""Targets: Gaussians on the exact point, against a slow loop and back through a decoder."""
+"""Targets: Gaussians on the exact point, centres and offsets, against slow loops and back through a decoder."""
 
 import numpy as np
 import pytest
 import torch
+from reference.centres import centre as slow_centre
+from reference.centres import offset_targets as slow_offsets
 from reference.gaussians import gaussian_maps as slow
 
-from rtpe.data.targets import cell_indices, gaussian_maps
+from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centres
 from rtpe.decode.peaks import dark, local_maxima
 
 SIZE_HW = (9, 13)
@@ -100,3 +102,49 @@ def test_the_cell_of_a_point_is_where_its_gaussian_peaks():
         if 0 <= x < SIZE_HW[1] and 0 <= y < SIZE_HW[0]:
             alone = torch.tensor([[[[x, y, 1.0]]]])
             assert gaussian_maps(alone, SIZE_HW, 1.0).argmax() == cell_indices(alone, SIZE_HW)[0].item()
+
+
+def test_nobody_has_no_centre():
+    for points in (torch.zeros(2, 0, 4, 3), torch.zeros(2, 3, 4, 3)):
+        centres, sizes = person_centres(points)
+        assert centres.shape == (2, points.shape[1], 1, 3) and sizes.shape == points.shape[:2]
+        assert not centres.any() and not sizes.any()
+        indices, offsets, counts = offset_targets(points, centres, SIZE_HW)
+        assert indices.shape == (2, points.shape[1], 25) and offsets.shape == (*indices.shape, 4, 2)
+        assert counts.shape == offsets.shape[:-1] and not counts.any()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_centres_equal_the_slow_loop(count):
+    """Hidden joints, wherever they stand, move no centre."""
+    points = people(count, seed=count + 10)
+    points[0, 0, 1:, 2] = 0
+    centres, sizes = person_centres(points)
+    for person, got, size in zip(points[0].tolist(), centres[0, :, 0], sizes[0]):
+        want = slow_centre(person)
+        assert got[2] == (want is not None)
+        if want:
+            assert [*got[:2].tolist(), size.item()] == pytest.approx(want, abs=1e-5)
+
+
+@pytest.mark.parametrize("reach", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_offsets_equal_the_slow_loop(count, reach):
+    """Every cell near a centre speaks of the nearest person's visible joints, no other cell, and no cell twice."""
+    points = people(count, seed=count + reach)
+    indices, offsets, counts = offset_targets(points, person_centres(points)[0], SIZE_HW, reach)
+    got = {}
+    for _, person, cell, joint in counts.nonzero().tolist():
+        key = person, indices[0, person, cell].item(), joint
+        assert key not in got
+        got[key] = offsets[0, person, cell, joint].tolist()
+    want = slow_offsets(points[0].tolist(), SIZE_HW, reach)
+    assert got.keys() == want.keys() and want
+    assert all(got[key] == pytest.approx(want[key], abs=1e-5) for key in want)
+
+
+def test_two_people_of_one_centre_do_not_contradict_each_other():
+    """The first has all the cells."""
+    points = torch.tensor([[[[4.0, 4, 1], [6, 4, 1]], [[5.0, 3, 1], [5, 5, 1]]]])
+    _, _, counts = offset_targets(points, person_centres(points)[0], SIZE_HW)
+    assert counts[0, 0].any() and not counts[0, 1].any()

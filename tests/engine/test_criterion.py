@@ -8,17 +8,18 @@ import torch.nn.functional as F
 from miniature import FACE
 
 from rtpe.data.distill import Batch, as_batch, collate
-from rtpe.data.targets import gaussian_maps
+from rtpe.data.targets import gaussian_maps, offset_targets, person_centres
 from rtpe.engine.criterion import Criterion
 from rtpe.nets.blocks import Outputs, normalise
 from rtpe.nets.higher_hrnet import HigherHRNet
 
-TERMS = ("teacher", "truth", "pull", "push", "person")
+TERMS = ("teacher", "truth", "pull", "push", "person")  # and, of nets with centres:
+CENTRES = ("centre", "offset")
 ALL = dict.fromkeys(TERMS, 1.0)
 
 
 def only(*names):
-    return {name: float(name in names) for name in TERMS}
+    return {name: float(name in names) for name in TERMS + CENTRES}
 
 
 def batch(people=2, teacher=True, seed=0):
@@ -68,6 +69,20 @@ def test_all_of_a_student_is_taught(examples, new_student, numbers):
         frozen = "trunk" in numbers and name.startswith("stem.")
         assert parameter.requires_grad != frozen
         assert (parameter.grad is None) if frozen else parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_all_of_a_student_with_centres_is_taught(examples, new_student, labels):
+    """By labels, or by a teacher's people alone; nothing waits for tags that it has not."""
+    net = new_student(tags=False, centres=True).train()
+    made = examples(labels=labels)
+    views = as_batch(collate([made[0, 0], made[0, 1]]))
+    terms = Criterion({**ALL, "truth": float(labels), "centre": 1.0, "offset": 1.0})(
+        net(normalise(views.images)), views
+    )
+    assert terms.keys() == {"teacher", "person", "centre", "offset"} | ({"truth"} if labels else set())
+    sum(terms.values()).backward()
+    assert [name for name, parameter in net.named_parameters() if not parameter.grad.any()] == []
 
 
 def test_all_of_a_higher_hrnet_is_taught(examples):
@@ -201,3 +216,54 @@ def test_tags_are_read_where_the_joints_are():
                     tags[image, joint, y, x] = 100.0 * person
         terms = Criterion(only("pull", "push"))(Outputs([], tags), views)
         assert terms["pull"] == 0 and terms["push"] < 1e-6
+
+
+def with_centres(views, side=16, sigma=2.0):
+    """Perfect centres and offsets of a batch; cells that nobody asks say 99."""
+    points = views.points * torch.tensor([side / 64, side / 64, 1.0])
+    centres, _ = person_centres(points)
+    indices, offsets, counts = offset_targets(points, centres, (side, side))
+    told = torch.full((2, 3, 2, side * side), 99.0)
+    image, person, cell, joint = counts.nonzero().unbind(1)
+    told[image, joint, :, indices[image, person, cell]] = offsets[image, person, cell, joint]
+    return Outputs(
+        [], centres=gaussian_maps(centres, (side, side), sigma), offsets=told.flatten(1, 2).unflatten(2, (side, side))
+    )
+
+
+@pytest.mark.parametrize("side", [8, 16, 32])
+def test_perfect_centres_cost_nothing_at_any_resolution(side):
+    """The last of the sigmas is theirs."""
+    views, criterion = batch(), Criterion(only(*CENTRES), sigmas=(1.0, 2.0))
+    terms = criterion(with_centres(views, side), views)
+    assert terms["centre"] == 0 and terms["offset"] < 1e-10  # float32
+    assert criterion(with_centres(views, side, sigma=1.0), views)["centre"] > 0
+    views.points[..., 0] += 4
+    assert all(value > 0 for value in criterion(with_centres(batch(), side), views).values())
+
+
+def test_centres_are_not_judged_without_a_weight_or_without_heads():
+    views = batch()
+    assert Criterion(ALL)(with_centres(views), views).keys() == set()
+    assert not set(CENTRES) & Criterion(only(*CENTRES))(outputs(16), views).keys()
+
+
+@pytest.mark.parametrize("people", [0, 1, 3])
+def test_centres_of_nobody_can_be_stepped_on(people):
+    views = batch(people)
+    views.points[..., 2] = 0
+    out = Outputs(
+        [], centres=torch.randn(2, 1, 16, 16, requires_grad=True), offsets=torch.randn(2, 6, 16, 16, requires_grad=True)
+    )
+    terms = Criterion(only(*CENTRES))(out, views)
+    sum(terms.values()).backward()
+    assert terms["centre"] > 0 and terms["offset"] == 0 and not out.offsets.grad.any()
+
+
+def test_centres_are_not_taught_where_nobody_knows():
+    """A crowd is neither a person nor nobody."""
+    views = batch()
+    views.valid[:, :, 4:9, 3:12] = 0
+    out = Outputs([], centres=torch.randn(2, 1, 16, 16, requires_grad=True), offsets=torch.zeros(2, 6, 16, 16))
+    Criterion(only("centre"))(out, views)["centre"].backward()
+    assert not out.centres.grad[:, :, 4:9, 3:12].any() and out.centres.grad[:, :, :4].any()

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from miniature import STRIDE, samples
+from miniature import FACE, STRIDE, samples, spots
 from torch import nn
 
 from rtpe.data.distill import as_batch, batches, collate
+from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.engine.loop import Mean, Schedule, train_step, update_average
 from rtpe.engine.optim import ema_decay, warm_cosine
@@ -59,6 +60,36 @@ def test_two_images_are_learned_by_heart(fresh, run, examples, criterion, labels
         (found,) = group(maps, GroupingSettings()).points
         off = np.linalg.norm(found - photograph.points[0, :, :2], axis=-1) / STRIDE
         assert off.max() < 1, off
+
+
+def couple(image_id, seed):
+    """A photograph of two people, one in either half of 64 x 64 pixels, labelled."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform((8, 10), (24, 54), (2, 3, 2)) + np.array([[[0, 0]], [[32, 0]]])
+    image = np.maximum(*(spots(person, (64, 64), 4.0) for person in points))
+    people = np.concatenate([points, np.full((2, 3, 1), 2)], -1).astype(np.float32)
+    return replace(samples(1)[0], image_id=image_id, image=image, points=people, person=None)
+
+
+@pytest.mark.slow
+def test_two_couples_are_learned_by_heart_by_their_centres(fresh, run, examples, new_student, criterion):
+    """Four people, told apart by centres and offsets alone, every joint within a cell."""
+    photographs = [couple(1, 5), couple(2, 6)]
+    views = examples(photographs, augment=None, cache=None)
+    wanted = criterion(teacher=0.0, centre=1.0, offset=0.1)
+    made = run(examples=views, criterion=wanted, schedule=Schedule(epochs=120, lr=0.004, ema=0.95))
+    state = made.go(fresh(new_student(tags=False, centres=True)))
+    first, last = made.rows[0], made.rows[-1]
+    assert all(last[name] < first[name] / 20 for name in ("truth", "centre", "offset"))
+    batch = as_batch(collate([views[0, index] for index in range(2)]))
+    with torch.no_grad():
+        heatmaps, _, centres, offsets = state.ema.eval().maps(normalise(batch.images))
+    for index, photograph in enumerate(photographs):
+        own = {"centres": centres[index].numpy(), "offsets": offsets[index].numpy()}
+        poses = from_centres(PoseMaps(heatmaps[index].numpy(), cells(STRIDE), (64, 64), FACE, **own), CentreSettings())
+        found = poses.points[poses.points[..., 0].mean(axis=1).argsort()]
+        assert len(found) == 2 and (poses.scores > 0).all()
+        assert np.linalg.norm(found - photograph.points[..., :2], axis=-1).max() < STRIDE
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])

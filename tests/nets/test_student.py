@@ -71,7 +71,9 @@ def test_the_defaults_are_those_of_older_weights():
     assert "down.2.1.conv2.weight" in net.state_dict() and net.attention.weight.shape == (1, 32, 3, 3)
 
 
-@pytest.mark.parametrize("numbers", [STEM, WIDE, {"attention": False, "context": "plain"}], ids=str)
+@pytest.mark.parametrize(
+    "numbers", [STEM, {**WIDE, "centres": True}, {"attention": False, "context": "plain"}], ids=str
+)
 def test_its_numbers_rebuild_it(numbers):
     """They travel with the weights: plain values, and all of them."""
     net = student(**numbers, stages=1)
@@ -89,6 +91,21 @@ def test_a_batch_is_its_images():
     for index in range(2):
         for alone, both in zip(everything(net(images()[index : index + 1])), together):
             torch.testing.assert_close(alone[0], both[index], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("tags", [True, False])
+def test_centres_come_with_offsets(tags):
+    """In place of tags, or beside them; two maps of offsets a joint."""
+    net = student(tags=tags, centres=True).eval()
+    out = net(images(2, (64, 96)))
+    assert out.centres.shape == (2, 1, 16, 24) and out.offsets.shape == (2, 6, 16, 24)
+    assert (out.tags is not None) == tags
+    maps = net.maps(images(2, (64, 96)))
+    assert all(
+        one is other or torch.equal(one, other)
+        for one, other in zip(maps, (out.heatmaps[-1], out.tags, out.centres, out.offsets))
+    )
+    assert student().eval()(images()).centres is None
 
 
 def test_maps_start_near_nothing():

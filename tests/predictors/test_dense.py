@@ -46,6 +46,17 @@ class Lopsided(nn.Module):
         return self.heat(images), self.tag(images)
 
 
+class Centred(Lopsided):
+    """The same with centres and offsets, and without tags."""
+
+    def __init__(self):
+        super().__init__()
+        self.centre, self.offset = (nn.Conv2d(3, count, 3, stride=4, padding=1) for count in (1, 6))
+
+    def maps(self, images):
+        return self.heat(images), None, self.centre(images), self.offset(images)
+
+
 def nobody(maps):
     return Poses.none(maps.skeleton)
 
@@ -173,6 +184,30 @@ def test_the_flipped_run_by_hand():
         np.testing.assert_allclose(found.maps.heatmaps[joint], expected, atol=1e-5)  # float32 of values about 1
         np.testing.assert_allclose(found.maps.tags[0, joint], tags[joint], atol=1e-5)
         np.testing.assert_allclose(found.maps.tags[1, joint], flipped_tags[other][:, ::-1], atol=1e-5)
+
+
+def test_the_flipped_run_of_centres_by_hand():
+    """Offsets point the other way in x, from the mirrored cell, to the joint of the other side."""
+    net, (image,) = Centred(), photographs([(64, 64)])
+    (found,) = predictor(net, size=64, flip=True)([image])
+    (plain,) = predictor(net, size=64)([image])
+    (mirrored,) = predictor(net, size=64)([image[:, ::-1]])
+    assert (
+        found.maps.tags is None and plain.maps.centres.shape == (1, 16, 16) and plain.maps.offsets.shape == (6, 16, 16)
+    )
+    centres = (plain.maps.centres + mirrored.maps.centres[..., ::-1]) / 2
+    np.testing.assert_allclose(found.maps.centres, centres, atol=1e-5)  # float32 of values about 1
+    for joint, other in enumerate([0, 2, 1]):
+        for axis, sign in enumerate([-1, 1]):
+            one, flipped = plain.maps.offsets[2 * joint + axis], mirrored.maps.offsets[2 * other + axis][:, ::-1]
+            np.testing.assert_allclose(found.maps.offsets[2 * joint + axis], (one + sign * flipped) / 2, atol=1e-5)
+
+
+def test_centres_and_offsets_are_those_of_scale_1():
+    (image,) = photographs([(64, 128)])
+    (one,), (several,) = (predictor(Centred(), scales=scales)([image]) for scales in ((1,), (0.5, 1, 2)))
+    np.testing.assert_array_equal(one.maps.centres, several.maps.centres)
+    np.testing.assert_array_equal(one.maps.offsets, several.maps.offsets)
 
 
 def test_a_mirrored_image_gives_mirrored_maps_if_flipped_runs_are_averaged():

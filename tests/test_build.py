@@ -1,0 +1,57 @@
+"""The switchboard: names become objects, and an unknown name is one line with the choices."""
+
+import numpy as np
+import pytest
+
+from rtpe.build import decoder, net
+from rtpe.config import DecodeSettings
+from rtpe.geometry import Affine
+from rtpe.skeleton import COCO17
+from rtpe.structures import PoseMaps
+
+
+def one_person(**also):
+    heat = np.zeros((17, 8, 8), np.float32)
+    heat[:, 4, 4] = 0.9
+    return PoseMaps(heat, Affine.identity(), (8, 8), COCO17, **also)
+
+
+def test_people_are_told_apart_by_what_the_settings_name():
+    """Each reads its own maps, with the settings that it knows."""
+    tags = one_person(tags=np.zeros((1, 17, 8, 8), np.float32))
+    centres = one_person(centres=np.full((1, 8, 8), 0.5, np.float32), offsets=np.zeros((34, 8, 8), np.float32))
+    centres.centres[0, 4, 4] = 0.8
+    assert len(decoder(DecodeSettings())(tags)) == 1
+    assert decoder(DecodeSettings(grouping="centres"))(centres).person_scores == pytest.approx([0.72])
+    assert len(decoder(DecodeSettings(grouping="centres", threshold=0.85))(centres)) == 0
+    with pytest.raises(ValueError, match="centres: the maps have none"):
+        decoder(DecodeSettings(grouping="centres"))(tags)
+
+
+def test_an_unknown_grouping_is_refused():
+    with pytest.raises(ValueError) as error:
+        decoder(DecodeSettings(grouping="boxes"))
+    assert str(error.value) == "unknown grouping 'boxes': choose from tags, centres"
+
+
+@pytest.mark.parametrize(
+    "kind, numbers, grouping, message",
+    [
+        ("student", {}, "tags", None),
+        ("student", {"tags": False, "centres": True}, "centres", None),
+        ("student", {"centres": True}, "tags", None),
+        ("student", {"tags": False}, "tags", None),  # one person an image needs no telling apart
+        ("student", {"tags": False, "centres": True}, "tags", "the net has no tags: pass --decode.grouping centres"),
+        ("student", {}, "centres", "the net has no centres: pass --decode.grouping tags"),
+        ("higher_hrnet", {"width": 8}, "centres", "the net has no centres: pass --decode.grouping tags"),
+    ],
+)
+def test_a_net_is_read_by_what_it_has(kind, numbers, grouping, message):
+    """Read by tags that it has not, a net would show one person an image, and nobody would know why."""
+    made = net(kind, numbers, 3)
+    if message is None:
+        decoder(DecodeSettings(grouping=grouping), made)
+        return
+    with pytest.raises(ValueError) as error:
+        decoder(DecodeSettings(grouping=grouping), made)
+    assert str(error.value) == message
