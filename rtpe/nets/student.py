@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtpe.nets.blocks import Outputs, conv_bn_relu
+from rtpe.nets.colours import COLOURS
 from rtpe.nets.hrnet import BasicBlock, HRNet, initialise
 
 CONTEXTS = ("cam", "plain")
@@ -98,6 +99,7 @@ class Student(nn.Module):
         context: the kind of the context modules, cam (Context-Aware Module) or plain (`PlainModule`).
         tags: whether there are tags to tell people apart by.
         centres: whether there are people's centres and offsets to tell them apart by.
+        colours: the colour space that the stem sees, rgb, hsv or lab; the input is normalised RGB in any case.
 
     Attributes:
         numbers: the arguments, by name.
@@ -118,12 +120,13 @@ class Student(nn.Module):
         context: str = "cam",
         tags: bool = True,
         centres: bool = False,
+        colours: str = "rgb",
     ):
         super().__init__()
         self.numbers = {
             "joints": joints, "width": width, "stages": stages, "trunk": dict(trunk) if trunk else None,
             "dilations": list(dilations), "blocks": list(blocks), "attention": int(attention), "context": context,
-            "tags": tags, "centres": centres,
+            "tags": tags, "centres": centres, "colours": colours,
         }  # fmt: skip
         _check(**self.numbers)
         widths = [width, width * 3 // 2, width * 2, width * 3]
@@ -174,7 +177,7 @@ class Student(nn.Module):
 
     def _sides(self, images: Tensor) -> list[Tensor]:
         """What each level of the pyramid adds, (B, width, h, w) each, fine to coarse."""
-        pyramid = [self.enter(self.stem(images))]
+        pyramid = [self.enter(self.stem(COLOURS[self.numbers["colours"]](images)))]
         for step in self.down:
             pyramid.append(step(pyramid[-1]))
         pyramid[-1] = self.context(pyramid[-1])
@@ -202,7 +205,7 @@ class Student(nn.Module):
         return self
 
 
-def _check(blocks: list[int], attention: int, context: str, **_: Any) -> None:
+def _check(blocks: list[int], attention: int, context: str, colours: str, trunk: dict | None, **_: Any) -> None:
     """Refuse what would fail later, or silently be something else."""
     if len(blocks) != 3 or min(blocks) < 0:
         raise ValueError(f"blocks: expected 3 numbers, for strides 8, 16 and 32, got {blocks}")
@@ -210,6 +213,10 @@ def _check(blocks: list[int], attention: int, context: str, **_: Any) -> None:
         raise ValueError(f"attention: expected 0 (none) to 4 strides, got {attention}")
     if context not in CONTEXTS:
         raise ValueError(f"context: choose from {', '.join(CONTEXTS)}, got {context!r}")
+    if colours not in COLOURS:
+        raise ValueError(f"colours: choose from {', '.join(COLOURS)}, got {colours!r}")
+    if trunk and colours != "rgb":
+        raise ValueError(f"colours: a teacher's stem was trained on rgb, got {colours!r}: choose rgb, or no --net.stem")
 
 
 def _context(kind: str, channels: int, dilations: Sequence[int]) -> nn.Module:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rtpe.nets.blocks import normalise
+from rtpe.nets.colours import COLOURS
 from rtpe.nets.cost import gmacs, parameters
 from rtpe.nets.student import ContextAwareModule, PlainModule, Student, Trunk
 
@@ -71,9 +72,7 @@ def test_the_defaults_are_those_of_older_weights():
     assert "down.2.1.conv2.weight" in net.state_dict() and net.attention.weight.shape == (1, 32, 3, 3)
 
 
-@pytest.mark.parametrize(
-    "numbers", [STEM, {**WIDE, "centres": True}, {"attention": False, "context": "plain"}], ids=str
-)
+@pytest.mark.parametrize("numbers", [STEM, {**WIDE, "centres": True}, {"context": "plain", "colours": "lab"}], ids=str)
 def test_its_numbers_rebuild_it(numbers):
     """They travel with the weights: plain values, and all of them."""
     net = student(**numbers, stages=1)
@@ -106,6 +105,16 @@ def test_centres_come_with_offsets(tags):
         for one, other in zip(maps, (out.heatmaps[-1], out.tags, out.centres, out.offsets))
     )
     assert student().eval()(images()).centres is None
+
+
+@pytest.mark.parametrize("colours", ["rgb", "hsv", "lab"])
+def test_the_stem_sees_the_colours_that_it_asks_for(colours):
+    """And takes plain normalised RGB, as everybody hands it over."""
+    net, seen = student(colours=colours).eval(), []
+    net.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    net(images())
+    assert torch.equal(seen[0], COLOURS[colours](images()))
+    assert torch.equal(seen[0], images()) == (colours == "rgb")
 
 
 def test_maps_start_near_nothing():
@@ -224,6 +233,11 @@ def test_plain_modules_stand_wherever_context_aware_ones_do():
         ({"blocks": (1, -1, 1)}, "blocks: expected 3 numbers, for strides 8, 16 and 32, got [1, -1, 1]"),
         ({"attention": 5}, "attention: expected 0 (none) to 4 strides, got 5"),
         ({"context": "none"}, "context: choose from cam, plain, got 'none'"),
+        ({"colours": "bgr"}, "colours: choose from rgb, hsv, lab, got 'bgr'"),
+        (
+            {"colours": "lab", **STEM},
+            "colours: a teacher's stem was trained on rgb, got 'lab': choose rgb, or no --net.stem",
+        ),
     ],
 )
 def test_a_choice_that_there_is_not_is_refused(wrong, message):
