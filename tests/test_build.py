@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rtpe.build import decoder, net
-from rtpe.config import DecodeSettings
+from rtpe.build import decoder, net, predictor, save_net
+from rtpe.config import DecodeSettings, TeacherSettings
 from rtpe.geometry import Affine
 from rtpe.skeleton import COCO17
 from rtpe.structures import PoseMaps
@@ -55,3 +55,14 @@ def test_a_net_is_read_by_what_it_has(kind, numbers, grouping, message):
     with pytest.raises(ValueError) as error:
         decoder(DecodeSettings(grouping=grouping), made)
     assert str(error.value) == message
+
+
+def test_a_predictor_by_tags_describes_itself_as_before_there_was_a_choice(tmp_path):
+    """A cache that was begun then would else be another teacher's; people read by centres are another word."""
+    said = {}
+    for grouping, numbers in (("tags", {}), ("centres", {"tags": False, "centres": True})):
+        weights = tmp_path / f"{grouping}.safetensors"
+        save_net(weights, net("student", numbers, 17), "student", COCO17, 64, {})
+        made = predictor(TeacherSettings(weights=str(weights)), DecodeSettings(grouping=grouping), COCO17, "cpu")
+        said[grouping] = made.describe()["settings"]["decode"]
+    assert "grouping" not in said["tags"] and said["centres"] == {**said["tags"], "grouping": "centres"}

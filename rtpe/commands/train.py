@@ -170,7 +170,7 @@ def _refuse_other_settings(last: Path, held: dict, asked: dict) -> None:
 def _criterion(settings: Train) -> Criterion:
     loss = settings.loss
     weights = {name: getattr(loss, name) for name in TERMS}
-    return Criterion(weights, tuple(loss.sigmas), loss.foreground, loss.hardest or None, loss.stages)
+    return Criterion(weights, tuple(loss.sigmas), loss.foreground, loss.hardest or None, stages=loss.stages)
 
 
 def _schedule(settings: Train) -> Schedule:

@@ -146,9 +146,8 @@ class Student(nn.Module):
         self.centres = nn.Conv2d(width, 1, 1) if centres else None
         self.offsets = nn.Conv2d(width, 2 * joints, 1) if centres else None
         initialise(self)
-        for head in filter(
-            None, (*self.heads, self.tags, self.centres, self.offsets)
-        ):  # maps start at nothing, as nearly all of their cells should end
+        heads = [*self.heads, *filter(None, (self.tags, self.centres, self.offsets))]
+        for head in heads:  # maps start at nothing, as nearly all of their cells should end
             nn.init.normal_(head.weight, std=0.001)
         if trunk:
             self.stem.requires_grad_(False)
@@ -160,7 +159,7 @@ class Student(nn.Module):
             heatmaps, (B, K, H/4, W/4), one a stage; tags, centres and offsets, (B, .., H/4, W/4), as far as there are
             such heads; attention logits, (B, 1, h, w), from the coarsest to H/4, W/4.
         """
-        sides = self._sides(images)
+        sides = self._sides(self.stem(COLOURS[self.numbers["colours"]](images)))
         merged = sides[0]
         for side in sides[1:]:
             merged = merged + _resized(side, merged)
@@ -171,13 +170,12 @@ class Student(nn.Module):
             x = x + stage(x)
             heatmaps.append(head(x))
         tags = self.tags(x) if self.tags else None
-        if not self.centres:
-            return Outputs(heatmaps, tags, attention)
-        return Outputs(heatmaps, tags, attention, self.centres(x), REACH * self.offsets(x))
+        centres = {"centres": self.centres(x), "offsets": REACH * self.offsets(x)} if self.centres else {}
+        return Outputs(heatmaps, tags, attention, **centres)
 
-    def _sides(self, images: Tensor) -> list[Tensor]:
-        """What each level of the pyramid adds, (B, width, h, w) each, fine to coarse."""
-        pyramid = [self.enter(self.stem(COLOURS[self.numbers["colours"]](images)))]
+    def _sides(self, features: Tensor) -> list[Tensor]:
+        """What each level of the pyramid on the stem's features adds, (B, width, h, w) each, fine to coarse."""
+        pyramid = [self.enter(features)]
         for step in self.down:
             pyramid.append(step(pyramid[-1]))
         pyramid[-1] = self.context(pyramid[-1])

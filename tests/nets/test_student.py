@@ -150,7 +150,7 @@ def test_without_attention_nothing_is_gated():
     net, seen = settled(student(attention=False)), []
     net.stages[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     x = images()
-    sides = net._sides(x)
+    sides = net._sides(net.stem(x))
     net(x)
     merged = sides[0]
     for side in sides[1:]:
