@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtpe.nets.blocks import Outputs, conv_bn_relu
-from rtpe.nets.hrnet import BasicBlock, HRNet, initialise
+from rtpe.nets.frozen import Freezable
+from rtpe.nets.hrnet import BasicBlock, initialise
+from rtpe.nets.stems import stem as make_stem
 
 
 class ContextAwareModule(nn.Module):
@@ -37,38 +39,17 @@ class ContextAwareModule(nn.Module):
         return F.relu(self.residual(x) + attention * context)
 
 
-class Stem(nn.Sequential):
-    """Two strided convolutions: (B, 3, H, W) -> (B, channels, H/4, W/4)."""
-
-    def __init__(self, channels: int):
-        super().__init__(conv_bn_relu(3, 16, stride=2), conv_bn_relu(16, channels, stride=2))
-        self.channels = channels
-
-
-class Trunk(nn.Module):
-    """The beginning of an HRNet, all its branches at stride 4: (B, 3, H, W) -> (B, channels, H/4, W/4)."""
-
-    def __init__(self, **numbers: Any):
-        super().__init__()
-        self.trunk = HRNet(**numbers)
-        self.channels = sum(self.trunk.channels)
-
-    def forward(self, images: Tensor) -> Tensor:
-        finest, *coarser = self.trunk.features(images)
-        resized = [F.interpolate(x, finest.shape[2:], mode="bilinear", align_corners=False) for x in coarser]
-        return torch.cat([finest, *resized], dim=1)
-
-
-class Student(nn.Module):
+class Student(Freezable):
     """Heatmaps and tags at stride 4 from a small pyramid, every refinement stage supervised.
 
     Args:
         joints: heatmaps, and tags.
         width: channels at stride 4; strides 8, 16 and 32 have 1.5, 2 and 3 times as many. A multiple of 32.
         stages: refinements at stride 4, each a Context-Aware Module with heatmaps of its own.
-        trunk: arguments of the beginning of an HRNet to stand on, a teacher's, whose weights stay frozen; None for a
-            stem of its own.
+        trunk: what describes the beginning of another net to stand on, a teacher's, whose weights stay frozen: the
+            arguments of an HRNet or of a `GraphTrunk`; None for a stem of its own.
         dilations: of the Context-Aware Modules.
+        stem: arguments of that own `Stem`; None for two convolutions to `width` channels.
 
     Attributes:
         numbers: the arguments, by name.
@@ -81,14 +62,15 @@ class Student(nn.Module):
         stages: int = 2,
         trunk: Mapping[str, Any] | None = None,
         dilations: Sequence[int] = (1, 2, 3, 4),
+        stem: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self.numbers = {
             "joints": joints, "width": width, "stages": stages, "trunk": dict(trunk) if trunk else None,
-            "dilations": list(dilations),
+            "dilations": list(dilations), "stem": dict(stem) if stem else None,
         }  # fmt: skip
         widths = [width, width * 3 // 2, width * 2, width * 3]
-        self.stem = Trunk(**trunk) if trunk else Stem(width)
+        self.stem = make_stem(width, stem, trunk)
         self.enter = conv_bn_relu(self.stem.channels, width)
         self.down = nn.ModuleList(
             nn.Sequential(conv_bn_relu(before, after, stride=2), BasicBlock(after))
@@ -131,10 +113,3 @@ class Student(nn.Module):
         """The last stage's heatmaps and the tags, (B, K, H/4, W/4) each."""
         out = self(images)
         return out.heatmaps[-1], out.tags
-
-    def train(self, mode: bool = True) -> Student:
-        """As ever, but a frozen stem keeps the statistics of its norms too."""
-        super().train(mode)
-        if self.numbers["trunk"]:
-            self.stem.eval()
-        return self

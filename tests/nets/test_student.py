@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from rtpe.nets.blocks import normalise
-from rtpe.nets.student import ContextAwareModule, Student, Trunk
+from rtpe.nets.stems import Trunk
+from rtpe.nets.student import ContextAwareModule, Student
 
 SMALL = {"joints": 3, "width": 32, "stages": 2, "dilations": (1, 2)}
 STEM = {"trunk": {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [1], "blocks": 1}}
