@@ -19,11 +19,12 @@ from rtpe.data.coco import CocoDataset, annotation_file
 from rtpe.data.folder import FolderDataset
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.nets.higher_hrnet import HigherHRNet
-from rtpe.nets.hrnet import trunk_numbers
+from rtpe.nets.hrnet import HRNet, trunk_numbers
 from rtpe.nets.student import Student
 from rtpe.nets.weights import load_into, load_weights, read_metadata, save_weights, sha256
 from rtpe.predictors import Predictor
 from rtpe.predictors.dense import DensePredictor
+from rtpe.predictors.description import read_description
 from rtpe.skeleton import Skeleton, skeleton
 from rtpe.structures import PoseMaps, Poses
 
@@ -70,31 +71,54 @@ def net(kind: str, numbers: dict[str, Any], joints: int) -> nn.Module:
 
 def trainable_net(settings: NetSettings, joints: int) -> nn.Module:
     """The net to train, with the weights it starts from."""
-    teacher = load_weights(settings.stem) if settings.stem else {}
-    made = net(settings.kind, _with_trunk(settings, teacher), joints)
-    if teacher:
-        own = made.stem.trunk.state_dict()
-        load_into(made.stem.trunk, {name: value for name, value in teacher.items() if name in own}, settings.stem)
+    trunk, weights = _trunk(settings)
+    numbers = {**_started_numbers(settings), **settings.numbers, **({"trunk": trunk} if trunk else {})}
+    made = net(settings.kind, numbers, joints)
+    if trunk:
+        load_into(made.stem.trunk, weights, settings.stem)
     if settings.init:
-        own = made.state_dict()
-        start = load_weights(settings.init)
-        fitting = {name: value for name, value in start.items() if name in own and value.shape == own[name].shape}
-        if not fitting:
-            raise ValueError(
-                f"weights {settings.init}: not one tensor fits this {settings.kind}: choose other --net.init"
-            )
-        made.load_state_dict({**own, **fitting})
+        _start(made, settings)
     return made
 
 
-def _with_trunk(settings: NetSettings, teacher: dict[str, Tensor]) -> dict[str, Any]:
-    """The net's numbers, with those of the teacher's trunk that it stands on."""
-    if not teacher:
-        return settings.numbers
+def _started_numbers(settings: NetSettings) -> dict[str, Any]:
+    """The numbers of the net whose weights are the start, if it is of this kind and says them."""
+    said = read_metadata(settings.init) if settings.init else {}
+    return json.loads(said.get("numbers", "{}")) if said.get("kind") == settings.kind else {}
+
+
+def _start(made: nn.Module, settings: NetSettings) -> None:
+    own = made.state_dict()
+    start = load_weights(settings.init)
+    fitting = {name: value for name, value in start.items() if name in own and value.shape == own[name].shape}
+    if not fitting:
+        raise ValueError(f"weights {settings.init}: not one tensor fits this {settings.kind}: choose other --net.init")
+    made.load_state_dict({**own, **fitting})
+
+
+def _trunk(settings: NetSettings) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The numbers of another net's beginning that the student stands on, and its weights; nothing if on none."""
+    if not settings.stem:
+        return {}, {}
+    if Path(settings.stem).suffix in NETWORK_FILES:
+        return _file_trunk(settings)
+    weights = load_weights(settings.stem)
     try:
-        return {**settings.numbers, "trunk": trunk_numbers(teacher, settings.stem_stages)}
+        numbers = trunk_numbers(weights, settings.stem_stages)
     except ValueError as error:
         raise ValueError(f"weights {settings.stem}: {error}: choose other --net.stem or --net.stem_stages") from error
+    own = HRNet(**numbers).state_dict()
+    return numbers, {name: value for name, value in weights.items() if name in own}
+
+
+def _file_trunk(settings: NetSettings) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from rtpe.predictors.onnx_graph import read_graph  # needs an extra: only who asks for it must have it
+
+    if Path(settings.stem).suffix != ".onnx":
+        raise ValueError(f"weights {settings.stem}: a stem comes from an .onnx file or a HigherHRNet's weights")
+    if not settings.stem_network:
+        raise ValueError(f"weights {settings.stem}: pass --net.stem_network FILE.yaml, which describes the network")
+    return read_graph(settings.stem, settings.stem_tensor, read_description(settings.stem_network))
 
 
 def save_net(path: Path, trained: nn.Module, kind: str, joints: Skeleton, size: int, made: dict, half=False) -> None:

@@ -107,10 +107,13 @@ class NetSettings:
 
     Attributes:
         kind: student or higher_hrnet.
-        numbers: its arguments, such as {width: 48}.
+        numbers: its arguments, such as {width: 48}; those that are not given are as in `init`.
         init: weights to start from; every tensor that fits by name and shape is taken.
-        stem: weights of a HigherHRNet whose stem the student keeps, frozen; empty for a stem of its own.
-        stem_stages: how many of that net's stages it keeps besides, 0 to 3; they cost more and see more.
+        stem: weights of a HigherHRNet whose stem the student keeps, frozen, or an .onnx file; empty for a stem of its
+            own.
+        stem_stages: how many of a HigherHRNet's stages it keeps besides, 0 to 3; they cost more and see more.
+        stem_tensor: of an .onnx file, the tensor that it stands on; what that tensor needs is kept.
+        stem_network: for an .onnx file, the YAML file that describes its input.
         size: side of the square input in pixels.
     """
 
@@ -119,6 +122,8 @@ class NetSettings:
     init: str = ""
     stem: str = ""
     stem_stages: int = 0
+    stem_tensor: str = ""
+    stem_network: str = ""
     size: int = 256
 
 
