@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Weight = float | list[list[float]]
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -131,6 +133,8 @@ class NetSettings:
 class LossSettings:
     """Weights of the loss terms (0 switches one off), and how heatmaps are compared.
 
+    A weight that changes over the run is written as knots, [[progress, weight], ...] with progress from 0 to 1.
+
     Attributes:
         teacher: heatmaps against the teacher's.
         truth: heatmaps against the labels'; 0 trains without any label.
@@ -142,11 +146,11 @@ class LossSettings:
         hardest: average only that many joints an image, those with the largest error; 0 for all.
     """
 
-    teacher: float = 1.0
-    truth: float = 1.0
-    pull: float = 0.01
-    push: float = 0.01
-    person: float = 0.02
+    teacher: Weight = 1.0
+    truth: Weight = 1.0
+    pull: Weight = 0.01
+    push: Weight = 0.01
+    person: Weight = 0.02
     sigmas: list[float] = field(default_factory=lambda: [2.0])
     foreground: float = 10.0
     hardest: int = 0
@@ -183,7 +187,9 @@ class OptimSettings:
         epochs: passes over the data at most.
         minutes: and at most so long; 0 for no limit.
         batch: images a step, over all processes.
-        lr: peak learning rate of AdamW; warm-up, then cosine.
+        lr: peak learning rate of AdamW.
+        schedule: after a warm-up, cosine falls once, sgdr restarts, each time for twice as long.
+        cycles: of sgdr.
         weight_decay: of AdamW.
         clip: largest norm of a step's gradient.
         ema: memory of the averaged weights.
@@ -191,7 +197,7 @@ class OptimSettings:
         workers: loader processes for each training process; 0 loads in the process itself.
         processes: training processes that share each batch.
         threads: of each process; 0 shares the cores out.
-        precision: fp32 or bf16.
+        precision: fp32, bf16, or on a GPU fp16.
         seed: of everything that is random.
         pictures: images drawn for tensorboard and the report after each epoch.
         half: write the best weights as float16, at half the size.
@@ -201,6 +207,8 @@ class OptimSettings:
     minutes: float = 0.0
     batch: int = 32
     lr: float = 1e-3
+    schedule: Literal["cosine", "sgdr"] = "cosine"
+    cycles: int = 3
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.998
@@ -208,7 +216,7 @@ class OptimSettings:
     workers: int = 1
     processes: int = 1
     threads: int = 0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = 0
     pictures: int = 4
     half: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rtpe.data.distill import Batch
 from rtpe.data.targets import cell_indices, gaussian_maps
+from rtpe.engine.optim import at_progress
 from rtpe.losses import heatmap_loss, segmentation_loss, tag_losses
 from rtpe.nets.blocks import Outputs
 
@@ -22,17 +23,35 @@ class Criterion:
     """Named loss terms, and the sum that training minimises.
 
     Attributes:
-        weights: of each of TERMS; a term of weight 0 is not computed.
+        weights: of each of TERMS: a number, or knots [progress, weight] with lines between them; a term whose weight is
+            the number 0 is not computed.
         sigmas: spread in cells of the target Gaussians, one a level of heatmaps, coarse to fine; the last serves
             all further levels.
         foreground: see `losses.heatmap_loss`.
         hardest: see `losses.heatmap_loss`.
+        progress: of the training, 0 to 1, at which the terms are weighed.
+
+    Raises:
+        ValueError: if a weight is neither a number nor knots of rising progress.
     """
 
-    weights: Mapping[str, float]
+    weights: Mapping[str, float | Sequence[Sequence[float]]]
     sigmas: Sequence[float] = (2.0,)
     foreground: float = 0.0
     hardest: int | None = None
+    progress: float = 0.0
+
+    def __post_init__(self):
+        for name, weight in self.weights.items():
+            if not (isinstance(weight, int | float) or _are_knots(weight)):
+                raise ValueError(
+                    f"loss.{name}: expected a number or [[progress, weight], ...], progress rising from 0 to 1, "
+                    f"got {weight}"
+                )
+
+    def at(self, progress: float) -> Criterion:
+        """The same, as it weighs the terms at that progress."""
+        return replace(self, progress=progress)
 
     def __call__(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The unweighted terms by name, each a scalar."""
@@ -43,7 +62,7 @@ class Criterion:
         return terms
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        return sum(self.weights[name] * value for name, value in terms.items())
+        return sum(at_progress(self.weights[name], self.progress) * value for name, value in terms.items())
 
     def _heatmap_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         terms: dict[str, list[Tensor]] = {"truth": [], "teacher": []}
@@ -68,6 +87,11 @@ class Criterion:
 
     def _person(self, logits: Tensor, batch: Batch) -> Tensor:
         return segmentation_loss(logits, _resized(batch.person, logits), _resized(batch.valid, logits))
+
+
+def _are_knots(weight: Sequence[Sequence[float]]) -> bool:
+    places = [knot[0] for knot in weight if len(knot) == 2]
+    return 0 < len(weight) == len(places) and places == sorted(set(places)) and 0 <= places[0] <= places[-1] <= 1
 
 
 def _in_cells(batch: Batch, maps: Tensor) -> Tensor:
