@@ -70,15 +70,42 @@ def net(kind: str, numbers: dict[str, Any], joints: int) -> nn.Module:
 
 
 def trainable_net(settings: NetSettings, joints: int) -> nn.Module:
-    """The net to train, with the weights it starts from."""
+    """The net to train, with the weights it starts from, and frozen what is not to learn."""
     trunk, weights = _trunk(settings)
     numbers = {**_started_numbers(settings), **settings.numbers, **({"trunk": trunk} if trunk else {})}
+    if settings.imitate:
+        numbers["stem"] = _imitating(numbers, imitated_stem(settings.imitate).channels)
     made = net(settings.kind, numbers, joints)
     if trunk:
         load_into(made.stem.trunk, weights, settings.stem)
+    if settings.learn:
+        _freeze_others(made, settings.learn)
     if settings.init:
         _start(made, settings)
     return made
+
+
+def imitated_stem(path: str) -> nn.Module:
+    """The stem of a student, to learn from: (B, 3, H, W) normalised images -> (B, channels, H/4, W/4)."""
+    said = read_metadata(path)
+    if said.get("kind") != "student":
+        raise ValueError(
+            f"weights {path}: expected a student's, whose stem can be imitated: choose other --net.imitate"
+        )
+    numbers = json.loads(said["numbers"])
+    whole = net("student", numbers, numbers["joints"])
+    load_into(whole, load_weights(path), path)
+    return whole.stem.eval().requires_grad_(False)
+
+
+def _imitating(numbers: dict[str, Any], channels: int) -> dict[str, Any]:
+    """The numbers of a stem that gives as many features."""
+    if numbers.get("trunk"):
+        raise ValueError(
+            "net.imitate: this student stands on a frozen stem: leave out --net.stem, or give it a stem of its own by "
+            "--net.numbers '{trunk: null}'"
+        )
+    return {**(numbers.get("stem") or {}), "outputs": channels}
 
 
 def _started_numbers(settings: NetSettings) -> dict[str, Any]:
@@ -87,12 +114,28 @@ def _started_numbers(settings: NetSettings) -> dict[str, Any]:
     return json.loads(said.get("numbers", "{}")) if said.get("kind") == settings.kind else {}
 
 
+def _freeze_others(made: nn.Module, parts: list[str]) -> None:
+    try:
+        made.learn_only(parts)
+    except ValueError as error:
+        raise ValueError(f"net.learn: {error}") from error
+
+
 def _start(made: nn.Module, settings: NetSettings) -> None:
+    """Take from other weights what fits; of what is not to learn, all.
+
+    Raises:
+        ValueError: if nothing fits, or something is lacking that would stay random.
+    """
     own = made.state_dict()
     start = load_weights(settings.init)
     fitting = {name: value for name, value in start.items() if name in own and value.shape == own[name].shape}
     if not fitting:
         raise ValueError(f"weights {settings.init}: not one tensor fits this {settings.kind}: choose other --net.init")
+    given = (*fitting, *(name for name in own if settings.stem and name.startswith("stem.")))
+    lacking = [name for name, p in made.named_parameters() if not p.requires_grad and name not in given]
+    if lacking:
+        raise ValueError(f"weights {settings.init}: lack {lacking[0]}, which --net.learn freezes: let it learn too")
     made.load_state_dict({**own, **fitting})
 
 

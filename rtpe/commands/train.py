@@ -16,13 +16,14 @@ from __future__ import annotations
 import copy
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from rtpe import build, config
 from rtpe.build import Images
@@ -71,7 +72,7 @@ def train(settings: Train) -> Path:
     fit(
         fabric,
         state,
-        _criterion(settings),
+        _criterion(fabric, settings),
         _schedule(settings),
         lambda epoch, start: _own_batches(fabric, settings, examples, epoch, start),
         epoch_batches,
@@ -159,10 +160,24 @@ def _refuse_other_settings(last: Path, held: dict, asked: dict) -> None:
             raise ValueError(f"run {last.parent}: has {name} {held[name]}, not {want}: choose another --out")
 
 
-def _criterion(settings: Train) -> Criterion:
+def _criterion(fabric: Fabric, settings: Train) -> Criterion:
     loss = settings.loss
     weights = {name: getattr(loss, name) for name in TERMS}
-    return Criterion(weights, tuple(loss.sigmas), loss.foreground, loss.hardest or None)
+    imitated = _imitated(fabric, settings) if loss.stem else None
+    return Criterion(weights, tuple(loss.sigmas), loss.foreground, loss.hardest or None, imitated)
+
+
+def _imitated(fabric: Fabric, settings: Train) -> Callable[[Tensor], Tensor]:
+    """Normalised images to the features that the net's own stem is to have; it is nowhere but in the training."""
+    if not settings.net.imitate:
+        raise ValueError("loss.stem: no stem to learn from: pass --net.imitate, weights of a student that has it")
+    stem = build.imitated_stem(settings.net.imitate).to(fabric.device)
+
+    def features(images: Tensor) -> Tensor:
+        with torch.no_grad(), fabric.autocast():
+            return stem(images)
+
+    return features
 
 
 def _schedule(settings: Train) -> Schedule:

@@ -116,6 +116,8 @@ class NetSettings:
         stem_stages: how many of a HigherHRNet's stages it keeps besides, 0 to 3; they cost more and see more.
         stem_tensor: of an .onnx file, the tensor that it stands on; what that tensor needs is kept.
         stem_network: for an .onnx file, the YAML file that describes its input.
+        learn: the parts that learn, such as [stem]; the others stay as `init` has them. Empty for all.
+        imitate: weights of a student whose stem this one's own stem is to imitate, see --loss.stem.
         size: side of the square input in pixels.
     """
 
@@ -126,6 +128,8 @@ class NetSettings:
     stem_stages: int = 0
     stem_tensor: str = ""
     stem_network: str = ""
+    learn: list[str] = field(default_factory=list)
+    imitate: str = ""
     size: int = 256
 
 
@@ -141,6 +145,7 @@ class LossSettings:
         pull: tags within a person towards their mean.
         push: mean tags of two people apart.
         person: the attention maps against the person masks.
+        stem: the features of the net's own stem against those of the stem that --net.imitate names.
         sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
         foreground: additional weight where a target is 1.
         hardest: average only that many joints an image, those with the largest error; 0 for all.
@@ -151,6 +156,7 @@ class LossSettings:
     pull: Weight = 0.01
     push: Weight = 0.01
     person: Weight = 0.02
+    stem: Weight = 0.0
     sigmas: list[float] = field(default_factory=lambda: [2.0])
     foreground: float = 10.0
     hardest: int = 0

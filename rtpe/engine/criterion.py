@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor
 from rtpe.data.distill import Batch
 from rtpe.data.targets import cell_indices, gaussian_maps
 from rtpe.engine.optim import at_progress
-from rtpe.losses import heatmap_loss, segmentation_loss, tag_losses
-from rtpe.nets.blocks import Outputs
+from rtpe.losses import feature_loss, heatmap_loss, segmentation_loss, tag_losses
+from rtpe.nets.blocks import Outputs, normalise
 
-TERMS = ("teacher", "truth", "pull", "push", "person")
+TERMS = ("teacher", "truth", "pull", "push", "person", "stem")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Criterion:
             all further levels.
         foreground: see `losses.heatmap_loss`.
         hardest: see `losses.heatmap_loss`.
+        imitated: another stem, whose features of the same normalised images the net's own stem is to have.
         progress: of the training, 0 to 1, at which the terms are weighed.
 
     Raises:
@@ -39,6 +40,7 @@ class Criterion:
     sigmas: Sequence[float] = (2.0,)
     foreground: float = 0.0
     hardest: int | None = None
+    imitated: Callable[[Tensor], Tensor] | None = None
     progress: float = 0.0
 
     def __post_init__(self):
@@ -59,6 +61,8 @@ class Criterion:
         if self.weights["person"] and outputs.attention:
             levels = [self._person(level, batch) for level in outputs.attention]
             terms["person"] = torch.stack(levels).mean()
+        if self.imitated is not None and self.weights["stem"]:
+            terms["stem"] = feature_loss(outputs.stem, self.imitated(normalise(batch.images)))
         return terms
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:

@@ -21,11 +21,13 @@ class Outputs:
         heatmaps: (B, K, h, w) each, no sigmoid; in the order of computation, every one of them supervised.
         tags: (B, K, h, w) associative embeddings (Newell et al., arXiv:1611.05424), or None.
         attention: (B, 1, h, w) each, logits of "a person is here"; empty if the net has no such head.
+        stem: (B, C, h, w) features of the net's own stem, where there is one that learns.
     """
 
     heatmaps: list[Tensor]
     tags: Tensor | None = None
     attention: list[Tensor] | None = None
+    stem: Tensor | None = None
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -92,9 +92,11 @@ class Student(Freezable):
         """Normalised images, (B, 3, H, W), sides multiples of 32.
 
         Returns:
-            heatmaps, (B, K, H/4, W/4), one a stage; tags, (B, K, H/4, W/4); attention logits, (B, 1, H/4, W/4).
+            heatmaps, (B, K, H/4, W/4), one a stage; tags, (B, K, H/4, W/4); attention logits, (B, 1, H/4, W/4); the
+            features of a stem of its own, (B, C, H/4, W/4).
         """
-        pyramid = [self.enter(self.stem(images))]
+        features = self.stem(images)
+        pyramid = [self.enter(features)]
         for step in self.down:
             pyramid.append(step(pyramid[-1]))
         pyramid[-1] = self.context(pyramid[-1])
@@ -107,7 +109,8 @@ class Student(Freezable):
         for stage, head in zip(self.stages, self.heads):
             x = x + stage(x)
             heatmaps.append(head(x))
-        return Outputs(heatmaps=heatmaps, tags=self.tags(x), attention=[attention])
+        own = None if self.numbers["trunk"] else features
+        return Outputs(heatmaps=heatmaps, tags=self.tags(x), attention=[attention], stem=own)
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The last stage's heatmaps and the tags, (B, K, H/4, W/4) each."""
