@@ -218,7 +218,7 @@ def _choices(graph, image: str) -> str:
         shape = [dim.dim_value for dim in each.type.tensor_type.shape.dim]
         if len(shape) == 4 and shape[3] and not SIDE % shape[3]:
             last[SIDE // shape[3]] = f"{each.name} (stride {SIDE // shape[3]}, {shape[1]} channels)"
-    return f"the last of each stride are {', '.join(last.values()) or 'unknown'}"
+    return f"choose another, the last of each stride are {', '.join(last.values()) or 'unknown'}"
 
 
 def _colours(described: Description) -> dict[str, list]:

@@ -13,10 +13,10 @@ from rtpe import build
 from rtpe.config import DecodeSettings, NetSettings, TeacherSettings
 from rtpe.geometry import index_to_point
 from rtpe.nets.blocks import normalise
-from rtpe.nets.graph import Graph
+from rtpe.nets.graph import OPERATORS, Graph
 from rtpe.nets.stems import GraphTrunk
 from rtpe.predictors.description import Channels, Description, read_description
-from rtpe.predictors.onnx_graph import read_graph
+from rtpe.predictors.onnx_graph import _READERS, read_graph
 from rtpe.skeleton import COCO17
 
 onnx = pytest.importorskip("onnx", reason="networks in files need pip install rtpe[export]")
@@ -85,7 +85,7 @@ def folder(tmp_path, monkeypatch):
 
 
 W = ("w", values(6, 4, 3, 3))
-OPERATORS = {
+CASES = {
     "nothing": ([], []),
     "Conv, a bias": ([("Conv", ["x", "w", "b"], "y", {"pads": [1] * 4})], [W, ("b", values(6))]),
     "Conv, uneven pads": ([("Conv", ["x", "w"], "y", {"pads": [0, 1, 2, 1], "strides": [1, 1]})], [W]),
@@ -137,9 +137,9 @@ OPERATORS = {
 }
 
 
-@pytest.mark.parametrize("case", OPERATORS)
+@pytest.mark.parametrize("case", CASES)
 def test_operators_do_as_in_onnxruntime(case):
-    nodes, constants = OPERATORS[case]
+    nodes, constants = CASES[case]
     path = write(nodes, constants, opset=20)
     image, tensor = photograph(), "y" if nodes else "x"
     want = as_onnxruntime_says(path, tensor, image.astype(np.float32) / 255)
@@ -189,7 +189,7 @@ def test_features_of_any_stride_come_to_stride_4(stride):
 @pytest.mark.parametrize(
     "tensor, nodes, message",
     [
-        ("z", [], r"net.onnx: no tensor 'z': the last of each stride are x \(stride 2, 4 channels\)"),
+        ("z", [], r"net.onnx: no tensor 'z': choose another, the last of each stride are x \(stride 2, 4 channels\)"),
         (
             "y",
             [("Gelu", ["x"], "z", {}), ("Erf", ["z"], "y", {})],
@@ -228,6 +228,12 @@ def test_a_graph_of_unknown_operators_is_none():
     """The nodes of a student's file are data; nothing but the operators that are listed can run."""
     with pytest.raises(ValueError, match=r"^graph: operators Erf, eval: expected some of Add, Clip,"):
         Graph([{"op": "eval", "inputs": [0]}, {"op": "Erf", "inputs": [1]}], [])
+
+
+def test_the_documents_list_the_operators():
+    page = (RECIPE.parents[2] / "docs" / "phases.md").read_text()
+    listed = next(line for line in page.splitlines() if line.startswith("| operators |")).split("|")[2].split(";")[0]
+    assert {name.strip() for name in listed.split(",")} == OPERATORS.keys() | _READERS.keys()
 
 
 def test_features_that_nobody_needs_any_more_are_let_go():
@@ -300,7 +306,7 @@ def test_a_student_learns_on_what_it_stands_on():
     "changes, message",
     [
         ({"stem_network": ""}, "weights net.onnx: pass --net.stem_network FILE.yaml"),
-        ({"stem_tensor": ""}, "weights net.onnx: no tensor '': the last of each stride are x"),
+        ({"stem_tensor": ""}, "weights net.onnx: no tensor '': choose another, the last of each stride are x"),
         ({"stem": "net.xml"}, "weights net.xml: a stem comes from an .onnx file or a HigherHRNet's weights"),
         ({"kind": "higher_hrnet", "numbers": {}}, "net higher_hrnet: got an unexpected keyword argument 'trunk'"),
     ],
