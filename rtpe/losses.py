@@ -30,6 +30,17 @@ def heatmap_loss(
     return error.mean()
 
 
+def feature_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Mean square error of features, (B, C, h, w), each channel in units of its own deviation in this batch.
+
+    Features that are large, or one channel that is, would else be all that counts. A channel that hardly ever changes
+    is measured by a tenth of the root mean square of all deviations.
+    """
+    variance = wanted.float().var((0, 2, 3), correction=0)
+    variance = variance.clamp(min=variance.mean().clamp(min=1e-12) / 100)
+    return ((predicted.float() - wanted) ** 2 / variance[:, None, None]).mean()
+
+
 def segmentation_loss(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Binary cross entropy of logits with a 0..1 target where the mask is 1; all (B, 1, h, w)."""
     error = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")

@@ -136,6 +136,18 @@ USER_ERRORS = {
         "has 17 keypoints, skeleton mpii16 has 16: pass --data.skeleton",
     ),
     "nothing to learn from": (["train", "--data.root={world}", "--loss.truth=0"], "nothing to learn from"),
+    "fp16 on a CPU": (
+        ["train", "--data.root={world}", "--device=cpu", "--train.precision=fp16"],
+        "train.precision fp16: needs a GPU, this is a CPU: pass --train.precision bf16",
+    ),
+    "no cycles": (
+        ["train", "--data.root={world}", "--train.minival=0", "--train.cycles=0"],
+        "train.cycles: expected 1 or more, got 0",
+    ),
+    "knots in disorder": (
+        ["train", "--data.root={world}", "--train.minival=0", "--loss.truth=[[1, 1], [0, 2]]"],
+        "loss.truth: expected a number or [[progress, weight], ...]",
+    ),
     "unknown net": (["train", "--data.root={world}", "--net.kind=huge"], "choose from student, higher_hrnet"),
     "unknown number": (["train", "--data.root={world}", "--net.numbers={widht: 3}"], "widht"),
     "untaught centres": (

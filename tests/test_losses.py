@@ -7,7 +7,7 @@ import pytest
 import torch
 from reference.tags import tag_losses as slow_tag_losses
 
-from rtpe.losses import heatmap_loss, offset_loss, segmentation_loss, tag_losses
+from rtpe.losses import feature_loss, heatmap_loss, offset_loss, segmentation_loss, tag_losses
 
 SHAPE = (2, 3, 4, 5)
 
@@ -220,3 +220,33 @@ def test_an_offset_off_by_a_share_of_the_size_costs_the_same_for_all_people():
         target = torch.tensor([0.25 * size, 0.0]).view(1, 1, 1, 1, 2)
         index, counts = torch.zeros(1, 1, 1, dtype=torch.long), torch.ones(1, 1, 1, 1, dtype=torch.bool)
         assert offset_loss(told, index, target, counts, torch.tensor([[size]])).item() == pytest.approx(0.2)
+
+
+def test_the_same_features_cost_nothing():
+    features = torch.randn(SHAPE)
+    assert feature_loss(features, features) == 0
+
+
+def test_a_feature_loss_by_hand():
+    """Two channels of deviation 1 and 10, off by 1 and by 20: (1 + 4) / 2."""
+    wanted = torch.tensor([[[[-1.0, 1.0]], [[90.0, 110.0]]]])
+    predicted = wanted + torch.tensor([1.0, 20.0])[:, None, None]
+    assert feature_loss(predicted, wanted) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_features_have_no_unit(unit):
+    """What a network's features are multiplied by does not change the loss."""
+    wanted, predicted = torch.randn(SHAPE), torch.randn(SHAPE)
+    assert feature_loss(predicted * unit, wanted * unit) == pytest.approx(
+        feature_loss(predicted, wanted).item(), rel=1e-4
+    )
+
+
+def test_a_channel_that_never_changes_is_measured_by_the_others():
+    """Three channels, two of deviation 1: the root mean square of all is .82, a tenth of it .082."""
+    wanted = torch.tensor([[[[-1.0, 1.0]], [[-1.0, 1.0]], [[3.0, 3.0]]]])
+    predicted = wanted + torch.tensor([0.0, 0.0, 0.01])[:, None, None]
+    assert feature_loss(predicted, wanted) == pytest.approx((0.01 / 0.0816) ** 2 / 3, rel=0.01)
+    constant = torch.full(SHAPE, 2.0)
+    assert torch.isfinite(feature_loss(constant + 1e-6, constant))

@@ -63,8 +63,10 @@ def loss_charts(history: Sequence[dict]) -> list[Chart]:
     kinds = {
         "Loss: all terms and heatmaps": ("loss", "teacher", "truth"),
         "Loss: tags, centres and mask": ("pull", "push", "centre", "offset", "person"),
+        "Loss: features of the stem": ("stem",),
     }
-    return [Chart(title, "step", "mean of an epoch", curves(history, names)) for title, names in kinds.items()]
+    series = {title: curves(history, names) for title, names in kinds.items()}
+    return [Chart(title, "step", "mean of an epoch", lines) for title, lines in series.items() if lines]
 
 
 def spread_out(images: Images, count: int) -> Images:

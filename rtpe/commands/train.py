@@ -16,12 +16,14 @@ from __future__ import annotations
 import copy
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from rtpe import build, config
 from rtpe.build import Images
@@ -36,7 +38,7 @@ from rtpe.data.transforms import AugmentSettings
 from rtpe.engine.checkpoint import TrainingState
 from rtpe.engine.criterion import TERMS, Criterion
 from rtpe.engine.loop import Schedule, fit
-from rtpe.engine.optim import optimizer
+from rtpe.engine.optim import optimizer, restarts, warm_cosine
 from rtpe.log import HISTORY, Log, read_history
 from rtpe.predictors.dense import DensePredictor
 from rtpe.report import Chart, Picture, Table, curves, write_report
@@ -48,7 +50,7 @@ MAY_CHANGE = {
     "out", "device", "data.root", "cache.path", "train.epochs", "train.minutes", "train.workers", "train.processes",
     "train.threads", "train.pictures", "train.half",
 }  # fmt: skip
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def train(settings: Train) -> Path:
@@ -70,7 +72,7 @@ def train(settings: Train) -> Path:
     fit(
         fabric,
         state,
-        _criterion(settings),
+        _criterion(fabric, settings),
         _schedule(settings),
         lambda epoch, start: _own_batches(fabric, settings, examples, epoch, start),
         epoch_batches,
@@ -87,6 +89,8 @@ def train(settings: Train) -> Path:
 def _fabric(settings: Train) -> Fabric:
     """Devices, precision and processes."""
     where = build.device(settings.device)
+    if settings.train.precision == "fp16" and not where.startswith("cuda"):
+        raise ValueError("train.precision fp16: needs a GPU, this is a CPU: pass --train.precision bf16")
     processes = settings.train.processes
     torch.set_num_threads(settings.train.threads or max(1, (os.cpu_count() or 1) // processes))
     fabric = Fabric(
@@ -130,7 +134,7 @@ def _examples(settings: Train, learn: Images) -> TrainingExamples:
             raise ValueError(f"cache {settings.cache.path}: has no image of {everything}: build it for them")
     size = settings.net.size
     augment = AugmentSettings(**config.as_dict(settings.view))
-    return TrainingExamples(learn, (size, size), STRIDE, cache, settings.loss.truth > 0, augment, settings.train.seed)
+    return TrainingExamples(learn, (size, size), STRIDE, cache, settings.loss.truth != 0, augment, settings.train.seed)
 
 
 def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> TrainingState:
@@ -139,7 +143,8 @@ def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> Train
     _refuse_untaught_centres(settings, net)
     ema = copy.deepcopy(net).requires_grad_(False).to(fabric.device)
     net, adam = fabric.setup(net, optimizer(net, settings.train.lr, settings.train.weight_decay))
-    state = TrainingState(net, ema, adam, settings=config.as_dict(settings))
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    state = TrainingState(net, ema, adam, settings=config.as_dict(settings), scaler=scaler)
     last = Path(settings.out) / "last.pt"
     if last.exists():
         state.restore(last)
@@ -167,15 +172,32 @@ def _refuse_other_settings(last: Path, held: dict, asked: dict) -> None:
             raise ValueError(f"run {last.parent}: has {name} {held[name]}, not {want}: choose another --out")
 
 
-def _criterion(settings: Train) -> Criterion:
+def _criterion(fabric: Fabric, settings: Train) -> Criterion:
     loss = settings.loss
     weights = {name: getattr(loss, name) for name in TERMS}
-    return Criterion(weights, tuple(loss.sigmas), loss.foreground, loss.hardest or None, stages=loss.stages)
+    imitated = _imitated(fabric, settings) if loss.stem else None
+    return Criterion(weights, tuple(loss.sigmas), loss.foreground, loss.hardest or None, loss.stages, imitated)
+
+
+def _imitated(fabric: Fabric, settings: Train) -> Callable[[Tensor], Tensor]:
+    """Normalised images to the features that the net's own stem is to have; it is nowhere but in the training."""
+    if not settings.net.imitate:
+        raise ValueError("loss.stem: no stem to learn from: pass --net.imitate, weights of a student that has it")
+    stem = build.imitated_stem(settings.net.imitate).to(fabric.device)
+
+    def features(images: Tensor) -> Tensor:
+        with torch.no_grad(), fabric.autocast():
+            return stem(images)
+
+    return features
 
 
 def _schedule(settings: Train) -> Schedule:
     chosen = settings.train
-    return Schedule(chosen.epochs, chosen.lr, chosen.clip, chosen.ema, chosen.minutes)
+    if chosen.cycles < 1:
+        raise ValueError(f"train.cycles: expected 1 or more, got {chosen.cycles}")
+    shapes = {"cosine": warm_cosine, "sgdr": partial(restarts, cycles=chosen.cycles)}
+    return Schedule(chosen.epochs, chosen.lr, chosen.clip, chosen.ema, chosen.minutes, shape=shapes[chosen.schedule])
 
 
 def _own_batches(fabric: Fabric, settings: Train, examples: TrainingExamples, epoch: int, start: int):
@@ -254,7 +276,7 @@ def _predictor(settings: Train, ema: nn.Module, images: Images, where: str) -> D
         size=settings.net.size,
         fit="letterbox",
         device=where,
-        precision=settings.train.precision,
+        precision="bf16" if settings.train.precision == "bf16" else "fp32",
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Weight = float | list[list[float]]
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -109,10 +111,15 @@ class NetSettings:
 
     Attributes:
         kind: student or higher_hrnet.
-        numbers: its arguments, such as {width: 48}.
+        numbers: its arguments, such as {width: 48}; those that are not given are as in `init`.
         init: weights to start from; every tensor that fits by name and shape is taken.
-        stem: weights of a HigherHRNet whose stem the student keeps, frozen; empty for a stem of its own.
-        stem_stages: how many of that net's stages it keeps besides, 0 to 3; they cost more and see more.
+        stem: weights of a HigherHRNet whose stem the student keeps, frozen, or an .onnx file; empty for a stem of its
+            own.
+        stem_stages: how many of a HigherHRNet's stages it keeps besides, 0 to 3; they cost more and see more.
+        stem_tensor: of an .onnx file, the tensor that it stands on; what that tensor needs is kept.
+        stem_network: for an .onnx file, the YAML file that describes its input.
+        learn: the parts that learn, such as [stem]; the others stay as `init` has them. Empty for all.
+        imitate: weights of a student whose stem this one's own stem is to imitate, see --loss.stem.
         size: side of the square input in pixels.
     """
 
@@ -121,12 +128,18 @@ class NetSettings:
     init: str = ""
     stem: str = ""
     stem_stages: int = 0
+    stem_tensor: str = ""
+    stem_network: str = ""
+    learn: list[str] = field(default_factory=list)
+    imitate: str = ""
     size: int = 256
 
 
 @dataclass(frozen=True)
 class LossSettings:
     """Weights of the loss terms (0 switches one off), and how heatmaps are compared.
+
+    A weight that changes over the run is written as knots, [[progress, weight], ...] with progress from 0 to 1.
 
     Attributes:
         teacher: heatmaps against the teacher's.
@@ -136,19 +149,21 @@ class LossSettings:
         person: the attention maps against the person masks.
         centre: the heatmap of people's centres, of a net that has one.
         offset: the offsets from centres to joints, of a net that has them.
+        stem: the features of the net's own stem against those of the stem that --net.imitate names.
         sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
         foreground: additional weight where a target is 1.
         hardest: average only that many joints an image, those with the largest error; 0 for all.
         stages: all supervises the heatmaps of every stage, last those of the last one alone.
     """
 
-    teacher: float = 1.0
-    truth: float = 1.0
-    pull: float = 0.01
-    push: float = 0.01
-    person: float = 0.02
-    centre: float = 0.0
-    offset: float = 0.0
+    teacher: Weight = 1.0
+    truth: Weight = 1.0
+    pull: Weight = 0.01
+    push: Weight = 0.01
+    person: Weight = 0.02
+    centre: Weight = 0.0
+    offset: Weight = 0.0
+    stem: Weight = 0.0
     sigmas: list[float] = field(default_factory=lambda: [2.0])
     foreground: float = 10.0
     hardest: int = 0
@@ -186,7 +201,9 @@ class OptimSettings:
         epochs: passes over the data at most.
         minutes: and at most so long; 0 for no limit.
         batch: images a step, over all processes.
-        lr: peak learning rate of AdamW; warm-up, then cosine.
+        lr: peak learning rate of AdamW.
+        schedule: after a warm-up, cosine falls once, sgdr restarts, each time for twice as long.
+        cycles: of sgdr.
         weight_decay: of AdamW.
         clip: largest norm of a step's gradient.
         ema: memory of the averaged weights.
@@ -194,7 +211,7 @@ class OptimSettings:
         workers: loader processes for each training process; 0 loads in the process itself.
         processes: training processes that share each batch.
         threads: of each process; 0 shares the cores out.
-        precision: fp32 or bf16.
+        precision: fp32, bf16, or on a GPU fp16.
         seed: of everything that is random.
         pictures: images drawn for tensorboard and the report after each epoch.
         half: write the best weights as float16, at half the size.
@@ -204,6 +221,8 @@ class OptimSettings:
     minutes: float = 0.0
     batch: int = 32
     lr: float = 1e-3
+    schedule: Literal["cosine", "sgdr"] = "cosine"
+    cycles: int = 3
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.998
@@ -211,7 +230,7 @@ class OptimSettings:
     workers: int = 1
     processes: int = 1
     threads: int = 0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = 0
     pictures: int = 4
     half: bool = False

@@ -21,6 +21,7 @@ class TrainingState:
         step: optimiser steps made.
         seconds: spent in training so far, over all resumes.
         best: the best score seen on the minival.
+        scaler: of fp16's gradients; None for other precisions.
     """
 
     net: nn.Module
@@ -32,11 +33,13 @@ class TrainingState:
     seconds: float = 0.0
     best: float = -1.0
     settings: dict[str, Any] = field(default_factory=dict)
+    scaler: torch.amp.GradScaler | None = None
 
     def save(self, path: Path) -> None:
         numbers = {name: getattr(self, name) for name in ("epoch", "batch", "step", "seconds", "best", "settings")}
         tensors = {"net": self.net, "ema": self.ema, "optimizer": self.optimizer}
         saved = {**numbers, **{name: part.state_dict() for name, part in tensors.items()}, "rng": torch.get_rng_state()}
+        saved |= {"scaler": self.scaler.state_dict()} if self.scaler else {}
         temporary = path.with_suffix(f".{os.getpid()}")
         torch.save(saved, temporary)
         os.replace(temporary, path)
@@ -53,6 +56,8 @@ class TrainingState:
                 getattr(self, name).load_state_dict(saved[name])
             for name in ("epoch", "batch", "step", "seconds", "best", "settings"):
                 setattr(self, name, saved[name])
+            if self.scaler:
+                self.scaler.load_state_dict(saved["scaler"])
             torch.set_rng_state(saved["rng"])
         except Exception as error:
             reason = (str(error).splitlines() or ["not a checkpoint"])[0]

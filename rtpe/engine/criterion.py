@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from rtpe.data.distill import Batch
 from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centres
-from rtpe.losses import heatmap_loss, offset_loss, segmentation_loss, tag_losses
-from rtpe.nets.blocks import Outputs
+from rtpe.engine.optim import at_progress
+from rtpe.losses import feature_loss, heatmap_loss, offset_loss, segmentation_loss, tag_losses
+from rtpe.nets.blocks import Outputs, normalise
 
-TERMS = ("teacher", "truth", "pull", "push", "person", "centre", "offset")
+TERMS = ("teacher", "truth", "pull", "push", "person", "centre", "offset", "stem")
 
 
 @dataclass(frozen=True)
@@ -22,19 +23,39 @@ class Criterion:
     """Named loss terms, and the sum that training minimises.
 
     Attributes:
-        weights: of TERMS; a term of weight 0, or of none, is not computed.
+        weights: of TERMS: a number, or knots [progress, weight] with lines between them; a term whose weight is the
+            number 0, or that has none, is not computed.
         sigmas: spread in cells of the target Gaussians, one a level of heatmaps, coarse to fine; the last serves
             all further levels, and the centres.
         foreground: see `losses.heatmap_loss`.
         hardest: see `losses.heatmap_loss`.
         stages: "all" levels of heatmaps are supervised, or the "last" alone.
+        imitated: another stem, whose features of the same normalised images the net's own stem is to have.
+        progress: of the training, 0 to 1, at which the terms are weighed.
+
+    Raises:
+        ValueError: if a weight is neither a number nor knots of rising progress.
     """
 
-    weights: Mapping[str, float]
+    weights: Mapping[str, float | Sequence[Sequence[float]]]
     sigmas: Sequence[float] = (2.0,)
     foreground: float = 0.0
     hardest: int | None = None
     stages: str = "all"
+    imitated: Callable[[Tensor], Tensor] | None = None
+    progress: float = 0.0
+
+    def __post_init__(self):
+        for name, weight in self.weights.items():
+            if not (isinstance(weight, int | float) or _are_knots(weight)):
+                raise ValueError(
+                    f"loss.{name}: expected a number or [[progress, weight], ...], progress rising from 0 to 1, "
+                    f"got {weight}"
+                )
+
+    def at(self, progress: float) -> Criterion:
+        """The same, as it weighs the terms at that progress."""
+        return replace(self, progress=progress)
 
     def __call__(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The unweighted terms by name, each a scalar."""
@@ -43,10 +64,12 @@ class Criterion:
         if self._asked("person") and outputs.attention:
             levels = [self._person(level, batch) for level in outputs.attention]
             terms["person"] = torch.stack(levels).mean()
+        if self.imitated is not None and self.weights["stem"]:
+            terms["stem"] = feature_loss(outputs.stem, self.imitated(normalise(batch.images)))
         return terms
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        return sum(self.weights.get(name, 0.0) * value for name, value in terms.items())
+        return sum(at_progress(self.weights.get(name, 0.0), self.progress) * value for name, value in terms.items())
 
     def _asked(self, *names: str) -> bool:
         return any(self.weights.get(name) for name in names)
@@ -91,6 +114,11 @@ class Criterion:
         # the share of a coarse cell is the mean of all that it covers, not a sample between two of them
         person, valid = (F.adaptive_avg_pool2d(mask, logits.shape[2:]) for mask in (batch.person, batch.valid))
         return segmentation_loss(logits, person, valid)
+
+
+def _are_knots(weight: Sequence[Sequence[float]]) -> bool:
+    places = [knot[0] for knot in weight if len(knot) == 2]
+    return 0 < len(weight) == len(places) and places == sorted(set(places)) and 0 <= places[0] <= places[-1] <= 1
 
 
 def _in_cells(batch: Batch, maps: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ class Schedule:
         minutes: at most so long; 0 for no limit. Progress is whichever of the two is further, so that the learning
             rate reaches its end in either case.
         checkpoint_minutes: a checkpoint at least so often, besides the one after each epoch.
+        shape: the share of the rate at a progress of 0 to 1.
     """
 
     epochs: int
@@ -37,6 +38,7 @@ class Schedule:
     ema: float = 0.998
     minutes: float = 0.0
     checkpoint_minutes: float = 5.0
+    shape: Callable[[float], float] = warm_cosine
 
     def progress(self, state: TrainingState, epoch_batches: int) -> float:
         by_steps = (state.epoch * epoch_batches + state.batch) / max(1, self.epochs * epoch_batches)
@@ -98,8 +100,9 @@ def train_one_epoch(
         disable=None if fabric.global_rank == 0 else True,
     )
     for batch in batches_of(state.epoch, state.batch):
-        rate = schedule.lr * warm_cosine(schedule.progress(state, epoch_batches))
-        terms = train_step(fabric, state, criterion, batch.to(fabric.device), rate, schedule)
+        progress = schedule.progress(state, epoch_batches)
+        rate = schedule.lr * schedule.shape(progress)
+        terms = train_step(fabric, state, criterion.at(progress), batch.to(fabric.device), rate, schedule)
         mean.add(terms)
         images += len(batch.images)
         now = time.perf_counter()
@@ -132,7 +135,9 @@ def train_step(
     state.optimizer.zero_grad()
     fabric.backward(loss)
     norm = fabric.clip_gradients(state.net, state.optimizer, max_norm=schedule.clip, error_if_nonfinite=False)
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+    # where fp16 gradients overflow, the scaler leaves the step out and scales the next one less
+    overflows = state.scaler is not None and state.scaler.get_scale() > 1
+    if not (torch.isfinite(loss) and (torch.isfinite(norm) or overflows)):
         values = ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
         raise FloatingPointError(
             f"step {state.step}: loss {loss.item():.3g} ({values}), gradient {norm.item():.3g}: lower --train.lr, or "
@@ -142,7 +147,8 @@ def train_step(
     update_average(state.ema, state.net, ema_decay(schedule.ema, state.step))
     state.step += 1
     state.batch += 1
-    return {**{name: value.detach() for name, value in terms.items()}, "loss": loss.detach(), "gradient": norm.detach()}
+    told = {**terms, "loss": loss, "gradient": norm.nan_to_num(0.0, 0.0)}
+    return {name: value.detach() for name, value in told.items()}
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ class Outputs:
         centres: (B, 1, h, w) heatmap of people's centres, no sigmoid, or None.
         offsets: (B, 2 K, h, w), x and y of each joint in turn: in cells, from the centre of a cell to the joint of the
             person whose centre is there; or None.
+        stem: (B, C, h, w) features of the net's own stem, where there is one that learns.
     """
 
     heatmaps: list[Tensor]
@@ -32,6 +33,7 @@ class Outputs:
     attention: list[Tensor] | None = None
     centres: Tensor | None = None
     offsets: Tensor | None = None
+    stem: Tensor | None = None
 
 
 class Maps(NamedTuple):

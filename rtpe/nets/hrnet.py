@@ -13,6 +13,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtpe.nets.frozen import Freezable
+
 EXPANSION = 4  # a bottleneck's output channels over its inner ones
 COARSEST = 32  # the stride of the last branch
 
@@ -75,7 +77,7 @@ class Exchange(nn.Module):
         return [F.relu(x, inplace=True) for x in sums]
 
 
-class HRNet(nn.Module):
+class HRNet(Freezable):
     """Images to features of strides 4, 8, 16, 32, of width, 2, 4 and 8 times width channels.
 
     Args:

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from rtpe.nets.blocks import Outputs, conv_bn_relu
 from rtpe.nets.colours import COLOURS
-from rtpe.nets.hrnet import BasicBlock, HRNet, initialise
+from rtpe.nets.frozen import Freezable
+from rtpe.nets.hrnet import BasicBlock, initialise
+from rtpe.nets.stems import stem as make_stem
 
 CONTEXTS = ("cam", "plain")
 REACH = 16.0  # cells: as far as an offset of 1 reaches, so that offsets are learnt as fast as other maps
@@ -61,37 +63,15 @@ class PlainModule(nn.Module):
         return F.relu(self.residual(x) + self.convs(x))
 
 
-class Stem(nn.Sequential):
-    """Two strided convolutions: (B, 3, H, W) -> (B, channels, H/4, W/4)."""
-
-    def __init__(self, channels: int):
-        super().__init__(conv_bn_relu(3, 16, stride=2), conv_bn_relu(16, channels, stride=2))
-        self.channels = channels
-
-
-class Trunk(nn.Module):
-    """The beginning of an HRNet, all its branches at stride 4: (B, 3, H, W) -> (B, channels, H/4, W/4)."""
-
-    def __init__(self, **numbers: Any):
-        super().__init__()
-        self.trunk = HRNet(**numbers)
-        self.channels = sum(self.trunk.channels)
-
-    def forward(self, images: Tensor) -> Tensor:
-        finest, *coarser = self.trunk.features(images)
-        resized = [F.interpolate(x, finest.shape[2:], mode="bilinear", align_corners=False) for x in coarser]
-        return torch.cat([finest, *resized], dim=1)
-
-
-class Student(nn.Module):
+class Student(Freezable):
     """Heatmaps, and what tells people apart, at stride 4 from a small pyramid, every refinement stage supervised.
 
     Args:
         joints: heatmaps, and tags or offsets.
         width: channels at stride 4; strides 8, 16 and 32 have 1.5, 2 and 3 times as many. A multiple of 32.
         stages: refinements at stride 4, each a context module with heatmaps of its own.
-        trunk: arguments of the beginning of an HRNet to stand on, a teacher's, whose weights stay frozen; None for a
-            stem of its own.
+        trunk: what describes the beginning of another net to stand on, a teacher's, whose weights stay frozen: the
+            arguments of an HRNet or of a `GraphTrunk`; None for a stem of its own.
         dilations: of the Context-Aware Modules.
         blocks: basic blocks at strides 8, 16 and 32.
         attention: at how many strides, from 4 on, person logits are given: 1 to 4; at stride 4 they gate the features.
@@ -100,6 +80,7 @@ class Student(nn.Module):
         tags: whether there are tags to tell people apart by.
         centres: whether there are people's centres and offsets to tell them apart by.
         colours: the colour space that the stem sees, rgb, hsv or lab; the input is normalised RGB in any case.
+        stem: arguments of that own `Stem`; None for two convolutions to `width` channels.
 
     Attributes:
         numbers: the arguments, by name.
@@ -121,16 +102,17 @@ class Student(nn.Module):
         tags: bool = True,
         centres: bool = False,
         colours: str = "rgb",
+        stem: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self.numbers = {
             "joints": joints, "width": width, "stages": stages, "trunk": dict(trunk) if trunk else None,
             "dilations": list(dilations), "blocks": list(blocks), "attention": int(attention), "context": context,
-            "tags": tags, "centres": centres, "colours": colours,
+            "tags": tags, "centres": centres, "colours": colours, "stem": dict(stem) if stem else None,
         }  # fmt: skip
         _check(**self.numbers)
         widths = [width, width * 3 // 2, width * 2, width * 3]
-        self.stem = Trunk(**trunk) if trunk else Stem(width)
+        self.stem = make_stem(width, stem, trunk)
         self.enter = conv_bn_relu(self.stem.channels, width)
         self.down = nn.ModuleList(
             nn.Sequential(conv_bn_relu(before, after, stride=2), *(BasicBlock(after) for _ in range(count)))
@@ -157,9 +139,11 @@ class Student(nn.Module):
 
         Returns:
             heatmaps, (B, K, H/4, W/4), one a stage; tags, centres and offsets, (B, .., H/4, W/4), as far as there are
-            such heads; attention logits, (B, 1, h, w), from the coarsest to H/4, W/4.
+            such heads; attention logits, (B, 1, h, w), from the coarsest to H/4, W/4; the features of a stem of its
+            own, (B, C, H/4, W/4).
         """
-        sides = self._sides(self.stem(COLOURS[self.numbers["colours"]](images)))
+        features = self.stem(COLOURS[self.numbers["colours"]](images))
+        sides = self._sides(features)
         merged = sides[0]
         for side in sides[1:]:
             merged = merged + _resized(side, merged)
@@ -171,7 +155,8 @@ class Student(nn.Module):
             heatmaps.append(head(x))
         tags = self.tags(x) if self.tags else None
         centres = {"centres": self.centres(x), "offsets": REACH * self.offsets(x)} if self.centres else {}
-        return Outputs(heatmaps, tags, attention, **centres)
+        own = None if self.numbers["trunk"] else features
+        return Outputs(heatmaps, tags, attention, **centres, stem=own)
 
     def _sides(self, features: Tensor) -> list[Tensor]:
         """What each level of the pyramid on the stem's features adds, (B, width, h, w) each, fine to coarse."""
@@ -194,13 +179,6 @@ class Student(nn.Module):
         """The last stage's heatmaps and the tags or None, (B, K, H/4, W/4) each; centres and offsets, if there are."""
         out = self(images)
         return (out.heatmaps[-1], out.tags) + ((out.centres, out.offsets) if self.centres else ())
-
-    def train(self, mode: bool = True) -> Student:
-        """As ever, but a frozen stem keeps the statistics of its norms too."""
-        super().train(mode)
-        if self.numbers["trunk"]:
-            self.stem.eval()
-        return self
 
 
 def _check(blocks: list[int], attention: int, context: str, colours: str, trunk: dict | None, **_: Any) -> None:

@@ -103,6 +103,26 @@ def test_the_sum_is_weighed():
     assert terms.keys() == set(TERMS) and criterion.total(terms).item() == pytest.approx(want.item())
 
 
+def test_weights_may_change_over_the_run():
+    """Linear between knots; what has a weight at some time is computed all the time."""
+    criterion = Criterion({**only("truth"), "person": [[0.0, 0.0], [0.5, 2.0]]})
+    terms = criterion(outputs(16), batch())
+    assert terms.keys() == {"truth", "person"}
+    for progress, weight in [(0.0, 0.0), (0.25, 1.0), (0.5, 2.0), (1.0, 2.0)]:
+        total = criterion.at(progress).total(terms).item()
+        assert total == pytest.approx((terms["truth"] + weight * terms["person"]).item())
+
+
+@pytest.mark.parametrize(
+    "weight", [[], [[0.5]], [[0, 1], [0, 2]], [[0.5, 1], [0.2, 2]], [[0, 1], [1.5, 2]], [[0, 1, 2]]]
+)
+def test_knots_that_are_none(weight):
+    with pytest.raises(
+        ValueError, match=r"^loss.truth: expected a number or \[\[progress, weight\], ...\], progress ri"
+    ):
+        Criterion({**ALL, "truth": weight})
+
+
 @pytest.mark.parametrize("name", ["teacher", "truth", "person"])
 def test_a_term_of_no_weight_is_not_computed(name):
     assert name not in Criterion({**ALL, name: 0.0})(outputs(16), batch())

@@ -1,10 +1,14 @@
 """The loop: it learns, stops and resumes bit for bit, says when it fails, and uses no labels when told so."""
 
+import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
 from miniature import FACE, STRIDE, samples, spots
 from torch import nn
 
@@ -12,7 +16,7 @@ from rtpe.data.distill import as_batch, batches, collate
 from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.engine.loop import Mean, Schedule, train_step, update_average
-from rtpe.engine.optim import ema_decay, warm_cosine
+from rtpe.engine.optim import ema_decay, optimizer, restarts, warm_cosine
 from rtpe.geometry import cells
 from rtpe.nets.blocks import normalise
 from rtpe.structures import PoseMaps
@@ -104,6 +108,50 @@ def test_stopped_and_resumed_is_never_stopped(fresh, run, new_student, stop):
     assert (straight.step, straight.epoch, straight.batch) == (resumed.step, resumed.epoch, resumed.batch) == (6, 3, 0)
     assert_bit_equal(straight, resumed)
     assert [row["epoch"] for row in killed.rows + again.rows] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("stop", [1, 4])
+def test_schedules_resume_too(fresh, run, criterion, new_student, stop):
+    """Restarts and weights that change depend on progress alone."""
+    changing = {
+        "criterion": criterion(teacher=[[0.0, 1.0], [1.0, 0.2]], person=[[0.3, 0.0], [0.6, 0.5]]),
+        "schedule": Schedule(epochs=3, lr=0.003, checkpoint_minutes=0.0, shape=partial(restarts, cycles=2)),
+    }
+    straight = run(name="whole", **changing).go(fresh())
+    killed, again, resumed = run(killed_after=stop, **changing), run(**changing), fresh(new_student(seed=7))
+    with pytest.raises(KeyboardInterrupt):
+        killed.go(fresh())
+    resumed.restore(again.out / "last.pt")
+    again.go(resumed)
+    assert_bit_equal(straight, resumed)
+    assert [row["lr"] for row in killed.rows + again.rows] == [0.003 * restarts(step / 6, 2) for step in (1, 3, 5)]
+    assert differs(straight, run(name="plain").go(fresh()))
+
+
+def test_a_step_that_overflows_in_fp16_is_left_out(fabric, fresh, run, criterion, examples, tmp_path):
+    """The scaler halves its factor and the run goes on; the factor is resumed; what overflows unscaled is an error."""
+    precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**40))
+    half = Fabric(accelerator="cpu", devices=1, plugins=[precision])
+    state = fresh()
+    net = copy.deepcopy(state.ema).requires_grad_(True)
+    state.net, state.optimizer = half.setup(net, optimizer(net, 0.003, 0.0))
+    state.scaler = precision.scaler
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    step = partial(train_step, half, state, criterion(), one_batch(examples()), 0.003, Schedule(1, 0.003))
+    assert step()["gradient"] == 0 and state.scaler.get_scale() == 2.0**39
+    assert all(map(torch.equal, net.parameters(), before)) and state.step == 1
+    state.save(tmp_path / "last.pt")
+    state.scaler.update(2.0)
+    state.restore(tmp_path / "last.pt")
+    assert state.scaler.get_scale() == 2.0**39
+    state.scaler.update(2.0**8)
+    assert step()["gradient"] > 0 and state.step == 2
+    assert not any(map(torch.equal, net.parameters(), before))
+    state.scaler.update(1.0)
+    with torch.no_grad():
+        net.tags.weight.fill_(float("inf"))
+    with pytest.raises(FloatingPointError, match="step 2: loss"):
+        step()
 
 
 def test_a_finished_run_stays_finished(fresh, run):

@@ -10,7 +10,8 @@ from torch import nn
 from rtpe.nets.blocks import normalise
 from rtpe.nets.colours import COLOURS
 from rtpe.nets.cost import gmacs, parameters
-from rtpe.nets.student import ContextAwareModule, PlainModule, Student, Trunk
+from rtpe.nets.stems import Trunk
+from rtpe.nets.student import ContextAwareModule, PlainModule, Student
 
 SMALL = {"joints": 3, "width": 32, "stages": 2, "dilations": (1, 2)}
 WIDE = {"attention": 4, "blocks": (2, 0, 1)}  # logits at all strides, a level without blocks
