@@ -121,6 +121,11 @@ def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
+def greatest(image: np.ndarray, reach: int) -> np.ndarray:
+    """The greatest value of the square that reaches so many pixels to each side of a pixel, (H, W) or (H, W, C)."""
+    return cv2.dilate(image, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+
+
 def capsules(size_hw: tuple[int, int], segments: np.ndarray, widths: np.ndarray) -> np.ndarray:
     """A mask, (h, w) uint8 of 0 and 1, of thick line segments with round ends.
 

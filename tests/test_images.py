@@ -9,6 +9,7 @@ from rtpe.images import (
     capsules,
     encode_jpeg,
     encode_png,
+    greatest,
     polygons,
     read_image,
     resize,
@@ -150,3 +151,14 @@ def test_capsules_are_thick_lines():
     line = capsules((20, 20), np.array([[[4.5, 10.5], [15.5, 10.5]]]), np.array([5.0]))
     assert line[8:13, 5:15].all() and not line[:7].any() and not line[14:].any()
     assert not capsules((20, 20), np.zeros((0, 2, 2)), np.zeros(0)).any()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("reach", [0, 1, 2])
+def test_the_greatest_is_sought_as_far_as_asked(reach, dtype):
+    """Against a slow loop; beyond the border there is nothing, not even a 0 above negative values."""
+    image = np.random.default_rng(0).integers(0, 100, (7, 9)).astype(dtype) - (50 if dtype == np.float32 else 0)
+    rows, columns = range(7), range(9)
+    want = [[image[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1].max() for x in columns]
+            for y in rows]  # fmt: skip
+    np.testing.assert_array_equal(greatest(image, reach), want)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtpe.geometry import Affine, cells, letterbox
-from rtpe.images import warp, warp_maps
+from rtpe.images import greatest, warp, warp_maps
 from rtpe.structures import PoseMaps, Poses
 
 
@@ -73,10 +73,15 @@ def warp_mask(mask: np.ndarray, view: Affine, size_hw: tuple[int, int], stride: 
 def warp_teacher_maps(maps: PoseMaps, view: Affine, size_hw: tuple[int, int], stride: float) -> PoseMaps:
     """The teacher's maps on the student's grid of `size_hw` cells under the same view; channels swap on a mirror.
 
-    Bilinear: a peak keeps its place to .1 cell on a grid up to three times coarser, to .3 cell on a finer one.
+    Bilinear: a peak keeps its place to .15 cell on a grid up to three times coarser, to .3 cell on a finer one. For a
+    grid twice as coarse and more, cells first take the greatest value around them: averaged alone, the narrow peaks of
+    small people would sink to half their height.
     """
     to_grid = cells(stride).inverse() @ view @ maps.to_image
     heatmaps = maps.heatmaps[maps.skeleton.flip] if view.mirrors else maps.heatmaps
+    reach = int(1 / to_grid.scale / 2)
+    if reach:
+        heatmaps = np.stack([greatest(channel, reach) for channel in heatmaps])
     return PoseMaps(
         heatmaps=warp_maps(heatmaps, to_grid, size_hw),
         to_image=view.inverse() @ cells(stride),
