@@ -158,7 +158,7 @@ def _refuse_other_settings(last: Path, held: dict, asked: dict) -> None:
 def _criterion(settings: Train) -> Criterion:
     loss = settings.loss
     weights = {name: getattr(loss, name) for name in TERMS}
-    return Criterion(weights, tuple(loss.sigmas), loss.foreground, loss.hardest or None)
+    return Criterion(weights, tuple(loss.sigmas), loss.foreground, loss.hardest or None, loss.confidence)
 
 
 def _schedule(settings: Train) -> Schedule:

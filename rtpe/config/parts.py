@@ -135,6 +135,8 @@ class LossSettings:
         sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
         foreground: additional weight where a target is 1.
         hardest: average only that many joints an image, those with the largest error; 0 for all.
+        confidence: where a teacher's people stand in for labels, a joint weighs its score to this power in pull and
+            push; 0 weighs all alike.
     """
 
     teacher: float = 1.0
@@ -145,6 +147,7 @@ class LossSettings:
     sigmas: list[float] = field(default_factory=lambda: [2.0])
     foreground: float = 10.0
     hardest: int = 0
+    confidence: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ class Batch:
 
     Attributes:
         images: (B, 3, H, W) uint8 RGB.
-        points: (B, P, K, 3) float32 x, y in input pixels and visibility (0: absent), labels or, where there are no
-            labels, the teacher's people.
+        points: (B, P, K, 3) float32 x, y in input pixels and visibility (0: absent, 1: hidden, 2: seen), labels or,
+            where there are no labels, the teacher's people with its scores, at most 1, in the place of visibility.
         labelled: (B,) bool, whether `points` are labels.
         valid: (B, 1, h, w) float32 0..1, 0 where people are that nobody labelled.
         person: (B, 1, h, w) float32 0..1, the covered share of each cell.

@@ -91,9 +91,9 @@ def warp_teacher_maps(maps: PoseMaps, view: Affine, size_hw: tuple[int, int], st
 
 
 def poses_as_points(poses: Poses, threshold: float) -> np.ndarray:
-    """People found, as if labelled: (P, K, 3), a joint visible where its score reaches the threshold."""
+    """People found, as if labelled, (P, K, 3): x, y and the score, at most 1; 0 where it is below the threshold."""
     seen = poses.scores >= threshold
-    points = np.concatenate([poses.points, 2.0 * seen[..., None]], -1).astype(np.float32)
+    points = np.concatenate([poses.points, poses.scores[..., None].clip(max=1)], -1)
     points[~seen] = 0
     return points[seen.any(1)]
 

@@ -27,12 +27,14 @@ class Criterion:
             all further levels.
         foreground: see `losses.heatmap_loss`.
         hardest: see `losses.heatmap_loss`.
+        confidence: a teacher's joint weighs its score to this power in the tag terms; a label always weighs 1.
     """
 
     weights: Mapping[str, float]
     sigmas: Sequence[float] = (2.0,)
     foreground: float = 0.0
     hardest: int | None = None
+    confidence: float = 0.0
 
     def __call__(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The unweighted terms by name, each a scalar."""
@@ -63,7 +65,8 @@ class Criterion:
         if outputs.tags is None or not (self.weights["pull"] or self.weights["push"]):
             return {}
         indices, visible = cell_indices(_in_cells(batch, outputs.tags), outputs.tags.shape[2:])
-        pull, push = tag_losses(outputs.tags, indices, visible)
+        weights = visible * batch.points[..., 2].clamp(0, 1) ** self.confidence
+        pull, push = tag_losses(outputs.tags, indices, weights)
         return {"pull": pull, "push": push}
 
     def _person(self, logits: Tensor, batch: Batch) -> Tensor:

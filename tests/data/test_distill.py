@@ -108,7 +108,8 @@ def test_unlabelled_images_take_the_teachers_people(cache):
     for index in range(2):
         taught, known = made[0, index], labelled[0, index]
         assert not taught["labelled"] and known["labelled"]
-        np.testing.assert_allclose(taught["points"], known["points"], atol=0.3)  # pixels: what the teacher saw
+        np.testing.assert_allclose(taught["points"][..., :2], known["points"][..., :2], atol=0.3)  # pixels
+        assert (taught["points"][..., 2] <= 1).all() and (known["points"][..., 2] == 2).all()  # scores, and labels
         assert taught["person"].any()
     assert made[0, 2]["labelled"]
 

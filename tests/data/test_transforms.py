@@ -207,11 +207,13 @@ def test_the_teachers_channels_swap_in_a_mirror_only():
 
 
 def test_a_teachers_people_serve_as_labels():
-    """Joints below the threshold are not labelled, and a person without any joint left is nobody."""
-    scores = np.array([[0.9, 0.2, 0.1], [0.1, 0.1, 0.0]])
+    """Their scores say how sure they are. Joints below the threshold are not labelled, and a person without any joint
+    left is nobody.
+    """
+    scores = np.array([[1.25, 0.5, 0.1], [0.1, 0.1, 0.0]])
     found = Poses(np.full((2, 3, 2), 7.0), scores, [0.5, 0.5], FACE)
-    points = poses_as_points(found, 0.2)
-    assert points.tolist() == [[[7, 7, 2], [7, 7, 2], [0, 0, 0]]] and points.dtype == np.float32
+    points = poses_as_points(found, 0.5)
+    assert points.tolist() == [[[7, 7, 1], [7, 7, 0.5], [0, 0, 0]]] and points.dtype == np.float32
     assert poses_as_points(Poses.none(FACE), 0.2).shape == (0, 3, 3)
 
 
