@@ -126,6 +126,12 @@ def greatest(image: np.ndarray, reach: int) -> np.ndarray:
     return cv2.dilate(image, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
 
 
+def filled(mask: np.ndarray) -> np.ndarray:
+    """A mask, (H, W) uint8 of 0 and 1, without the holes that it encloses."""
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(mask.copy(), outlines, -1, 1, cv2.FILLED)
+
+
 def capsules(size_hw: tuple[int, int], segments: np.ndarray, widths: np.ndarray) -> np.ndarray:
     """A mask, (h, w) uint8 of 0 and 1, of thick line segments with round ends.
 

@@ -9,6 +9,7 @@ from rtpe.images import (
     capsules,
     encode_jpeg,
     encode_png,
+    filled,
     greatest,
     polygons,
     read_image,
@@ -162,3 +163,14 @@ def test_the_greatest_is_sought_as_far_as_asked(reach, dtype):
     want = [[image[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1].max() for x in columns]
             for y in rows]  # fmt: skip
     np.testing.assert_array_equal(greatest(image, reach), want)
+
+
+def test_holes_are_filled_and_bays_are_not():
+    """A ring becomes a disc, a horseshoe stays one; the mask itself is not changed."""
+    ring = np.zeros((12, 12), np.uint8)
+    ring[2:9, 2:9], ring[4:7, 4:7] = 1, 0
+    horseshoe = ring.copy()
+    horseshoe[6:, 5] = 0
+    assert not filled(np.zeros((5, 5), np.uint8)).any()
+    assert filled(ring)[2:9, 2:9].all() and filled(ring).sum() == 49 and not ring[5, 5]
+    np.testing.assert_array_equal(filled(horseshoe), horseshoe)

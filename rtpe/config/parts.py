@@ -162,6 +162,8 @@ class ViewSettings:
         light: strength of brightness, contrast and colour changes, 0 to 1.
         noise: standard deviation of sensor noise at most, in grey levels.
         grey: probability of losing all colour.
+        mosaic: probability of sharing the input with three other images, each in a quadrant of its own.
+        paste: probability of people of another image over this one.
     """
 
     rotate: float = 25.0
@@ -171,6 +173,8 @@ class ViewSettings:
     light: float = 0.25
     noise: float = 6.0
     grey: float = 0.05
+    mosaic: float = 0.0
+    paste: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtpe.geometry import Affine, cells, letterbox
+from rtpe.geometry import Affine, cells, centred
 from rtpe.images import greatest, warp, warp_maps
 from rtpe.structures import PoseMaps, Poses
 
@@ -23,6 +23,8 @@ class AugmentSettings:
         light: strength of brightness, contrast and colour changes, 0 to 1.
         noise: standard deviation of sensor noise at most, in grey levels.
         grey: probability of losing all colour.
+        mosaic: probability of sharing the input with three other images, each in a quadrant of its own.
+        paste: probability of people of another image over this one.
     """
 
     rotate: float = 25.0
@@ -32,15 +34,22 @@ class AugmentSettings:
     light: float = 0.25
     noise: float = 6.0
     grey: float = 0.05
+    mosaic: float = 0.0
+    paste: float = 0.0
 
 
-def plain_view(size_hw: tuple[int, int], input_hw: tuple[int, int]) -> Affine:
-    """The whole image, upright and centred, in the network's input."""
-    return letterbox(size_hw, input_hw)
+def plain_view(size_hw: tuple[int, int], input_hw: tuple[int, int], fill: float = 0.0) -> Affine:
+    """The image upright and centred in the network's input: letterboxed for a fill of 0, without a border for 1."""
+    factors = input_hw[0] / size_hw[0], input_hw[1] / size_hw[1]
+    return centred(size_hw, input_hw, min(factors) ** (1 - fill) * max(factors) ** fill)
 
 
 def random_view(
-    size_hw: tuple[int, int], input_hw: tuple[int, int], settings: AugmentSettings, rng: np.random.Generator
+    size_hw: tuple[int, int],
+    input_hw: tuple[int, int],
+    settings: AugmentSettings,
+    rng: np.random.Generator,
+    fill: float = 0.0,
 ) -> Affine:
     """Image to input: turned, scaled, shifted and mirrored at random about the plain view."""
     height, width = input_hw
@@ -49,7 +58,7 @@ def random_view(
     shift = Affine.translation(*(rng.uniform(-settings.shift, settings.shift, 2) * (width, height)))
     turn = Affine.rotation(rng.uniform(-settings.rotate, settings.rotate))
     view = shift @ centre @ turn @ Affine.scaling(np.exp(rng.uniform(low, high))) @ centre.inverse()
-    view = view @ plain_view(size_hw, input_hw)
+    view = view @ plain_view(size_hw, input_hw, fill)
     return Affine.mirror(width) @ view if rng.random() < settings.flip else view
 
 
