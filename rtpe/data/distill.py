@@ -62,7 +62,7 @@ class TrainingExamples(Dataset):
     """Views of a data set's images by (epoch, index); the same key always gives the same view.
 
     Args:
-        samples: a sequence of `Sample`.
+        samples: a sequence of `Sample`; one that has `reduced` is asked for images no larger than they are seen.
         input_hw: the network's input; the grid is its size over the stride.
         cache: what the teacher said, or None.
         labels: whether labels may be used at all; without, the teacher's people stand in for them.
@@ -118,11 +118,10 @@ class TrainingExamples(Dataset):
         self, index: int, frame_hw: tuple[int, int], rng: np.random.Generator, fill: float = 0.0, cut: bool = False
     ) -> Example:
         """One image in a frame under a view of its own, its colours as they are; with its people cut out if asked."""
-        sample = self.samples[index]
-        view = self._view(sample, frame_hw, fill, rng)
+        sample, view = self._viewed(index, frame_hw, fill, rng)
         prediction = None if self.cache is None else self.cache.load(sample.image_id)
         labelled = self.labels and sample.labelled
-        people = sample.points if labelled else self._teachers_people(prediction)
+        people = sample.points if labelled else self._teachers_people(prediction, sample)
         example = {
             "images": warp(sample.image, view, frame_hw),
             "points": warp_points(people, view, frame_hw, sample.skeleton.flip),
@@ -131,21 +130,28 @@ class TrainingExamples(Dataset):
             "person": self._mask(self._person(sample, people), view, frame_hw, outside=0),
         }
         if prediction is not None:
-            maps = warp_teacher_maps(prediction.maps, view, self._grid(frame_hw), self.stride)
-            example["teacher"] = maps.heatmaps.astype(np.float16)
+            maps = warp_teacher_maps(
+                prediction.maps, view @ sample.to_image.inverse(), self._grid(frame_hw), self.stride
+            )
+            example["teacher"] = torch.from_numpy(maps.heatmaps).half().numpy()  # 20 times as fast as numpy
         if cut:
             example["body"] = warp_mask(self._bodies(sample, people), view, frame_hw, stride=1, outside=0)
         return example
 
-    def _teachers_people(self, prediction: Prediction | None) -> np.ndarray:
+    def _viewed(
+        self, index: int, frame_hw: tuple[int, int], fill: float, rng: np.random.Generator
+    ) -> tuple[Sample, Affine]:
+        """A sample, halved while it is larger than it will be seen, and the view from its pixels to the frame."""
+        stray = random_view(frame_hw, frame_hw, self.augment, rng) if self.augment else Affine.identity()
+        reduced = getattr(self.samples, "reduced", None)
+        shown = max(frame_hw) * stray.scale * 2**fill  # beyond a border for aspects of up to 1 to 2
+        sample = reduced(index, shown) if reduced else self.samples[index]
+        return sample, stray @ plain_view(sample.size_hw, frame_hw, fill)
+
+    def _teachers_people(self, prediction: Prediction | None, sample: Sample) -> np.ndarray:
         if prediction is None:
             raise ValueError("an image has neither labels nor a teacher: give --cache.path")
-        return poses_as_points(prediction.poses, self.joint_threshold)
-
-    def _view(self, sample: Sample, frame_hw: tuple[int, int], fill: float, rng: np.random.Generator) -> Affine:
-        if self.augment is None:
-            return plain_view(sample.size_hw, frame_hw)
-        return random_view(sample.size_hw, frame_hw, self.augment, rng, fill)
+        return poses_as_points(prediction.poses.moved(sample.to_image.inverse()), self.joint_threshold)
 
     def _grid(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
         return frame_hw[0] // self.stride, frame_hw[1] // self.stride
@@ -187,9 +193,11 @@ def limb_mask(sample: Sample, people: np.ndarray, width: float = BODY_WIDTH) -> 
 def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
     """Stack examples; people are padded with absent ones to the largest number of the batch."""
     most = max(len(example["points"]) for example in examples)
-    padded = [np.pad(example["points"], ((0, most - len(example["points"])), (0, 0), (0, 0))) for example in examples]
+    padded = np.zeros((len(examples), most, *examples[0]["points"].shape[1:]), np.float32)
+    for row, example in zip(padded, examples):
+        row[: len(example["points"])] = example["points"]
     stacked = {name: np.stack([example[name] for example in examples]) for name in examples[0] if name != "points"}
-    return {name: torch.from_numpy(array) for name, array in {**stacked, "points": np.stack(padded)}.items()}
+    return {name: torch.from_numpy(array) for name, array in {**stacked, "points": padded}.items()}
 
 
 def as_batch(raw: dict[str, Tensor]) -> Batch:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from rtpe.geometry import Affine, cells, centred
-from rtpe.images import greatest, warp, warp_maps
+from rtpe.images import add_grain, greatest, recolour, resize, warp, warp_maps
 from rtpe.structures import PoseMaps, Poses
+
+# the middles of 256 equal shares of a normal distribution
+_NORMAL = np.array([NormalDist().inv_cdf((2 * rank + 1) / 512) for rank in range(256)])
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,7 @@ def plain_view(size_hw: tuple[int, int], input_hw: tuple[int, int], fill: float 
 
 
 def random_view(
-    size_hw: tuple[int, int],
-    input_hw: tuple[int, int],
-    settings: AugmentSettings,
-    rng: np.random.Generator,
-    fill: float = 0.0,
+    size_hw: tuple[int, int], input_hw: tuple[int, int], settings: AugmentSettings, rng: np.random.Generator
 ) -> Affine:
     """Image to input: turned, scaled, shifted and mirrored at random about the plain view."""
     height, width = input_hw
@@ -58,7 +58,7 @@ def random_view(
     shift = Affine.translation(*(rng.uniform(-settings.shift, settings.shift, 2) * (width, height)))
     turn = Affine.rotation(rng.uniform(-settings.rotate, settings.rotate))
     view = shift @ centre @ turn @ Affine.scaling(np.exp(rng.uniform(low, high))) @ centre.inverse()
-    view = view @ plain_view(size_hw, input_hw, fill)
+    view = view @ plain_view(size_hw, input_hw)
     return Affine.mirror(width) @ view if rng.random() < settings.flip else view
 
 
@@ -76,7 +76,10 @@ def warp_points(points: np.ndarray, view: Affine, size_hw: tuple[int, int], flip
 
 def warp_mask(mask: np.ndarray, view: Affine, size_hw: tuple[int, int], stride: float, outside: int) -> np.ndarray:
     """A mask of 0 and 1, (H, W), on the grid of `size_hw` cells under the view: (h, w) uint8, 255 where covered."""
-    return warp(mask * np.uint8(255), cells(stride).inverse() @ view, size_hw, fill=255 * outside)
+    if (mask == outside).all():  # most images have neither crowds nor, in places, people
+        return np.full(size_hw, 255 * outside, np.uint8)
+    pixels_hw = tuple(round(side * stride) for side in size_hw)
+    return resize(warp(mask * np.uint8(255), view, pixels_hw, fill=255 * outside), size_hw)
 
 
 def warp_teacher_maps(maps: PoseMaps, view: Affine, size_hw: tuple[int, int], stride: float) -> PoseMaps:
@@ -87,10 +90,10 @@ def warp_teacher_maps(maps: PoseMaps, view: Affine, size_hw: tuple[int, int], st
     small people would sink to half their height.
     """
     to_grid = cells(stride).inverse() @ view @ maps.to_image
-    heatmaps = maps.heatmaps[maps.skeleton.flip] if view.mirrors else maps.heatmaps
+    heatmaps = [maps.heatmaps[joint] for joint in maps.skeleton.flip] if view.mirrors else maps.heatmaps
     reach = int(1 / to_grid.scale / 2)
     if reach:
-        heatmaps = np.stack([greatest(channel, reach) for channel in heatmaps])
+        heatmaps = [greatest(channel, reach) for channel in heatmaps]
     return PoseMaps(
         heatmaps=warp_maps(heatmaps, to_grid, size_hw),
         to_image=view.inverse() @ cells(stride),
@@ -112,14 +115,15 @@ def photometric(image: np.ndarray, settings: AugmentSettings, rng: np.random.Gen
     gain = 1 + rng.uniform(-settings.light, settings.light) + rng.uniform(-1, 1, 3) * settings.light / 3
     offset = rng.uniform(-settings.light, settings.light) * 64
     table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
-    changed = np.stack([table[:, channel][image[..., channel]] for channel in range(3)], -1)
+    changed = recolour(image, table)
     if rng.random() < settings.grey:
-        changed = np.repeat(changed.mean(-1, keepdims=True).astype(np.uint8), 3, -1)
+        changed = np.repeat(changed.sum(-1, dtype=np.uint16, keepdims=True) // 3, 3, -1).astype(np.uint8)
     if settings.noise and rng.random() < 1 / 3:
         changed = _noisy(changed, rng.uniform(0, settings.noise), rng)
     return changed
 
 
 def _noisy(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    grain = rng.standard_normal(image.shape, np.float32) * np.float32(deviation)
-    return np.clip(image + grain, 0, 255).astype(np.uint8)
+    """With normal noise added, of 256 equally likely heights, which are rounded to grey levels."""
+    grain = np.frombuffer(rng.bytes(image.size), np.uint8).reshape(image.shape)
+    return add_grain(image, grain, np.rint(deviation * _NORMAL).astype(np.int16))

@@ -49,13 +49,16 @@ class Criterion:
 
     def _heatmap_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         terms: dict[str, list[Tensor]] = {"truth": [], "teacher": []}
+        drawn: dict[tuple, Tensor] = {}  # levels of one size and spread share their target
         for level, predicted in enumerate(outputs.heatmaps):
             valid = _resized(batch.valid, predicted)
             if self.weights["truth"]:
                 sigma = self.sigmas[min(level, len(self.sigmas) - 1)]
-                target = gaussian_maps(_in_cells(batch, predicted), predicted.shape[2:], sigma)
+                grid = predicted.shape[2:], sigma
+                if grid not in drawn:
+                    drawn[grid] = gaussian_maps(_in_cells(batch, predicted), *grid)
                 known = valid * batch.labelled[:, None, None, None]
-                terms["truth"].append(heatmap_loss(predicted, target, known, self.foreground, self.hardest))
+                terms["truth"].append(heatmap_loss(predicted, drawn[grid], known, self.foreground, self.hardest))
             if self.weights["teacher"] and batch.teacher is not None:
                 target = _resized(batch.teacher.float(), predicted)
                 terms["teacher"].append(heatmap_loss(predicted, target, valid, self.foreground, self.hardest))
