@@ -40,11 +40,11 @@ class Affine:
 
     def __post_init__(self):
         matrix = np.asarray(self.matrix, np.float64)
-        if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
+        if matrix.shape != (2, 3) or not all(map(math.isfinite, matrix.ravel().tolist())):
             raise ValueError(f"affine: expected a finite (2, 3) matrix, got {matrix.tolist()}")
-        if abs(np.linalg.det(matrix[:, :2])) < 1e-12:
-            raise ValueError(f"affine: expected an invertible matrix, got {matrix.tolist()}")
         object.__setattr__(self, "matrix", matrix)
+        if abs(self._determinant()) < 1e-12:
+            raise ValueError(f"affine: expected an invertible matrix, got {matrix.tolist()}")
 
     def __eq__(self, other) -> bool:
         return isinstance(other, Affine) and np.array_equal(self.matrix, other.matrix)
@@ -59,29 +59,41 @@ class Affine:
 
     def __matmul__(self, first: Affine) -> Affine:
         """The map that applies `first`, then this one."""
-        linear = self.matrix[:, :2] @ first.matrix[:, :2]
-        shift = self.matrix[:, :2] @ first.matrix[:, 2] + self.matrix[:, 2]
-        return Affine(np.column_stack([linear, shift]))
+        # plain numbers: for six of them every call of numpy costs more than all the arithmetic
+        (a, b, x), (c, d, y) = self.matrix.tolist()
+        (e, f, u), (g, h, v) = first.matrix.tolist()
+        return Affine(
+            np.array(
+                [[a * e + b * g, a * f + b * h, a * u + b * v + x], [c * e + d * g, c * f + d * h, c * u + d * v + y]]
+            )
+        )
 
     def inverse(self) -> Affine:
         """The map back."""
-        linear = np.linalg.inv(self.matrix[:, :2])
-        return Affine(np.column_stack([linear, -linear @ self.matrix[:, 2]]))
+        (a, b, x), (c, d, y) = self.matrix.tolist()
+        det = self._determinant()
+        return Affine(
+            np.array([[d / det, -b / det, (b * y - d * x) / det], [-c / det, a / det, (c * x - a * y) / det]])
+        )
+
+    def _determinant(self) -> float:
+        (a, b, _), (c, d, _) = self.matrix.tolist()
+        return a * d - b * c
 
     @property
     def scale(self) -> float:
         """By what factor lengths grow (the square root of the area's growth)."""
-        return math.sqrt(abs(np.linalg.det(self.matrix[:, :2])))
+        return math.sqrt(abs(self._determinant()))
 
     @property
     def mirrors(self) -> bool:
         """Whether left and right change sides."""
-        return bool(np.linalg.det(self.matrix[:, :2]) < 0)
+        return self._determinant() < 0
 
     def index_matrix(self) -> np.ndarray:
         """The same map between integer pixel indices, as warping routines want it, (2, 3)."""
-        centre = Affine.translation(HALF, HALF)
-        return (centre.inverse() @ self @ centre).matrix
+        (a, b, x), (c, d, y) = self.matrix.tolist()
+        return np.array([[a, b, x + HALF * (a + b - 1)], [c, d, y + HALF * (c + d - 1)]])
 
     @classmethod
     def from_index_matrix(cls, matrix) -> Affine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,13 @@ from rtpe.geometry import Affine, point_to_index
 cv2.setNumThreads(0)  # workers and torch already share the cores; cv2's own threads only get in their way
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_JPEG = b"\xff\xd8"
+_COLOUR = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 _FIXED_BITS = 4  # cv2 draws with fixed-point coordinates: 1/16 pixel
 
 
@@ -37,19 +45,65 @@ def read_image(path: str | Path | Readable, upright: bool = False) -> np.ndarray
     Raises:
         UnreadableImage: if it is missing, empty, torn or no image.
     """
+    return read_reduced(path, math.inf, upright)[0]
+
+
+def read_reduced(path: str | Path | Readable, least: float, upright: bool = False) -> tuple[np.ndarray, int]:
+    """Read an image halved as often, thrice at most, as its long side keeps `least` pixels.
+
+    Each pixel is the mean of a block of the file's. A JPEG is decoded at that size, in half the time: its brightness is
+    that mean, to a rounding, and its colour a little sharper. Where a side is no multiple of the factor, the last
+    blocks reach beyond the border and repeat it.
+
+    Returns:
+        image: (h, w, 3) uint8 RGB.
+        factor: 1, 2, 4 or 8: the side of an image's pixel in pixels of the file.
+
+    Raises:
+        UnreadableImage: see `read_image`.
+    """
     if not isinstance(path, str | Path):
-        return path.read()
+        return _halved(path.read(), least)
+    raw = _read_bytes(path)
+    size_hw = _jpeg_size(raw)
+    factor = _factor(size_hw, least) if size_hw else 1
+    image = cv2.imdecode(raw, _COLOUR[factor] | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)) if raw.size else None
+    if image is None:
+        raise UnreadableImage(f"image {path}: not an image that can be decoded")
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return (image, factor) if size_hw else _halved(image, least)
+
+
+def _read_bytes(path: str | Path) -> np.ndarray:
     try:
         raw = np.fromfile(path, np.uint8)
     except OSError as error:
         raise UnreadableImage(f"image {path}: {error.strerror or error}") from error
     # a JPEG without its end marker decodes to grey bars below the tear: refuse it rather than learn from it
-    torn = raw[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in raw[-256:].tobytes()
-    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = None if torn or not raw.size else cv2.imdecode(raw, flags)
-    if image is None:
-        raise UnreadableImage(f"image {path}: {'truncated' if torn else 'not an image that can be decoded'}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if raw[:2].tobytes() == _JPEG and b"\xff\xd9" not in raw[-256:].tobytes():
+        raise UnreadableImage(f"image {path}: truncated")
+    return raw
+
+
+def _jpeg_size(raw: np.ndarray) -> tuple[int, int] | None:
+    """(height, width) by the frame header of a JPEG; None if there is none."""
+    data, at = memoryview(raw), 2
+    while bytes(data[:2]) == _JPEG and at + 9 <= len(data):
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # tables have numbers between those of frames
+            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def _factor(size_hw: tuple[int, int], least: float) -> int:
+    return max(factor for factor in _COLOUR if factor == 1 or max(size_hw) >= factor * least)
+
+
+def _halved(image: np.ndarray, least: float) -> tuple[np.ndarray, int]:
+    """As `read_reduced`, of an image that was read whole."""
+    factor = _factor(image.shape[:2], least)
+    return image if factor == 1 else _averaged(image, factor, cv2.BORDER_REPLICATE), factor
 
 
 def write_image(path: str | Path, image: np.ndarray, quality: int = 92) -> None:
@@ -81,44 +135,69 @@ def warp(
 
     Bilinear; a strong reduction averages first, so that fine texture does not alias.
     """
+    fill = fill if isinstance(fill, Sequence) else (fill,) * 4
     reduction = 1 / affine.scale
     if not nearest and reduction >= 2:
-        image, affine = _reduced(image, affine, int(reduction))
+        image = _averaged(image, int(reduction), fill=fill)
+        affine = affine @ Affine.scaling(int(reduction))
     flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    fill = fill if isinstance(fill, Sequence) else (fill,) * 4
     return cv2.warpAffine(
         image, affine.index_matrix(), size_hw[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
     )
 
 
-def _reduced(image: np.ndarray, affine: Affine, factor: int) -> tuple[np.ndarray, Affine]:
-    """The image averaged over blocks of about that many pixels a side, and the affine from it."""
+def _averaged(image: np.ndarray, factor: int, border=cv2.BORDER_CONSTANT, fill: Sequence[float] = (0,)) -> np.ndarray:
+    """The image averaged over blocks of `factor` pixels a side; the last blocks are filled up with the border."""
     h, w = image.shape[:2]
-    small = max(1, h // factor), max(1, w // factor)
-    image = cv2.resize(image, small[::-1], interpolation=cv2.INTER_AREA)
-    return image, affine @ Affine.scaling(w / small[1], h / small[0])
+    if h % factor or w % factor:  # blocks of one size alone are averaged fast, and keep the affine a pure factor
+        image = cv2.copyMakeBorder(image, 0, -h % factor, 0, -w % factor, border, value=fill)
+    return cv2.resize(image, (-(-w // factor), -(-h // factor)), interpolation=cv2.INTER_AREA)
 
 
-def warp_maps(maps: np.ndarray, affine: Affine, size_hw: tuple[int, int]) -> np.ndarray:
-    """Carry float maps, (C, h, w), into another grid of cells; outside is 0.
+def warp_maps(maps: Sequence[np.ndarray], affine: Affine, size_hw: tuple[int, int]) -> np.ndarray:
+    """Carry float maps, C of (h, w), into another grid of cells, (C, *size_hw); outside is 0.
 
     Bilinear; a strong reduction averages first: a peak a cell wide would else come and go with its place.
     """
     reduction = 1 / affine.scale
     if reduction >= 2:
-        reduced = [_reduced(channel, affine, int(reduction)) for channel in maps]
-        maps, affine = np.stack([channel for channel, _ in reduced]), reduced[0][1]
-    out = np.empty((len(maps), *size_hw), maps.dtype)
+        maps = [_averaged(channel, int(reduction)) for channel in maps]
+        affine = affine @ Affine.scaling(int(reduction))
+    out = np.empty((len(maps), *size_hw), maps[0].dtype)
     matrix = affine.index_matrix()
     for source, target in zip(maps, out):  # one channel a call: many at once run through a coarser path of cv2
         cv2.warpAffine(source, matrix, size_hw[::-1], dst=target, flags=cv2.INTER_LINEAR)
     return out
 
 
+def recolour(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Each value replaced by the table's, (256, C) uint8, of its channel; (H, W, C) uint8."""
+    return cv2.LUT(image, table[None])
+
+
+def add_grain(image: np.ndarray, grain: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """The image, uint8, with the height, (256,) int16, that each of the grain's bytes stands for added, and clipped.
+
+    Shape: image (H, W, C), grain (H, W, C) uint8 -> (H, W, C).
+    """
+    return cv2.add(image, cv2.LUT(grain, heights), dtype=cv2.CV_8U)
+
+
 def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Resize by a pure factor: area-averaging when it shrinks, bilinear when it grows."""
     shrinks = size_hw[0] < image.shape[0]
     return cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def greatest(image: np.ndarray, reach: int) -> np.ndarray:
+    """The greatest value of the square that reaches so many pixels to each side of a pixel, (H, W) or (H, W, C)."""
+    return cv2.dilate(image, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+
+
+def filled(mask: np.ndarray) -> np.ndarray:
+    """A mask, (H, W) uint8 of 0 and 1, without the holes that it encloses."""
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(mask.copy(), outlines, -1, 1, cv2.FILLED)
 
 
 def capsules(size_hw: tuple[int, int], segments: np.ndarray, widths: np.ndarray) -> np.ndarray:

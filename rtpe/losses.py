@@ -47,30 +47,32 @@ def segmentation_loss(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return (error * mask).sum() / mask.sum().clamp(min=1)
 
 
-def tag_losses(tags: Tensor, indices: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+def tag_losses(tags: Tensor, indices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Pull the tags of a person together and push people apart (Newell et al., arXiv:1611.05424).
 
     Args:
         tags: (B, K, h, w).
         indices: (B, P, K) cell of each joint in the flattened h x w grid.
-        visible: (B, P, K) bool, which joints count.
+        weights: (B, P, K) 0..1 or bool, how much each joint counts; 0: absent.
 
     Returns:
-        pull: mean square distance of a person's tags to their mean, over people.
-        push: mean over pairs of people of exp(-(difference of means)^2).
+        pull: weighed square distance of a person's tags to their weighed mean, over joints and people.
+        push: mean over pairs of people of exp(-(difference of means)^2), times the mean weights of both.
     """
     people = indices.shape[1]
     if people == 0:
         return tags.sum() * 0.0, tags.sum() * 0.0
     flat = tags.float().flatten(2)[:, None].expand(-1, people, -1, -1)
     values = flat.gather(3, indices[..., None]).squeeze(3)
-    counts = visible.sum(2)
+    weights = weights.float()
+    counts, total = (weights > 0).sum(2), weights.sum(2)
     present = counts > 0
-    means = (values * visible).sum(2) / counts.clamp(min=1)
-    spread = ((values - means[..., None]) ** 2 * visible).sum(2) / counts.clamp(min=1)
+    means = (values * weights).sum(2) / torch.where(present, total, 1.0)
+    spread = ((values - means[..., None]) ** 2 * weights).sum(2) / counts.clamp(min=1)
     pull = (spread * present).sum() / present.sum().clamp(min=1)
     pairs = present[:, :, None] & present[:, None, :] & ~torch.eye(people, dtype=torch.bool, device=tags.device)
-    closeness = torch.exp(-((means[:, :, None] - means[:, None, :]) ** 2))
+    sure = total / counts.clamp(min=1)
+    closeness = torch.exp(-((means[:, :, None] - means[:, None, :]) ** 2)) * sure[:, :, None] * sure[:, None, :]
     push = (closeness * pairs).sum() / pairs.sum().clamp(min=1)
     return pull, push
 

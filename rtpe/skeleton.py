@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 
@@ -44,7 +45,7 @@ class Skeleton:
     def __len__(self) -> int:
         return len(self.joints)
 
-    @property
+    @cached_property  # every example asks for it
     def flip(self) -> list[int]:
         """The joint whose channel each channel takes when the image is mirrored, (K,).
 

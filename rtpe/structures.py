@@ -144,6 +144,7 @@ class Sample:
         valid: (H, W) uint8, 0 where people are but nobody labelled their joints (crowds), else 1.
         person: (H, W) uint8, 1 where a person's body is, or None where nobody drew it.
         labelled: False for a bare photograph, in which nobody looked for people.
+        reduction: the side of one of these pixels, in which all is given, in pixels of the file.
     """
 
     image_id: int
@@ -154,6 +155,7 @@ class Sample:
     skeleton: Skeleton
     person: np.ndarray | None = None
     labelled: bool = True
+    reduction: int = 1
 
     def __post_init__(self):
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
@@ -173,3 +175,8 @@ class Sample:
     @property
     def size_hw(self) -> tuple[int, int]:
         return self.image.shape[:2]
+
+    @property
+    def to_image(self) -> Affine:
+        """From these pixels to the file's."""
+        return Affine.scaling(self.reduction)

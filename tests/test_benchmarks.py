@@ -7,14 +7,18 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rtpe.build import save_net
-from rtpe.cache import CODECS, STORES
+from rtpe.cache import CODECS, STORES, Cache, Manifest
+from rtpe.data.coco import CocoDataset
 from rtpe.data.synthetic import write_world
+from rtpe.geometry import cells
 from rtpe.nets.cost import gmacs, parameters
 from rtpe.nets.student import Student
 from rtpe.skeleton import COCO17
+from rtpe.structures import PoseMaps, Poses, Prediction
 
 PROJECT = Path(__file__).resolve().parents[1]
 KEYS = {
@@ -24,8 +28,8 @@ KEYS = {
 PLAIN = ["npz_float32", "npz_float16"]
 
 
-def run(*words, name="cache"):
-    command = [sys.executable, str(PROJECT / f"benchmarks/{name}.py"), *map(str, words)]
+def run(script, *words):
+    command = [sys.executable, str(PROJECT / "benchmarks" / script), *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, timeout=300)
 
@@ -37,7 +41,7 @@ def measured(tmp_path_factory):
     write_world(str(folder / "world"), "val2017", 3, 3, (96, 96), 0)
     save_net(folder / "net.safetensors", Student(joints=17, width=32, stages=1), "student", COCO17, 64, {})
     done = run(
-        f"--teacher.weights={folder / 'net.safetensors'}", f"--data.root={folder / 'world'}", "--passes=1",
+        "cache.py", f"--teacher.weights={folder / 'net.safetensors'}", f"--data.root={folder / 'world'}", "--passes=1",
         f"--out={folder / 'rows.json'}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -69,7 +73,7 @@ def test_students_are_measured_in_every_engine(tmp_path):
     """The row has the recipe's size and the net's own numbers, and a time for each engine that is installed."""
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text("net: {kind: student, numbers: {width: 32, stages: 1, blocks: [0, 0, 1]}, size: 64}")
-    done = run(f"--recipes=[{recipe}]", "--passes=1", f"--out={tmp_path / 'rows.json'}", name="student")
+    done = run("student.py", f"--recipes=[{recipe}]", "--passes=1", f"--out={tmp_path / 'rows.json'}")
     assert done.returncode == 0, done.stderr[-3000:]
     (row,) = json.loads((tmp_path / "rows.json").read_text())
     net = Student(joints=17, width=32, stages=1, blocks=(0, 0, 1))
@@ -85,14 +89,58 @@ def test_students_are_measured_in_every_engine(tmp_path):
         assert (row[key] is not None) == installed
 
 
+@pytest.fixture(scope="module", params=["with a teacher", "with labels alone"])
+def loaded(request, tmp_path_factory):
+    """The rows and the output of one run over three small pictures."""
+    folder = tmp_path_factory.mktemp("loader")
+    write_world(str(folder / "world"), "train2017", 3, 3, (96, 96), 0)
+    taught = request.param == "with a teacher"
+    if taught:
+        images = CocoDataset(folder / "world", "train2017")
+        found = Prediction(PoseMaps(np.zeros((17, 24, 24), np.float32), cells(4), (96, 96), COCO17), Poses.none(COCO17))
+        with Cache.create(folder / "cache", Manifest({"name": "nobody"}, COCO17)) as cache:
+            for image_id in images.ids:
+                cache.add(image_id, "", found)
+    done = run(
+        "loader.py", f"--data.root={folder / 'world'}", f"--cache.path={folder / 'cache' if taught else ''}",
+        "--net.size=64", "--train.batch=2", "--passes=1", f"--out={folder / 'rows.json'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return taught, json.loads((folder / "rows.json").read_text()), done.stdout
+
+
+def test_every_stage_of_loading_has_a_row(loaded):
+    """A function that was renamed would be timed nowhere, and its stage would be missing without a word."""
+    taught, rows, table = loaded
+    of_teacher = ["read the cache", "decode the cache", "warp the teacher's maps"] if taught else []
+    assert [row["stage"] for row in rows] == [
+        "decode the image", "labels and masks", "warp the image", "colours", "warp the masks", *of_teacher, "the rest",
+        "collate", "expand, in training", "targets, in training", "whole", "loader, workers: 1", "loader, workers: 2",
+    ]  # fmt: skip
+    assert max(map(len, table.splitlines())) <= 80 and "whole" in table
+
+
+def test_the_stages_hold_together(loaded):
+    rows = {row["stage"]: row for row in loaded[1]}
+    whole = rows["whole"]
+    assert whole["samples_per_s_per_core"] == pytest.approx(1000 / whole["ms"])
+    for name, row in rows.items():
+        if name.startswith("loader"):
+            assert row["samples_per_s"] > 0
+        else:
+            assert row["ms"] > 0 and row["share"] == pytest.approx(row["ms"] / whole["ms"])
+
+
 @pytest.mark.parametrize(
-    "words, name",
+    "script, words",
     [
-        (("--teacher.weights=nowhere.safetensors", "--data.root=nowhere"), "cache"),
-        (("--recipes=[nowhere.yaml]",), "student"),
+        ("cache.py", ["--teacher.weights=nowhere.safetensors", "--data.root=nowhere"]),
+        ("loader.py", ["--data.root=nowhere"]),
+        ("loader.py", ["--passes=many"]),
+        ("student.py", ["--recipes=[nowhere.yaml]"]),
     ],
 )
-def test_a_users_mistake_is_one_line(words, name):
-    done = run(*words, name=name)
+def test_a_users_mistake_is_one_line(script, words):
+    done = run(script, *words)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.startswith("error: ")

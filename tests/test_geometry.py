@@ -88,6 +88,17 @@ def test_index_matrix_is_the_same_map_between_indices(factor):
     np.testing.assert_allclose(linear @ index + shift[:, 0], point_to_index(factor * index_to_point(index)), atol=EXACT)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_any_map_is_the_same_between_indices(seed):
+    """Turned and unevenly scaled, too: numpy's own products say what the written-out sums must give."""
+    affine, index = random_affine(np.random.default_rng(seed)), np.array([3.0, 7.0])
+    linear, shift = np.split(affine.index_matrix(), [2], axis=1)
+    np.testing.assert_allclose(linear @ index + shift[:, 0], point_to_index(affine(index_to_point(index))), atol=1e-8)
+    back = np.linalg.inv(np.vstack([affine.matrix, [0, 0, 1]]))[:2]
+    np.testing.assert_allclose(affine.inverse().matrix, back, rtol=EXACT, atol=EXACT)
+    assert affine.scale == pytest.approx(abs(np.linalg.det(affine.matrix[:, :2])) ** 0.5)
+
+
 @pytest.mark.parametrize("matrix", [np.zeros((2, 3)), np.eye(3), np.full((2, 3), np.nan), [[1, 2, 0], [2, 4, 0]]])
 def test_a_matrix_that_is_no_affine(matrix):
     with pytest.raises(ValueError, match="affine: expected"):

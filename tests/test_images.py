@@ -1,16 +1,23 @@
 """Images: files in and out, what a torn one says, and warps that hold the pixel convention."""
 
+import math
+
 import numpy as np
 import pytest
 
 from rtpe.geometry import Affine, index_to_point
 from rtpe.images import (
     UnreadableImage,
+    add_grain,
     capsules,
     encode_jpeg,
     encode_png,
+    filled,
+    greatest,
     polygons,
     read_image,
+    read_reduced,
+    recolour,
     resize,
     warp,
     warp_maps,
@@ -75,6 +82,67 @@ def test_a_folder_is_no_image(tmp_path):
         read_image(tmp_path)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize(
+    "size_hw, least, factor",
+    [
+        ((1, 1), 1, 1),
+        ((1, 1), 0.1, 8),
+        ((40, 60), math.inf, 1),
+        ((40, 60), 30.1, 1),
+        ((40, 60), 30, 2),
+        ((60, 40), 30, 2),
+        ((40, 61), 30, 2),
+        ((39, 61), 15, 4),
+        ((41, 63), 7, 8),
+        ((41, 63), 1, 8),
+    ],
+    ids=str,
+)
+def test_an_image_is_halved_while_it_is_large_enough(tmp_path, size_hw, least, factor, suffix):
+    """And keeps every block: where a side is no multiple, the last one reaches beyond the border."""
+    write_image(tmp_path / f"a{suffix}", noise(size_hw))
+    image, got = read_reduced(tmp_path / f"a{suffix}", least)
+    assert got == factor and image.shape == (*(-(-side // factor) for side in size_hw), 3)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize("size_hw", [(120, 160), (121, 159)], ids=str)
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_spot_stays_in_its_place_when_read_smaller(tmp_path, suffix, size_hw, factor):
+    """In brightness and in colour, which a JPEG keeps coarser: half a pixel of either would train every joint aside."""
+    y, x = (index_to_point(axis) for axis in np.mgrid[: size_hw[0], : size_hw[1]])
+    place = np.array([83.3, 61.8])
+    height = np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / (2 * 16.0**2))
+    for colour in ([200, 200, 200], [200, 0, 0]):
+        write_image(tmp_path / f"a{suffix}", np.rint(height[..., None] * colour).astype(np.uint8), quality=98)
+        image, _ = read_reduced(tmp_path / f"a{suffix}", max(size_hw) / factor)
+        # grey levels of 1 are rounded away at the foot of the spot, unevenly
+        assert np.abs(factor * centre_of_mass(image[..., 0].clip(3) - 3.0) - place).max() < 0.1
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize("colours, bound", [(1, 0.4), (3, 3.0)], ids=["grey", "coloured"])
+def test_a_jpeg_read_smaller_is_the_average_over_blocks(tmp_path, factor, colours, bound):
+    """The mean of a rounding is 1/4. Read whole, colours at half the size are smeared, which small ones are not."""
+    detail = resize(noise((30, 40))[..., :colours].repeat(3 // colours, -1), (240, 320))
+    write_image(tmp_path / "a.jpg", detail, quality=95)
+    blocks = read_image(tmp_path / "a.jpg").reshape(240 // factor, factor, 320 // factor, factor, 3).mean((1, 3))
+    difference = read_reduced(tmp_path / "a.jpg", 320 / factor)[0] - blocks
+    assert np.abs(difference).mean() < bound and abs(difference.mean()) < 0.2
+    assert blocks.std() > 40
+
+
+def test_what_reads_itself_is_halved_too():
+    class Frame:
+        def read(self):
+            return noise((8, 12))
+
+    image, factor = read_reduced(Frame(), 6)
+    np.testing.assert_allclose(image, noise((8, 12)).reshape(4, 2, 6, 2, 3).mean((1, 3)), atol=0.51)  # rounded
+    assert factor == 2
+
+
 def test_warping_by_nothing_changes_nothing():
     """A bilinear warp that is half a pixel off blurs even here."""
     np.testing.assert_array_equal(warp(noise(), Affine.identity(), (20, 30)), noise())
@@ -97,6 +165,14 @@ def test_shrinking_by_a_whole_factor_averages_blocks(factor):
     small = warp(image, Affine.scaling(1 / factor), blocks.shape[:2])
     np.testing.assert_allclose(small, blocks, atol=0.51)  # rounded to whole grey levels
     np.testing.assert_allclose(resize(image, blocks.shape[:2]), blocks, atol=0.51)
+
+
+def test_the_last_blocks_are_averaged_with_what_is_outside():
+    """Of 10 pixels the third block of 4 holds two: half of it is the border."""
+    small = warp(np.full((10, 10), 90, np.uint8), Affine.scaling(1 / 4), (3, 4), fill=30)
+    assert small.tolist() == [[90, 90, 60, 30], [90, 90, 60, 30], [60, 60, 45, 30]]
+    maps = warp_maps(np.ones((1, 10, 10), np.float32), Affine.scaling(1 / 4), (3, 4))
+    np.testing.assert_allclose(maps[0, 2], [0.5, 0.5, 0.25, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("degrees", [0, 30, -75])
@@ -150,3 +226,37 @@ def test_capsules_are_thick_lines():
     line = capsules((20, 20), np.array([[[4.5, 10.5], [15.5, 10.5]]]), np.array([5.0]))
     assert line[8:13, 5:15].all() and not line[:7].any() and not line[14:].any()
     assert not capsules((20, 20), np.zeros((0, 2, 2)), np.zeros(0)).any()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("reach", [0, 1, 2])
+def test_the_greatest_is_sought_as_far_as_asked(reach, dtype):
+    """Against a slow loop; beyond the border there is nothing, not even a 0 above negative values."""
+    image = np.random.default_rng(0).integers(0, 100, (7, 9)).astype(dtype) - (50 if dtype == np.float32 else 0)
+    rows, columns = range(7), range(9)
+    want = [[image[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1].max() for x in columns]
+            for y in rows]  # fmt: skip
+    np.testing.assert_array_equal(greatest(image, reach), want)
+
+
+def test_holes_are_filled_and_bays_are_not():
+    """A ring becomes a disc, a horseshoe stays one; the mask itself is not changed."""
+    ring = np.zeros((12, 12), np.uint8)
+    ring[2:9, 2:9], ring[4:7, 4:7] = 1, 0
+    horseshoe = ring.copy()
+    horseshoe[6:, 5] = 0
+    assert not filled(np.zeros((5, 5), np.uint8)).any()
+    assert filled(ring)[2:9, 2:9].all() and filled(ring).sum() == 49 and not ring[5, 5]
+    np.testing.assert_array_equal(filled(horseshoe), horseshoe)
+
+
+def test_each_channel_has_its_own_table():
+    table = np.random.default_rng(1).integers(0, 256, (256, 3), np.uint8)
+    want = np.stack([table[:, channel][noise()[..., channel]] for channel in range(3)], -1)
+    np.testing.assert_array_equal(recolour(noise(), table), want)
+
+
+def test_grain_is_added_and_clipped():
+    heights = np.arange(-128, 128, dtype=np.int16)
+    want = np.clip(noise().astype(int) + noise(seed=1) - 128, 0, 255)
+    np.testing.assert_array_equal(add_grain(noise(), noise(seed=1), heights), want)

@@ -139,6 +139,14 @@ def test_tag_losses_equal_the_slow_loop(people, seed):
     assert got == pytest.approx(want, rel=1e-5)
 
 
+@pytest.mark.parametrize("people", [1, 2, 6])
+def test_weighed_tag_losses_equal_the_slow_loop(people):
+    tags, indices, visible = tag_case(people)
+    weights = visible * torch.from_numpy(np.random.default_rng(1).random((3, people, 4)))
+    want = slow_tag_losses(tags.tolist(), indices.tolist(), weights.tolist())
+    assert [loss.item() for loss in tag_losses(tags, indices, weights)] == pytest.approx(want, rel=1e-5)
+
+
 @pytest.mark.parametrize("people", [0, 2])
 def test_nobody_costs_nothing_and_still_has_a_gradient(people):
     """A batch without people must pass `backward`, and all processes must take part in it."""
@@ -162,6 +170,18 @@ def test_tags_by_hand():
     visible = torch.tensor([[[True, True], [True, False]]])
     pull, push = tag_losses(tags, indices, visible)
     assert pull.item() == pytest.approx(0.5) and push.item() == pytest.approx(math.exp(-4))
+
+
+def test_unsure_tags_by_hand():
+    """The case before, the second tag a third as sure: mean 2 / 4 of tags 0 and 2, pull (.25 + 2.25 / 3) / 2 over two
+    people, push exp(-2.5^2) times 2 / 3, how sure the first person is; the second one half as sure halves that again.
+    """
+    tags = torch.tensor([[[[0.0, 3.0]], [[2.0, 9.0]]]])
+    indices = torch.tensor([[[0, 0], [1, 0]]])
+    for second in (1.0, 0.5):
+        pull, push = tag_losses(tags, indices, torch.tensor([[[1.0, 1 / 3], [second, 0.0]]]))
+        assert pull.item() == pytest.approx(0.5 / 2)
+        assert push.item() == pytest.approx(math.exp(-6.25) * 2 / 3 * second)
 
 
 def test_tags_learn_to_tell_people_apart():

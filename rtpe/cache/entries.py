@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def unpack(record: bytes, image_id: int, skeleton: Skeleton) -> Entry:
     ]
     arrays = []
     for shape, dtype in shapes:
-        arrays.append(np.frombuffer(body, dtype, int(np.prod(shape)), at).reshape(shape).copy())
+        arrays.append(np.frombuffer(body, dtype, math.prod(shape), at).reshape(shape).copy())
         at += arrays[-1].nbytes
     matrix, *people = arrays
     return Entry(found, head["file"], tuple(head["hw"]), Affine(matrix), Poses(*people, skeleton), body[at:])

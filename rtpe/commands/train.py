@@ -176,7 +176,15 @@ def _criterion(fabric: Fabric, settings: Train) -> Criterion:
     loss = settings.loss
     weights = {name: getattr(loss, name) for name in TERMS}
     imitated = _imitated(fabric, settings) if loss.stem else None
-    return Criterion(weights, tuple(loss.sigmas), loss.foreground, loss.hardest or None, loss.stages, imitated)
+    return Criterion(
+        weights,
+        sigmas=tuple(loss.sigmas),
+        foreground=loss.foreground,
+        hardest=loss.hardest or None,
+        confidence=loss.confidence,
+        stages=loss.stages,
+        imitated=imitated,
+    )
 
 
 def _imitated(fabric: Fabric, settings: Train) -> Callable[[Tensor], Tensor]:

@@ -153,6 +153,8 @@ class LossSettings:
         sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
         foreground: additional weight where a target is 1.
         hardest: average only that many joints an image, those with the largest error; 0 for all.
+        confidence: where a teacher's people stand in for labels, a joint weighs its score to this power in pull and
+            push; 0 weighs all alike.
         stages: all supervises the heatmaps of every stage, last those of the last one alone.
     """
 
@@ -167,6 +169,7 @@ class LossSettings:
     sigmas: list[float] = field(default_factory=lambda: [2.0])
     foreground: float = 10.0
     hardest: int = 0
+    confidence: float = 0.0
     stages: Literal["all", "last"] = "all"
 
 
@@ -182,6 +185,8 @@ class ViewSettings:
         light: strength of brightness, contrast and colour changes, 0 to 1.
         noise: standard deviation of sensor noise at most, in grey levels.
         grey: probability of losing all colour.
+        mosaic: probability of sharing the input with three other images, each in a quadrant of its own.
+        paste: probability of people of another image over this one.
     """
 
     rotate: float = 25.0
@@ -191,6 +196,8 @@ class ViewSettings:
     light: float = 0.25
     noise: float = 6.0
     grey: float = 0.05
+    mosaic: float = 0.0
+    paste: float = 0.0
 
 
 @dataclass(frozen=True)

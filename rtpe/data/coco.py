@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as rle
 
-from rtpe.geometry import index_to_point
-from rtpe.images import polygons, read_image
+from rtpe.geometry import Affine, index_to_point
+from rtpe.images import polygons, read_reduced, warp
 from rtpe.skeleton import COCO17, Skeleton
 from rtpe.structures import Sample
 
@@ -88,18 +89,26 @@ class CocoDataset(Sequence):
         return _with_records(self, [r for r in self.records if any(person.labelled for person in self.people[r[0]])])
 
     def __getitem__(self, index: int) -> Sample:
+        return self.reduced(index, math.inf)
+
+    def reduced(self, index: int, least: float) -> Sample:
+        """The sample halved as often, thrice at most, as its long side keeps `least` pixels."""
         image_id, file_name = self.records[index]
-        image = read_image(self.path(index))
+        image, reduction = read_reduced(self.path(index), least)
+        frame = image.shape[:2], reduction
         people = self.people[image_id]
         points = [person.points for person in people if person.labelled]
         return Sample(
             image_id=image_id,
             file_name=file_name,
             image=image,
-            points=np.stack(points) if points else np.zeros((0, len(self.skeleton), 3), np.float32),
-            valid=1 - _union([person for person in people if not person.labelled], image.shape[:2]),
-            person=_person_mask(people, image.shape[:2]),
+            points=np.stack(points) / np.float32([reduction, reduction, 1])
+            if points
+            else np.zeros((0, len(self.skeleton), 3), np.float32),
+            valid=1 - _union([person for person in people if not person.labelled], *frame),
+            person=_person_mask(people, *frame),
             skeleton=self.skeleton,
+            reduction=reduction,
         )
 
 
@@ -154,29 +163,39 @@ def _person(row: dict, path: Path, skeleton: Skeleton) -> Person:
     return Person(points, box, float(row.get("area") or box[2] * box[3]), outline, bool(row.get("iscrowd", 0)))
 
 
-def _mask(person: Person, size_hw: tuple[int, int]) -> np.ndarray:
+def _mask(person: Person, size_hw: tuple[int, int], reduction: int) -> np.ndarray:
     """(H, W) uint8: the outline if there is one, else the box."""
     if isinstance(person.outline, dict):
-        runs = person.outline
-        runs = rle.frPyObjects(runs, *runs["size"]) if isinstance(runs["counts"], list) else runs
-        mask = rle.decode(runs)
-        return mask if mask.shape == tuple(size_hw) else np.zeros(size_hw, np.uint8)
+        return _decoded(person.outline, size_hw, reduction)
     if person.outline:
-        return polygons(size_hw, [np.array(ring, np.float64).reshape(-1, 2) for ring in person.outline])
+        rings = [np.array(ring, np.float64).reshape(-1, 2) / reduction for ring in person.outline]
+        return polygons(size_hw, rings)
     mask = np.zeros(size_hw, np.uint8)
-    left, top = person.box_xywh[:2].clip(min=0)
-    right, bottom = np.ceil(person.box_xywh[:2] + person.box_xywh[2:]).clip(min=0)
+    box = person.box_xywh / reduction
+    left, top = box[:2].clip(min=0)
+    right, bottom = np.ceil(box[:2] + box[2:]).clip(min=0)
     mask[int(top) : int(bottom), int(left) : int(right)] = 1
     return mask
 
 
-def _union(people: Sequence[Person], size_hw: tuple[int, int]) -> np.ndarray:
+def _decoded(runs: dict, size_hw: tuple[int, int], reduction: int) -> np.ndarray:
+    """The mask of an RLE, a pixel counting if half of it does; empty if it is of another image."""
+    runs = rle.frPyObjects(runs, *runs["size"]) if isinstance(runs["counts"], list) else runs
+    mask = rle.decode(runs)
+    if tuple(-(-side // reduction) for side in mask.shape) != tuple(size_hw):
+        return np.zeros(size_hw, np.uint8)
+    if reduction == 1:
+        return mask
+    return (warp(mask * np.uint8(255), Affine.scaling(1 / reduction), size_hw) > 127).astype(np.uint8)
+
+
+def _union(people: Sequence[Person], size_hw: tuple[int, int], reduction: int) -> np.ndarray:
     union = np.zeros(size_hw, np.uint8)
     for person in people:
-        union |= _mask(person, size_hw)
+        union |= _mask(person, size_hw, reduction)
     return union
 
 
-def _person_mask(people: Sequence[Person], size_hw: tuple[int, int]) -> np.ndarray | None:
+def _person_mask(people: Sequence[Person], size_hw: tuple[int, int], reduction: int) -> np.ndarray | None:
     """The union of the outlines; None if somebody has none, for a box is no body."""
-    return _union(people, size_hw) if all(len(person.outline) for person in people) else None
+    return _union(people, size_hw, reduction) if all(len(person.outline) for person in people) else None

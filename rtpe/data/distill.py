@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from rtpe.cache import Cache
+from rtpe.data.mixing import FILL, Example, mosaic, paste, quadrants
 from rtpe.data.transforms import (
     AugmentSettings,
     photometric,
@@ -22,10 +23,11 @@ from rtpe.data.transforms import (
     warp_teacher_maps,
 )
 from rtpe.geometry import Affine
-from rtpe.images import capsules, warp
+from rtpe.images import capsules, filled, warp
 from rtpe.structures import Prediction, Sample
 
 BODY_WIDTH = 0.14  # of a person's scale: the thickness of the limbs that stand in for a body nobody outlined
+CUT_WIDTH = 0.2  # the same where it is cut out: better some surroundings than half a head
 
 
 @dataclass
@@ -36,8 +38,8 @@ class Batch:
 
     Attributes:
         images: (B, 3, H, W) uint8 RGB.
-        points: (B, P, K, 3) float32 x, y in input pixels and visibility (0: absent), labels or, where there are no
-            labels, the teacher's people.
+        points: (B, P, K, 3) float32 x, y in input pixels and visibility (0: absent, 1: hidden, 2: seen), labels or,
+            where there are no labels, the teacher's people with its scores, at most 1, in the place of visibility.
         labelled: (B,) bool, whether `points` are labels.
         valid: (B, 1, h, w) float32 0..1, 0 where people are that nobody labelled.
         person: (B, 1, h, w) float32 0..1, the covered share of each cell.
@@ -60,7 +62,7 @@ class TrainingExamples(Dataset):
     """Views of a data set's images by (epoch, index); the same key always gives the same view.
 
     Args:
-        samples: a sequence of `Sample`.
+        samples: a sequence of `Sample`; one that has `reduced` is asked for images no larger than they are seen.
         input_hw: the network's input; the grid is its size over the stride.
         cache: what the teacher said, or None.
         labels: whether labels may be used at all; without, the teacher's people stand in for them.
@@ -85,57 +87,95 @@ class TrainingExamples(Dataset):
         if cache is None and not labels:
             raise ValueError("nothing to learn from: give --cache.path, or --loss.truth above 0")
         self.samples, self.input_hw, self.stride = samples, input_hw, stride
-        self.grid_hw = (input_hw[0] // stride, input_hw[1] // stride)
         self.cache, self.labels, self.augment, self.seed = cache, labels, augment, seed
         self.joint_threshold = joint_threshold
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, np.ndarray]:
+    def __getitem__(self, key: tuple[int, int]) -> Example:
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
-        sample = self.samples[index]
-        view = self._view(sample, rng)
-        image = warp(sample.image, view, self.input_hw)
-        prediction = None if self.cache is None else self.cache.load(sample.image_id)
-        labelled = self.labels and sample.labelled
-        people = sample.points if labelled else self._teachers_people(prediction)
-        example = {
-            "images": photometric(image, self.augment, rng) if self.augment else image,
-            "points": warp_points(people, view, self.input_hw, sample.skeleton.flip),
-            "labelled": np.array(labelled),
-            "valid": self._mask(sample.valid if self.labels else None, view, outside=1),
-            "person": self._person(sample, people, view),
-        }
-        if prediction is not None:
-            maps = warp_teacher_maps(prediction.maps, view, self.grid_hw, self.stride)
-            example["teacher"] = maps.heatmaps.astype(np.float16)
+        if self.augment is None:
+            return self._seen(index, self.input_hw, rng)
+        example = self._mixed(index, self.augment, rng)
+        return {**example, "images": photometric(example["images"], self.augment, rng)}
+
+    def _mixed(self, index: int, settings: AugmentSettings, rng: np.random.Generator) -> Example:
+        """The image alone or in a mosaic with three others, and people of yet another one over it, as the dice fall."""
+        if settings.mosaic and rng.random() < settings.mosaic:
+            frames = quadrants(self.input_hw, self.stride, rng)
+            indices = [index, *rng.integers(len(self), size=3).tolist()]
+            example = mosaic([self._seen(one, frame, rng, FILL) for one, frame in zip(indices, frames)])
+        else:
+            example = self._seen(index, self.input_hw, rng)
+        if settings.paste and rng.random() < settings.paste:
+            other = int(rng.integers(len(self)))
+            example = paste(example, self._seen(other, self.input_hw, rng, cut=True))
         return example
 
-    def _teachers_people(self, prediction: Prediction | None) -> np.ndarray:
+    def _seen(
+        self, index: int, frame_hw: tuple[int, int], rng: np.random.Generator, fill: float = 0.0, cut: bool = False
+    ) -> Example:
+        """One image in a frame under a view of its own, its colours as they are; with its people cut out if asked."""
+        sample, view = self._viewed(index, frame_hw, fill, rng)
+        prediction = None if self.cache is None else self.cache.load(sample.image_id)
+        labelled = self.labels and sample.labelled
+        people = sample.points if labelled else self._teachers_people(prediction, sample)
+        example = {
+            "images": warp(sample.image, view, frame_hw),
+            "points": warp_points(people, view, frame_hw, sample.skeleton.flip),
+            "labelled": np.array(labelled),
+            "valid": self._mask(sample.valid if self.labels else None, view, frame_hw, outside=1),
+            "person": self._mask(self._person(sample, people), view, frame_hw, outside=0),
+        }
+        if prediction is not None:
+            maps = warp_teacher_maps(
+                prediction.maps, view @ sample.to_image.inverse(), self._grid(frame_hw), self.stride
+            )
+            example["teacher"] = torch.from_numpy(maps.heatmaps).half().numpy()  # 20 times as fast as numpy
+        if cut:
+            example["body"] = warp_mask(self._bodies(sample, people), view, frame_hw, stride=1, outside=0)
+        return example
+
+    def _viewed(
+        self, index: int, frame_hw: tuple[int, int], fill: float, rng: np.random.Generator
+    ) -> tuple[Sample, Affine]:
+        """A sample, halved while it is larger than it will be seen, and the view from its pixels to the frame."""
+        stray = random_view(frame_hw, frame_hw, self.augment, rng) if self.augment else Affine.identity()
+        reduced = getattr(self.samples, "reduced", None)
+        shown = max(frame_hw) * stray.scale * 2**fill  # beyond a border for aspects of up to 1 to 2
+        sample = reduced(index, shown) if reduced else self.samples[index]
+        return sample, stray @ plain_view(sample.size_hw, frame_hw, fill)
+
+    def _teachers_people(self, prediction: Prediction | None, sample: Sample) -> np.ndarray:
         if prediction is None:
             raise ValueError("an image has neither labels nor a teacher: give --cache.path")
-        return poses_as_points(prediction.poses, self.joint_threshold)
+        return poses_as_points(prediction.poses.moved(sample.to_image.inverse()), self.joint_threshold)
 
-    def _view(self, sample: Sample, rng: np.random.Generator) -> Affine:
-        if self.augment is None:
-            return plain_view(sample.size_hw, self.input_hw)
-        return random_view(sample.size_hw, self.input_hw, self.augment, rng)
+    def _grid(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
+        return frame_hw[0] // self.stride, frame_hw[1] // self.stride
 
-    def _mask(self, mask: np.ndarray | None, view: Affine, outside: int) -> np.ndarray:
+    def _mask(self, mask: np.ndarray | None, view: Affine, frame_hw: tuple[int, int], outside: int) -> np.ndarray:
         if mask is None:
-            return np.full(self.grid_hw, 255, np.uint8)
-        return warp_mask(mask, view, self.grid_hw, self.stride, outside)
+            return np.full(self._grid(frame_hw), 255, np.uint8)
+        return warp_mask(mask, view, self._grid(frame_hw), self.stride, outside)
 
-    def _person(self, sample: Sample, people: np.ndarray, view: Affine) -> np.ndarray:
+    def _person(self, sample: Sample, people: np.ndarray) -> np.ndarray:
         """The outlined bodies; where there are no outlines, thick limbs between the people's joints."""
-        outlined = self.labels and sample.person is not None
-        return self._mask(sample.person if outlined else limb_mask(sample, people), view, outside=0)
+        return sample.person if self._outlined(sample) else limb_mask(sample, people)
+
+    def _bodies(self, sample: Sample, people: np.ndarray) -> np.ndarray:
+        """What is cut out of an image, (H, W) uint8 of 0 and 1; not the crowds, for nobody labelled their joints."""
+        bodies = sample.person if self._outlined(sample) else filled(limb_mask(sample, people, CUT_WIDTH))
+        return bodies * sample.valid if self.labels else bodies
+
+    def _outlined(self, sample: Sample) -> bool:
+        return self.labels and sample.person is not None
 
 
-def limb_mask(sample: Sample, people: np.ndarray) -> np.ndarray:
-    """Thick limbs between visible joints as a stand-in for the body, (H, W) uint8 of 0 and 1."""
+def limb_mask(sample: Sample, people: np.ndarray, width: float = BODY_WIDTH) -> np.ndarray:
+    """Limbs between visible joints, as thick as that share of the person, for a body: (H, W) uint8 of 0 and 1."""
     first, second = np.array(sample.skeleton.limbs, int).reshape(-1, 2).T
     segments, widths = [], []
     for person in people:
@@ -144,7 +184,7 @@ def limb_mask(sample: Sample, people: np.ndarray) -> np.ndarray:
             continue
         seen = person[person[:, 2] > 0, :2]
         segments.append(np.stack([person[first[both], :2], person[second[both], :2]], 1))
-        widths.append(np.full(both.sum(), BODY_WIDTH * np.ptp(seen, axis=0).max()))
+        widths.append(np.full(both.sum(), width * np.ptp(seen, axis=0).max()))
     if not segments:
         return np.zeros(sample.size_hw, np.uint8)
     return capsules(sample.size_hw, np.concatenate(segments), np.concatenate(widths))
@@ -153,9 +193,11 @@ def limb_mask(sample: Sample, people: np.ndarray) -> np.ndarray:
 def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
     """Stack examples; people are padded with absent ones to the largest number of the batch."""
     most = max(len(example["points"]) for example in examples)
-    padded = [np.pad(example["points"], ((0, most - len(example["points"])), (0, 0), (0, 0))) for example in examples]
+    padded = np.zeros((len(examples), most, *examples[0]["points"].shape[1:]), np.float32)
+    for row, example in zip(padded, examples):
+        row[: len(example["points"])] = example["points"]
     stacked = {name: np.stack([example[name] for example in examples]) for name in examples[0] if name != "points"}
-    return {name: torch.from_numpy(array) for name, array in {**stacked, "points": np.stack(padded)}.items()}
+    return {name: torch.from_numpy(array) for name, array in {**stacked, "points": padded}.items()}
 
 
 def as_batch(raw: dict[str, Tensor]) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rtpe.data import video
-from rtpe.images import SUFFIXES, UnreadableImage, read_image
+from rtpe.images import SUFFIXES, UnreadableImage, read_image, read_reduced
 from rtpe.skeleton import COCO17, Skeleton
 from rtpe.structures import Sample
 
@@ -39,6 +40,10 @@ class Still:
         if self.frame is None:
             return read_image(self.path, upright=True)
         return video.read_frame(self.path, self.frame, self.every)
+
+    def reduced(self, least: float) -> tuple[np.ndarray, int]:
+        """See `images.read_reduced`."""
+        return read_reduced(self.path, least, upright=True) if self.frame is None else read_reduced(self, least)
 
 
 class FolderDataset(Sequence):
@@ -106,8 +111,12 @@ class FolderDataset(Sequence):
         return self.only([])
 
     def __getitem__(self, index: int) -> Sample:
+        return self.reduced(index, math.inf)
+
+    def reduced(self, index: int, least: float) -> Sample:
+        """The sample halved as often, thrice at most, as its long side keeps `least` pixels."""
         image_id, name = self.records[index]
-        image = self.stills[image_id].read()
+        image, reduction = self.stills[image_id].reduced(least)
         return Sample(
             image_id=image_id,
             file_name=name,
@@ -116,6 +125,7 @@ class FolderDataset(Sequence):
             valid=np.ones(image.shape[:2], np.uint8),
             skeleton=self.skeleton,
             labelled=False,
+            reduction=reduction,
         )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
-from rtpe.geometry import Affine, cells, letterbox
-from rtpe.images import warp, warp_maps
+from rtpe.geometry import Affine, cells, centred
+from rtpe.images import add_grain, greatest, recolour, resize, warp, warp_maps
 from rtpe.structures import PoseMaps, Poses
+
+# the middles of 256 equal shares of a normal distribution
+_NORMAL = np.array([NormalDist().inv_cdf((2 * rank + 1) / 512) for rank in range(256)])
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class AugmentSettings:
         light: strength of brightness, contrast and colour changes, 0 to 1.
         noise: standard deviation of sensor noise at most, in grey levels.
         grey: probability of losing all colour.
+        mosaic: probability of sharing the input with three other images, each in a quadrant of its own.
+        paste: probability of people of another image over this one.
     """
 
     rotate: float = 25.0
@@ -32,11 +38,14 @@ class AugmentSettings:
     light: float = 0.25
     noise: float = 6.0
     grey: float = 0.05
+    mosaic: float = 0.0
+    paste: float = 0.0
 
 
-def plain_view(size_hw: tuple[int, int], input_hw: tuple[int, int]) -> Affine:
-    """The whole image, upright and centred, in the network's input."""
-    return letterbox(size_hw, input_hw)
+def plain_view(size_hw: tuple[int, int], input_hw: tuple[int, int], fill: float = 0.0) -> Affine:
+    """The image upright and centred in the network's input: letterboxed for a fill of 0, without a border for 1."""
+    factors = input_hw[0] / size_hw[0], input_hw[1] / size_hw[1]
+    return centred(size_hw, input_hw, min(factors) ** (1 - fill) * max(factors) ** fill)
 
 
 def random_view(
@@ -67,16 +76,24 @@ def warp_points(points: np.ndarray, view: Affine, size_hw: tuple[int, int], flip
 
 def warp_mask(mask: np.ndarray, view: Affine, size_hw: tuple[int, int], stride: float, outside: int) -> np.ndarray:
     """A mask of 0 and 1, (H, W), on the grid of `size_hw` cells under the view: (h, w) uint8, 255 where covered."""
-    return warp(mask * np.uint8(255), cells(stride).inverse() @ view, size_hw, fill=255 * outside)
+    if (mask == outside).all():  # most images have neither crowds nor, in places, people
+        return np.full(size_hw, 255 * outside, np.uint8)
+    pixels_hw = tuple(round(side * stride) for side in size_hw)
+    return resize(warp(mask * np.uint8(255), view, pixels_hw, fill=255 * outside), size_hw)
 
 
 def warp_teacher_maps(maps: PoseMaps, view: Affine, size_hw: tuple[int, int], stride: float) -> PoseMaps:
     """The teacher's maps on the student's grid of `size_hw` cells under the same view; channels swap on a mirror.
 
-    Bilinear: a peak keeps its place to .1 cell on a grid up to three times coarser, to .3 cell on a finer one.
+    Bilinear: a peak keeps its place to .15 cell on a grid up to three times coarser, to .3 cell on a finer one. For a
+    grid twice as coarse and more, cells first take the greatest value around them: averaged alone, the narrow peaks of
+    small people would sink to half their height.
     """
     to_grid = cells(stride).inverse() @ view @ maps.to_image
-    heatmaps = maps.heatmaps[maps.skeleton.flip] if view.mirrors else maps.heatmaps
+    heatmaps = [maps.heatmaps[joint] for joint in maps.skeleton.flip] if view.mirrors else maps.heatmaps
+    reach = int(1 / to_grid.scale / 2)
+    if reach:
+        heatmaps = [greatest(channel, reach) for channel in heatmaps]
     return PoseMaps(
         heatmaps=warp_maps(heatmaps, to_grid, size_hw),
         to_image=view.inverse() @ cells(stride),
@@ -86,9 +103,9 @@ def warp_teacher_maps(maps: PoseMaps, view: Affine, size_hw: tuple[int, int], st
 
 
 def poses_as_points(poses: Poses, threshold: float) -> np.ndarray:
-    """People found, as if labelled: (P, K, 3), a joint visible where its score reaches the threshold."""
+    """People found, as if labelled, (P, K, 3): x, y and the score, at most 1; 0 where it is below the threshold."""
     seen = poses.scores >= threshold
-    points = np.concatenate([poses.points, 2.0 * seen[..., None]], -1).astype(np.float32)
+    points = np.concatenate([poses.points, poses.scores[..., None].clip(max=1)], -1)
     points[~seen] = 0
     return points[seen.any(1)]
 
@@ -98,14 +115,15 @@ def photometric(image: np.ndarray, settings: AugmentSettings, rng: np.random.Gen
     gain = 1 + rng.uniform(-settings.light, settings.light) + rng.uniform(-1, 1, 3) * settings.light / 3
     offset = rng.uniform(-settings.light, settings.light) * 64
     table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
-    changed = np.stack([table[:, channel][image[..., channel]] for channel in range(3)], -1)
+    changed = recolour(image, table)
     if rng.random() < settings.grey:
-        changed = np.repeat(changed.mean(-1, keepdims=True).astype(np.uint8), 3, -1)
+        changed = np.repeat(changed.sum(-1, dtype=np.uint16, keepdims=True) // 3, 3, -1).astype(np.uint8)
     if settings.noise and rng.random() < 1 / 3:
         changed = _noisy(changed, rng.uniform(0, settings.noise), rng)
     return changed
 
 
 def _noisy(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    grain = rng.standard_normal(image.shape, np.float32) * np.float32(deviation)
-    return np.clip(image + grain, 0, 255).astype(np.uint8)
+    """With normal noise added, of 256 equally likely heights, which are rounded to grey levels."""
+    grain = np.frombuffer(rng.bytes(image.size), np.uint8).reshape(image.shape)
+    return add_grain(image, grain, np.rint(deviation * _NORMAL).astype(np.int16))

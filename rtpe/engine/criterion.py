@@ -29,6 +29,7 @@ class Criterion:
             all further levels, and the centres.
         foreground: see `losses.heatmap_loss`.
         hardest: see `losses.heatmap_loss`.
+        confidence: a teacher's joint weighs its score to this power in the tag terms; a label always weighs 1.
         stages: "all" levels of heatmaps are supervised, or the "last" alone.
         imitated: another stem, whose features of the same normalised images the net's own stem is to have.
         progress: of the training, 0 to 1, at which the terms are weighed.
@@ -41,6 +42,7 @@ class Criterion:
     sigmas: Sequence[float] = (2.0,)
     foreground: float = 0.0
     hardest: int | None = None
+    confidence: float = 0.0
     stages: str = "all"
     imitated: Callable[[Tensor], Tensor] | None = None
     progress: float = 0.0
@@ -80,13 +82,16 @@ class Criterion:
         judged = levels if self.stages == "all" else levels[-1:]
         # a head that is not judged gets a gradient of 0: of several processes, each waits for every gradient
         idle = sum(predicted.float().sum() * 0.0 for _, predicted in levels[: len(levels) - len(judged)])
+        drawn: dict[tuple, Tensor] = {}  # levels of one size and spread share their target
         for level, predicted in judged:
             valid = _resized(batch.valid, predicted)
             if self._asked("truth"):
                 sigma = self.sigmas[min(level, len(self.sigmas) - 1)]
-                target = gaussian_maps(_in_cells(batch, predicted), predicted.shape[2:], sigma)
+                grid = predicted.shape[2:], sigma
+                if grid not in drawn:
+                    drawn[grid] = gaussian_maps(_in_cells(batch, predicted), *grid)
                 known = valid * batch.labelled[:, None, None, None]
-                terms["truth"].append(heatmap_loss(predicted, target, known, self.foreground, self.hardest))
+                terms["truth"].append(heatmap_loss(predicted, drawn[grid], known, self.foreground, self.hardest))
             if self._asked("teacher") and batch.teacher is not None:
                 target = _resized(batch.teacher.float(), predicted)
                 terms["teacher"].append(heatmap_loss(predicted, target, valid, self.foreground, self.hardest))
@@ -96,7 +101,8 @@ class Criterion:
         if outputs.tags is None or not self._asked("pull", "push"):
             return {}
         indices, visible = cell_indices(_in_cells(batch, outputs.tags), outputs.tags.shape[2:])
-        pull, push = tag_losses(outputs.tags, indices, visible)
+        weights = visible * batch.points[..., 2].clamp(0, 1) ** self.confidence
+        pull, push = tag_losses(outputs.tags, indices, weights)
         return {"pull": pull, "push": push}
 
     def _centre_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:

@@ -202,3 +202,31 @@ def test_an_unreadable_image_is_the_error_that_can_be_skipped(dataset, damage):
 
 def test_the_default_skeleton_is_cocos(dataset):
     assert dataset().skeleton == COCO17
+
+
+@pytest.mark.parametrize("kind", sorted(OUTLINES))
+def test_a_halved_sample_has_all_of_it_halved(dataset, kind):
+    """The square from (30, 10) to (50, 20) is that from (15, 5) to (25, 10), whatever it was drawn with."""
+    made = dataset([a_person(segmentation=OUTLINES[kind]), nobody_labelled(segmentation=OUTLINES[kind])])
+    whole, half = made[0], made.reduced(0, 30)
+    assert (whole.reduction, half.reduction, half.size_hw) == (1, 2, (20, 30))
+    assert half.image_id == 1 and half.to_image(half.points[..., :2]).tolist() == whole.points[..., :2].tolist()
+    assert half.points[..., 2].tolist() == whole.points[..., 2].tolist()
+    square = np.s_[5:10, 15:25]
+    assert not half.valid[square].any() and (half.valid == 0).sum() <= 6 * 11  # a polygon's own edge belongs to it
+    if kind == "box":
+        assert half.person is None
+    else:
+        assert half.person[square].all() and half.person.sum() <= 6 * 11
+
+
+def test_a_halved_crowd_counts_where_half_of_a_pixel_is_covered(dataset):
+    """Sampled at one corner of each block instead, the crowd would be moved by half a pixel."""
+    mask = np.zeros(SIZE_HW, np.uint8)
+    mask[10:21, 31:50] = 1  # half of row 10, half of column 15
+    runs = rle.encode(np.asfortranarray(mask))
+    crowd = a_person(iscrowd=1, segmentation={"size": runs["size"], "counts": runs["counts"].decode()})
+    want = np.ones((20, 30), np.uint8)
+    want[5:11, 15:25] = 0
+    want[10, 15] = 1  # a quarter
+    np.testing.assert_array_equal(dataset([crowd]).reduced(0, 30).valid, want)

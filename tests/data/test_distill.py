@@ -1,5 +1,6 @@
 """Training examples: what a view shows, labels say and the teacher said lie on each other; batches come as asked."""
 
+import json
 from dataclasses import fields, replace
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 import torch
 from miniature import FACE, STRIDE, cache_of, sample, samples, teach, teacher_cache
 
+from rtpe.data.coco import CocoDataset
 from rtpe.data.distill import TrainingExamples, as_batch, batches, collate, epoch_order, limb_mask
 from rtpe.data.transforms import AugmentSettings
 from rtpe.decode.grouping import GroupingSettings, group
-from rtpe.geometry import cells
+from rtpe.geometry import cells, point_to_index
+from rtpe.images import write_image
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
 
@@ -93,6 +96,42 @@ def test_labels_and_teacher_meet_in_every_view(cache):
     assert compared > 40
 
 
+@pytest.fixture(params=[(256, 384), (255, 381)], ids=str)
+def photographs(request, tmp_path):
+    """Large JPEG files of a labelled data set, with an outline about each person's joints."""
+    (tmp_path / "images/all").mkdir(parents=True)
+    (tmp_path / "annotations").mkdir()
+    people = []
+    for one in samples(4, request.param, sigma=20.0):
+        write_image(tmp_path / "images/all" / f"{one.image_id}.jpg", one.image, quality=98)
+        places = one.points[0, :, :2]
+        (left, top), (right, bottom) = places.min(0).tolist(), places.max(0).tolist()
+        numbers = np.column_stack([point_to_index(places), [2, 2, 2]]).ravel().tolist()
+        outline = [[left, top, right, top, right, bottom, left, bottom]]
+        people.append({"image_id": one.image_id, "keypoints": numbers, "segmentation": outline})
+    images = [{"id": row["image_id"], "file_name": f"{row['image_id']}.jpg"} for row in people]
+    written = json.dumps({"images": images, "annotations": people})
+    (tmp_path / "annotations/person_keypoints_all.json").write_text(written)
+    return CocoDataset(tmp_path, "all", FACE)
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_images_read_smaller_give_the_same_examples(photographs, tmp_path, labels):
+    """The slow way reads every image whole. A side that is odd moves the centre of the view by half a pixel at most."""
+    cache = teacher_cache(tmp_path / "cache", list(photographs))
+    calm = replace(WILD, noise=0.0)
+    fast, slow = (examples(given, cache, labels=labels, augment=calm) for given in (photographs, list(photographs)))
+    for key in [(epoch, index) for epoch in range(3) for index in range(4)]:
+        one, other = fast[key], slow[key]
+        seen = (one["points"][..., 2] > 0) & (other["points"][..., 2] > 0)
+        assert np.abs(one["points"] - other["points"])[seen].max(initial=0) <= 0.5
+        difference = one["images"].astype(int) - other["images"]
+        assert np.abs(difference).mean() < 2 and np.abs(difference.mean()) < 0.5  # a spot falls by 6 levels a pixel
+        assert np.abs(one["teacher"] - other["teacher"]).max() < 0.1
+        assert np.abs(one["person"].astype(int) - other["person"]).mean() < 6  # edges alone, by a tenth of a cell
+    assert photographs.reduced(0, 128).reduction == 2
+
+
 def test_an_image_without_people():
     """Labelled as empty: it teaches that nobody is there."""
     empty = replace(samples(1)[0], points=np.zeros((0, 3, 3), np.float32), person=np.zeros((64, 64), np.uint8))
@@ -108,7 +147,8 @@ def test_unlabelled_images_take_the_teachers_people(cache):
     for index in range(2):
         taught, known = made[0, index], labelled[0, index]
         assert not taught["labelled"] and known["labelled"]
-        np.testing.assert_allclose(taught["points"], known["points"], atol=0.3)  # pixels: what the teacher saw
+        np.testing.assert_allclose(taught["points"][..., :2], known["points"][..., :2], atol=0.3)  # pixels
+        assert (taught["points"][..., 2] <= 1).all() and (known["points"][..., 2] == 2).all()  # scores, and labels
         assert taught["person"].any()
     assert made[0, 2]["labelled"]
 

@@ -131,6 +131,17 @@ def test_photographs_are_seen_upright(tmp_path):
     seen = FolderDataset(tmp_path)[0].image
     assert seen.shape == (48, 16, 3) and seen[:20].min() > 200 and seen[28:].max() < 50
     assert read_image(tmp_path / "a.jpg").shape == (16, 48, 3)  # where labels lie in the rows as they are
+    half = FolderDataset(tmp_path).reduced(0, 24)
+    assert half.image.shape == (24, 8, 3) and half.image[:10].min() > 200 and half.reduction == 2
+    assert half.valid.shape == (24, 8) and half.valid.all() and not half.labelled
+
+
+def test_frames_are_halved_too(tmp_path):
+    frame = in_order(write_video(tmp_path / "v.avi"))[2]
+    half = FolderDataset(tmp_path).reduced(2, max(frame.shape) / 2)
+    h, w = half.size_hw
+    assert half.reduction == 2 and (2 * h, 2 * w) == frame.shape[:2]
+    np.testing.assert_allclose(half.image, frame.reshape(h, 2, w, 2, 3).mean((1, 3)), atol=0.51)  # rounded
 
 
 @pytest.mark.parametrize("name, reason", [("a.jpg", "not an image"), ("a.mp4", "cannot be opened")])

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from miniature import FACE, STRIDE, mirrored, spots
+from reference.colours import photometric as slow_photometric
+from reference.masks import covered
 
 from rtpe.data.transforms import (
     AugmentSettings,
@@ -176,6 +178,34 @@ def test_a_mask_is_the_covered_share_of_a_cell():
     assert mask[8, :5].tolist() == [255, 255, 128, 0, 0]
 
 
+@pytest.mark.parametrize("outside", [0, 1])
+@pytest.mark.parametrize("size_hw", [(80, 100), (301, 207)], ids=str)
+def test_masks_equal_the_slow_count(size_hw, outside):
+    """Under any view. An edge is sampled as a ramp a pixel wide: the worst cell is off by a sixth, hardly any by more
+    than a twentieth."""
+    y, x = (index_to_point(axis) for axis in np.mgrid[: size_hw[0], : size_hw[1]])
+    disc = ((x - size_hw[1] / 2) ** 2 + (y - size_hw[0] / 3) ** 2 < (size_hw[0] / 4) ** 2).astype(np.uint8)
+    for view in random_views(8, size_hw):
+        share = warp_mask(disc, view, GRID_HW, STRIDE, outside) / 255
+        error = np.abs(share - covered(disc, view, GRID_HW, STRIDE, outside))
+        assert error.max() < 1 / 6 and (error > 0.05).mean() < 0.05
+        assert error.mean() < 0.01
+
+
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("outside", [0, 1])
+def test_a_mask_of_one_value_is_as_any_other(value, outside):
+    """What is constant takes a short way: it must be the same in the frame, and outside if that differs."""
+    view = random_views(1)[0]
+    plain = np.full((80, 100), value, np.uint8)
+    want = covered(plain, view, GRID_HW, STRIDE, outside)
+    got = warp_mask(plain, view, GRID_HW, STRIDE, outside)
+    assert got.dtype == np.uint8 and got.shape == GRID_HW
+    np.testing.assert_allclose(got / 255, want, atol=1 / 6)
+    if value == outside:
+        assert (got == 255 * outside).all()
+
+
 def test_carried_maps_know_where_they_are():
     """What a warped map says of a place in the photograph is what the teacher said of it."""
     teacher = maps(np.random.default_rng(0).random((3, *GRID_HW)))
@@ -184,6 +214,15 @@ def test_carried_maps_know_where_they_are():
         cell = np.array([3.0, 4.0])
         np.testing.assert_allclose(carried.to_image(cell), view.inverse()(STRIDE * cell), atol=1e-9)
         assert carried.skeleton == FACE and carried.image_hw == teacher.image_hw and carried.tags is None
+
+
+@pytest.mark.parametrize("factor, share", [(1, 0.99), (0.5, 0.95), (0.4, 0.7), (0.34, 0.7)])
+def test_a_peak_keeps_its_height_on_a_coarser_grid(factor, share):
+    """Averaged alone, a peak of about a cell, that of a small person, would sink to .59, .35 and .35."""
+    for place in np.random.default_rng(0).uniform(20, 28, (20, 2)):
+        heat = np.float32(spots(np.repeat(place[None], 3, 0), (48, 48), 1.2)).transpose(2, 0, 1) / 255
+        carried = warp_teacher_maps(maps(heat), Affine.scaling(factor), (48, 48), STRIDE).heatmaps
+        assert share * heat.max() <= carried.max() <= heat.max()
 
 
 def test_the_teachers_channels_swap_in_a_mirror_only():
@@ -198,11 +237,13 @@ def test_the_teachers_channels_swap_in_a_mirror_only():
 
 
 def test_a_teachers_people_serve_as_labels():
-    """Joints below the threshold are not labelled, and a person without any joint left is nobody."""
-    scores = np.array([[0.9, 0.2, 0.1], [0.1, 0.1, 0.0]])
+    """Their scores say how sure they are. Joints below the threshold are not labelled, and a person without any joint
+    left is nobody.
+    """
+    scores = np.array([[1.25, 0.5, 0.1], [0.1, 0.1, 0.0]])
     found = Poses(np.full((2, 3, 2), 7.0), scores, [0.5, 0.5], FACE)
-    points = poses_as_points(found, 0.2)
-    assert points.tolist() == [[[7, 7, 2], [7, 7, 2], [0, 0, 0]]] and points.dtype == np.float32
+    points = poses_as_points(found, 0.5)
+    assert points.tolist() == [[[7, 7, 1], [7, 7, 0.5], [0, 0, 0]]] and points.dtype == np.float32
     assert poses_as_points(Poses.none(FACE), 0.2).shape == (0, 3, 3)
 
 
@@ -229,3 +270,30 @@ def test_noise_and_grey_are_as_asked():
     coloured = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
     grey = photometric(coloured, AugmentSettings(light=0, noise=0, grey=1), np.random.default_rng(0))
     assert (grey == grey[..., :1]).all()
+
+
+@pytest.mark.parametrize("settings", [AugmentSettings(noise=0.0), AugmentSettings(noise=0.0, grey=1.0, light=0.6)])
+def test_colours_equal_the_slow_way(settings):
+    """Bit for bit: every look at the generator included."""
+    image = np.random.default_rng(0).integers(0, 256, (16, 17, 3), np.uint8)
+    for seed in range(20):
+        one, other = np.random.default_rng(seed), np.random.default_rng(seed)
+        np.testing.assert_array_equal(photometric(image, settings, one), slow_photometric(image, settings, other))
+        assert one.random() == other.random()
+
+
+def test_noise_is_as_normal_as_the_slow_one():
+    """Of 256 heights it lacks the far tails, a hundredth of the spread; rounding to grey levels adds sqrt(1 / 12)."""
+    flat, settings = np.full((96, 96, 3), 128, np.uint8), AugmentSettings(light=0, noise=20, grey=0)
+    noisy = 0
+    for seed in range(60):
+        fast, slow = (
+            way(flat, settings, np.random.default_rng(seed)) - 128.0 for way in (photometric, slow_photometric)
+        )
+        assert (fast.std() > 0) == (slow.std() > 0)
+        if slow.std() > 5:  # at less, twice the spread is a whole number or is not
+            assert fast.std() == pytest.approx((slow.std() ** 2 + 1 / 12) ** 0.5, rel=0.03)
+            assert abs(fast.mean()) < 5 * slow.std() / flat.size**0.5
+            assert (np.abs(fast) > 2 * slow.std()).mean() == pytest.approx(0.0455, abs=0.015)
+            noisy += 1
+    assert noisy > 5

@@ -287,3 +287,26 @@ def test_centres_are_not_taught_where_nobody_knows():
     out = Outputs([], centres=torch.randn(2, 1, 16, 16, requires_grad=True), offsets=torch.zeros(2, 6, 16, 16))
     Criterion(only("centre"))(out, views)["centre"].backward()
     assert not out.centres.grad[:, :, 4:9, 3:12].any() and out.centres.grad[:, :, :4].any()
+
+
+@pytest.mark.parametrize("confidence, weight", [(0.0, 1.0), (1.0, 0.25), (2.0, 0.0625), (0.5, 0.5)])
+def test_tags_weigh_as_sure_as_the_teacher_was(confidence, weight):
+    """All joints at a score of .25: every square counts so much, every pair the square of it; nobody moves."""
+    views, out = batch(people=3), outputs(16)
+    sure = Criterion(only("pull", "push"), confidence=confidence)(out, views)
+    views.points[..., 2] = 0.25
+    unsure = Criterion(only("pull", "push"), confidence=confidence)(out, views)
+    assert unsure["pull"].item() == pytest.approx(weight * sure["pull"].item(), rel=1e-5)
+    assert unsure["push"].item() == pytest.approx(weight**2 * sure["push"].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 3.0])
+def test_labels_are_sure(confidence):
+    """Seen or hidden, a label weighs 1, and what is absent 0, also to the power of 0."""
+    views, out = batch(people=3), outputs(16)
+    views.points[0, 1, 1:, 2], views.points[1, 2, :, 2], views.points[0, 0, 0, 2] = 1, 0, 0
+    plain, weighed = (Criterion(ALL, confidence=power)(out, views) for power in (0.0, confidence))
+    assert all(torch.equal(plain[name], weighed[name]) for name in plain)
+    views.points[0, 0, 0, :2] = 3.0
+    again = Criterion(ALL, confidence=confidence)(out, views)
+    assert all(torch.equal(again[name], weighed[name]) for name in plain)

@@ -3,17 +3,20 @@
 import math
 
 
-def tag_losses(tags, indices, visible):
-    """(pull, push) of nested lists: tags (B, K, h, w), indices and visible (B, P, K)."""
+def tag_losses(tags, indices, weights):
+    """(pull, push) of nested lists: tags (B, K, h, w), indices and weights (B, P, K)."""
     pulls, pushes = [], []
-    for maps, people, seen in zip(tags, indices, visible):
-        means = []
-        for cells, shown in zip(people, seen):
-            values = [_at(maps[k], cell) for k, (cell, here) in enumerate(zip(cells, shown)) if here]
+    for maps, people, known in zip(tags, indices, weights):
+        means, sure = [], []
+        for cells, counted in zip(people, known):
+            values = [(_at(maps[k], cell), float(much)) for k, (cell, much) in enumerate(zip(cells, counted)) if much]
             if values:
-                means.append(sum(values) / len(values))
-                pulls.append(sum((value - means[-1]) ** 2 for value in values) / len(values))
-        pushes += [math.exp(-((a - b) ** 2)) for i, a in enumerate(means) for j, b in enumerate(means) if i != j]
+                total = sum(much for _, much in values)
+                means.append(sum(value * much for value, much in values) / total)
+                sure.append(total / len(values))
+                pulls.append(sum(much * (value - means[-1]) ** 2 for value, much in values) / len(values))
+        for i, a in enumerate(means):
+            pushes += [sure[i] * sure[j] * math.exp(-((a - b) ** 2)) for j, b in enumerate(means) if i != j]
     return _mean(pulls), _mean(pushes)
 
 
