@@ -68,7 +68,7 @@ class DecodeSettings:
         tag_threshold: tags closer than this belong to one person.
         max_people: at most so many an image.
         refine: argmax, quarter or dark.
-        fill: a joint that a person lacks is sought near it where the heat exceeds this; null seeks none.
+        fill: a joint that a person lacks is sought among the peaks near it above this; null seeks none.
     """
 
     grouping: Literal["tags", "centres"] = "tags"

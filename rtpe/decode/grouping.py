@@ -6,7 +6,6 @@ people seen so far; a peak that matches nobody begins a person (as in HigherHRNe
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +23,7 @@ _BODY = (
 )  # fmt: skip
 
 SURE = 2.0  # what two sure ones gain over equal tags
+_BESIDE = 3  # cells: a missing joint's weak peak may stand close beside another's strong one
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class GroupingSettings:
         max_people: at most so many people, and so many peaks of one joint.
         kernel: two peaks of one joint are at least about half this many cells apart; odd.
         refine: sub-pixel refinement: argmax, quarter or dark.
-        fill: a missing joint is sought again near its person where the heat exceeds this; null seeks none.
+        fill: a missing joint is sought again near its person among the peaks above this; null seeks none.
         min_score: people with a lower person score are dropped.
         nms: a person is dropped if a better one repeats more than this share of it (`pose_similarity`); 1 drops none.
 
@@ -96,8 +96,7 @@ def group(maps: PoseMaps, settings: GroupingSettings) -> Poses:
     """
     tags = np.empty((0, *maps.heatmaps.shape)) if maps.tags is None else maps.tags
     count = 1 if maps.tags is None else settings.max_people
-    peaks = local_maxima(maps.heatmaps, count, settings.threshold, settings.kernel)
-    peaks = peaks.only(np.isfinite(tags[:, peaks.joints, peaks.ys, peaks.xs]).all(axis=0))
+    peaks = _tagged(local_maxima(maps.heatmaps, count, settings.threshold, settings.kernel), tags)
     people = _match(peaks, tags[:, peaks.joints, peaks.ys, peaks.xs].T, maps.skeleton, settings.tag_threshold)
     person_scores = people.scores.mean(axis=1)
     best = np.argsort(-person_scores, kind="stable")[: settings.max_people]
@@ -106,6 +105,11 @@ def group(maps: PoseMaps, settings: GroupingSettings) -> Poses:
     if settings.fill is not None:
         people = _fill(people, maps.heatmaps, tags, settings)
     return suppress(_poses(people, person_scores[best], maps, settings.refine), settings.nms)
+
+
+def _tagged(peaks: Peaks, tags: np.ndarray) -> Peaks:
+    """Those whose tags, (T, K, h, w), are finite."""
+    return peaks.only(np.isfinite(tags[:, peaks.joints, peaks.ys, peaks.xs]).all(axis=0))
 
 
 def body_order(skeleton: Skeleton) -> list[int]:
@@ -163,32 +167,30 @@ def _nearness(difference: np.ndarray, tag_threshold: float, axis: int) -> np.nda
 
 
 def _fill(people: _People, heatmaps: np.ndarray, tags: np.ndarray, settings: GroupingSettings) -> _People:
-    """Seek each missing joint in a window around its person: most heat, less for every bit of distance in tags."""
+    """Seek each missing joint among the peaks around its person: most heat, less for every bit of distance in tags."""
+    peaks = _tagged(local_maxima(heatmaps, settings.max_people, settings.fill, _BESIDE), tags)
+    peak_tags = tags[:, peaks.joints, peaks.ys, peaks.xs].T
     ys, xs, scores = people.ys.copy(), people.xs.copy(), people.scores.copy()
     for person, tag in enumerate(people.tags):
-        missing = np.flatnonzero(scores[person] == 0)
-        rows, columns = _window(ys[person], xs[person], scores[person] > 0, settings.kernel)
-        heat = heatmaps[missing, rows, columns]
-        with np.errstate(invalid="ignore"):
-            near = _nearness(tags[:, missing, rows, columns] - tag[:, None, None, None], settings.tag_threshold, axis=0)
-            worth = heat * near
-        allowed = (heat > settings.fill) & np.isfinite(heat) & (near > 0)
-        worth = np.where(allowed, worth, 0)
-        cell = worth.reshape(len(missing), math.prod(worth.shape[1:])).argmax(axis=1)
-        y, x = np.unravel_index(cell, worth.shape[1:])
-        there = worth[np.arange(len(missing)), y, x] > 0
-        joints, y, x = missing[there], y[there], x[there]
-        ys[person, joints], xs[person, joints] = rows.start + y, columns.start + x
-        scores[person, joints] = heatmaps[joints, rows.start + y, columns.start + x]
+        found = people.scores[person] > 0
+        near = _nearness(peak_tags - tag, settings.tag_threshold, axis=-1)
+        within = _around(people.ys[person], people.xs[person], found, peaks, settings.kernel)
+        worth = np.where(within & ~found[peaks.joints], peaks.scores * near, 0)
+        rising = np.argsort(worth, kind="stable")  # of several peaks for one joint the last written stays
+        chosen = peaks.only(rising[worth[rising] > 0])
+        for table, column in ((ys, chosen.ys), (xs, chosen.xs), (scores, chosen.scores)):
+            table[person, chosen.joints] = column
     return replace(people, ys=ys, xs=xs, scores=scores)
 
 
-def _window(ys: np.ndarray, xs: np.ndarray, found: np.ndarray, margin: int) -> tuple[slice, slice]:
-    """Rows and columns of the box around the joints found, grown by its larger side: bodies rarely reach further."""
+def _around(ys: np.ndarray, xs: np.ndarray, found: np.ndarray, peaks: Peaks, margin: int) -> np.ndarray:
+    """Which peaks lie in the box around the joints found, grown by its larger side: bodies rarely reach further."""
     ys, xs = ys[found], xs[found]
     margin = max(margin, int(np.ptp(ys)), int(np.ptp(xs)))
-    rows, columns = (slice(max(int(line.min()) - margin, 0), int(line.max()) + margin + 1) for line in (ys, xs))
-    return rows, columns
+    inside = np.ones(len(peaks.joints), bool)
+    for places, line in ((peaks.ys, ys), (peaks.xs, xs)):
+        inside &= (places >= line.min() - margin) & (places <= line.max() + margin)
+    return inside
 
 
 def _poses(people: _People, person_scores: np.ndarray, maps: PoseMaps, refine: str) -> Poses:

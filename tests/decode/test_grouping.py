@@ -197,6 +197,15 @@ def test_of_two_faint_places_the_one_with_the_nearer_tag_is_filled_in():
     assert poses.points[0, 9].tolist() == [12.5, 12.5]
 
 
+def test_a_slope_is_no_place_for_a_missing_joint():
+    """Its own faint peak is; the way up to another person's joint is not, whatever the tags there."""
+    maps = lit([(5, 5, 5), (6, 5, 13), (9, 12, 14)], [((0.0,), 0.9), ((0.0,), 0.9), ((5.0,), 0.9)])
+    maps.heatmaps[9, 12, 11:14] = 0.2, 0.4, 0.6
+    first = group(maps, replace(SETTINGS, fill=0.05)).scores[0]
+    maps.heatmaps[9, 9, 8] = 0.07
+    assert first[9] == 0 and group(maps, replace(SETTINGS, fill=0.05)).scores[0, 9] == pytest.approx(0.07)
+
+
 def people(points, person_scores, skeleton=COCO17):
     points = np.asarray(points, float)
     return Poses(points, np.ones(points.shape[:2]), np.asarray(person_scores, float), skeleton)
