@@ -31,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from timing import milliseconds
 from torch.utils.data import DataLoader, Dataset
 
 from rtpe import build, config
@@ -211,19 +212,6 @@ def _images_per_s(load: Callable[[int], Arrays], ids: list[int]) -> float:
     return sum(count for _, count in arrived[1:]) / (arrived[-1][0] - arrived[0][0])
 
 
-def _ms(work: Callable, given: Iterable[tuple], passes: int) -> float:
-    """Mean milliseconds of the processor for each of the given arguments, each in its fastest pass."""
-    fastest = []
-    for arguments in given:
-        seconds = []
-        for _ in range(passes):
-            started = time.process_time()  # other programs cannot add to it
-            work(*arguments)
-            seconds.append(time.process_time() - started)
-        fastest.append(min(seconds))
-    return 1000 * float(np.mean(fastest))
-
-
 def _of_store(way: Way, ids: list[int]) -> dict[str, object]:
     return {
         "store": way.store,
@@ -239,8 +227,8 @@ def _cost(way: Way, live: Predictions, passes: int) -> dict[str, float]:
     blobs = [way.encode(each) for each in live.values()]
     return {
         "maps_bytes_per_image": float(np.mean([len(blob) for blob in blobs])),
-        "encode_ms": _ms(way.encode, zip(list(live.values())[:ENCODED]), passes),
-        "decode_ms": _ms(way.decode, zip(blobs, live.values()), passes),
+        "encode_ms": milliseconds(way.encode, zip(list(live.values())[:ENCODED]), passes),
+        "decode_ms": milliseconds(way.decode, zip(blobs, live.values()), passes),
     }
 
 

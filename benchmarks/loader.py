@@ -29,6 +29,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from timing import milliseconds
 from torch.utils.data import DataLoader
 
 from rtpe import build, config
@@ -82,7 +83,7 @@ def benchmark(settings: LoaderBenchmark) -> list[dict]:
     order = epoch_order(len(examples), settings.train.batch, settings.train.seed, epoch=0)
     keys = [key for batch in order for key in batch]
     stages = _stages(examples, keys, settings.passes)
-    made = _ms(lambda key: examples[key], [(key,) for key in keys], settings.passes)
+    made = milliseconds(lambda key: examples[key], [(key,) for key in keys], settings.passes)
     late = _of_batches(examples, order, settings)
     stages |= late
     whole = made + sum(late.values())
@@ -177,22 +178,9 @@ def _of_batches(examples: TrainingExamples, order: list[list], settings: LoaderB
         "targets, in training": (targets, [each["points"] for each in raw]),
     }
     return {
-        stage: _ms(work, [(each,) for each in given], settings.passes) / len(order[0])
+        stage: milliseconds(work, [(each,) for each in given], settings.passes) / len(order[0])
         for stage, (work, given) in works.items()
     }
-
-
-def _ms(work: Callable, given: Sequence[tuple], passes: int) -> float:
-    """Mean milliseconds of the processor for each of the given arguments, each in its fastest pass."""
-    fastest = []
-    for arguments in given:
-        seconds = []
-        for _ in range(passes):
-            started = time.process_time()  # other programs cannot add to it
-            work(*arguments)
-            seconds.append(time.process_time() - started)
-        fastest.append(min(seconds))
-    return 1000 * float(np.mean(fastest))
 
 
 def _samples_per_s(examples: TrainingExamples, settings: LoaderBenchmark, workers: int) -> float:
