@@ -48,8 +48,11 @@ OWNERS = {
     "jsonargparse": ("rtpe.config",),
     "lightning_fabric": ("rtpe.engine", "rtpe.commands"),
 }
-EXTRAS = {"onnx", "onnxscript", "onnxruntime", "openvino", "transformers", "mmpose", "mmengine", "diffusers"}
-LAZY_IN = ("rtpe.predictors", "rtpe.export")
+EXTRAS = {
+    "onnx", "onnxscript", "onnxruntime", "openvino", "transformers", "mmpose", "mmengine", "diffusers",
+    "faster_coco_eval",
+}  # fmt: skip
+LAZY_IN = ("rtpe.predictors", "rtpe.export", "rtpe.metrics")
 RUNNING = {"pickle", "dill", "joblib", "marshal", "shelve"}
 NAMELESS = {"utils", "util", "helpers", "misc", "common", "third_party", "legacy"}
 HALVES = {0.5, 0.25}

@@ -113,7 +113,7 @@ def _report(settings: Demo, rows: list[dict], caches: dict, student: Path, predi
     history = read_history(student / HISTORY)
     sheet = gallery(spread_out(images, 6), cache, predictor, predictor.net, predictor.size)
     write_image(Path(settings.out) / "pictures.jpg", sheet)
-    columns = ("name", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1", "Mparams", "GMACs")
+    columns = ("name", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1 box", "Mparams", "GMACs")
     write_report(
         Path(settings.out) / "report.html",
         title="From a heavy teacher to a light student",

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 from tqdm import tqdm
 
 from rtpe.build import Images
 from rtpe.cache import Cache
 from rtpe.images import UnreadableImage, read_image
-from rtpe.metrics.distance import score_pck
 from rtpe.metrics.oks import score_keypoints, to_results
+from rtpe.metrics.people import distance_scores, match_people
 from rtpe.predictors import Predictor
-from rtpe.structures import Poses
+from rtpe.structures import Poses, Prediction
 
 Found = Iterable[tuple[int, Poses]]
 
 
-def predicted_people(predictor: Predictor, images: Images, batch: int, skipped: list[str]) -> Iterator[tuple]:
-    """(image id, people) of every image that can be read; the others are listed in `skipped`."""
-    waiting: list[tuple[int, object]] = []
+def predict(predictor: Predictor, image_ids: Sequence[int], images: Sequence[np.ndarray]) -> list[Prediction]:
+    """What a predictor says of these images; one that has `boxes`, by image id, is given theirs."""
+    boxes = getattr(predictor, "boxes", None)
+    return predictor(images) if boxes is None else predictor(images, [boxes[image_id] for image_id in image_ids])
+
+
+def predictions(
+    predictor: Predictor, images: Images, batch: int, skipped: list[str]
+) -> Iterator[tuple[int, Prediction]]:
+    """(image id, prediction) of every image that can be read; the others are listed in `skipped`."""
+    waiting: list[tuple[int, np.ndarray]] = []
     sources = images.sources()
     for place, (image_id, _, path) in enumerate(tqdm(sources, desc="predicting", leave=False, disable=None)):
         try:
@@ -27,24 +36,37 @@ def predicted_people(predictor: Predictor, images: Images, batch: int, skipped: 
         except UnreadableImage as error:
             skipped.append(str(error))
         if waiting and (len(waiting) == batch or place == len(sources) - 1):
-            predictions = predictor([image for _, image in waiting])
-            yield from ((number, prediction.poses) for (number, _), prediction in zip(waiting, predictions))
+            ids = [number for number, _ in waiting]
+            yield from zip(ids, predict(predictor, ids, [image for _, image in waiting]))
             waiting = []
 
 
-def cached_people(cache: Cache, images: Images, skipped: list[str], decode=None) -> Iterator[tuple]:
-    """(image id, people) of every image in the cache: the stored people, or what `decode` reads from the maps."""
+def predicted_people(predictor: Predictor, images: Images, batch: int, skipped: list[str]) -> Iterator[tuple]:
+    """(image id, people), otherwise as `predictions`."""
+    return ((image_id, said.poses) for image_id, said in predictions(predictor, images, batch, skipped))
+
+
+def cached_ids(cache: Cache, images: Images, skipped: list[str]) -> Iterator[int]:
+    """The ids of the images that are in the cache; the others are listed in `skipped`."""
     for image_id, file_name in images.records:
-        if image_id not in cache:
-            skipped.append(f"image {file_name}: not in the cache")
+        if image_id in cache:
+            yield image_id
         else:
-            yield image_id, cache.poses(image_id) if decode is None else decode(cache.load(image_id).maps)
+            skipped.append(f"image {file_name}: not in the cache")
 
 
-def score(found: Found, images: Images) -> tuple[dict[str, float], list[dict]]:
-    """OKS and PCK figures over all of these images, found people or not, and the rows of COCO's results file."""
+def cached_people(cache: Cache, images: Images, skipped: list[str]) -> Iterator[tuple]:
+    """(image id, stored people) of every image in the cache."""
+    return ((image_id, cache.poses(image_id)) for image_id in cached_ids(cache, images, skipped))
+
+
+def score(found: Found, images: Images, engine: str = "pycocotools") -> tuple[dict[str, float], list[dict]]:
+    """OKS, PCK and EPE over all of these images, found people or not, and the rows of COCO's results file."""
     results = [row for image_id, poses in found for row in to_results(image_id, poses)]
-    return {
-        **score_keypoints(images.annotations, results, images.ids, images.skeleton),
-        **score_pck(images.annotations, results, images.ids, images.skeleton),
-    }, results
+    return score_results(results, images, engine), results
+
+
+def score_results(results: list[dict], images: Images, engine: str = "pycocotools") -> dict[str, float]:
+    """The same of people who are such rows already."""
+    truth = images.annotations, results, images.ids, images.skeleton
+    return {**score_keypoints(*truth, engine), **distance_scores(match_people(*truth))}

@@ -42,7 +42,7 @@ from rtpe.engine.optim import optimizer, restarts, warm_cosine
 from rtpe.log import HISTORY, Log, read_history
 from rtpe.predictors.dense import DensePredictor
 from rtpe.report import Chart, Picture, Table, curves, write_report
-from rtpe.skeleton import skeleton
+from rtpe.skeleton import Skeleton
 
 STRIDE = 4  # of the grid on which masks and teacher maps are handed over; coarser and finer levels are resized from it
 WEIGHTS = "best.safetensors"
@@ -77,7 +77,7 @@ def train(settings: Train) -> Path:
         lambda epoch, start: _own_batches(fabric, settings, examples, epoch, start),
         epoch_batches,
         lambda means: _after_epoch(fabric, settings, state, minival, shown, examples.cache, means, log),
-        lambda: _ship(settings, state),
+        lambda: _ship(settings, state, everything.skeleton),
         out,
     )
     if log:
@@ -261,7 +261,7 @@ def _finish(
     tables, charts = [], loss_charts(history)
     if len(minival):
         best = max(history, key=lambda row: row.get("AP") or 0.0, default={})
-        columns = ("epoch", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1")
+        columns = ("epoch", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1 box")
         tables = [Table("Best epoch, on the minival", [{name: best.get(name) for name in columns}])]
         charts += [Chart("Scores on the minival", "step", "OKS", curves(history, ["AP", "AP50", "AR"]))]
     write_report(
@@ -288,9 +288,8 @@ def _predictor(settings: Train, ema: nn.Module, images: Images, where: str) -> D
     )
 
 
-def _ship(settings: Train, state: TrainingState) -> None:
+def _ship(settings: Train, state: TrainingState, joints: Skeleton) -> None:
     """Write the averaged weights as a file that says what it is."""
     made = {"settings": config.as_dict(settings), "step": state.step, "minival_AP": state.best}
-    joints = skeleton(settings.data.skeleton)
     target = Path(settings.out) / WEIGHTS
     build.save_net(target, state.ema, settings.net.kind, joints, settings.net.size, made, settings.train.half)

@@ -1,4 +1,4 @@
-"""COCO's keypoint score: object keypoint similarity and the average precision made of it, by pycocotools.
+"""COCO's keypoint score: object keypoint similarity, and the average precision made of it by a library.
 
 https://cocodataset.org/#keypoints-eval
 """
@@ -21,7 +21,7 @@ from rtpe.structures import Poses
 Annotations = str | Path | dict | COCO
 
 PERSON = 1  # COCO's number for the category
-# where pycocotools leaves each number
+# where both engines leave each number
 _NAMES = {"AP": 0, "AP50": 1, "AP75": 2, "APM": 3, "APL": 4, "AR": 5}
 
 
@@ -68,7 +68,11 @@ def to_results(image_id: int, poses: Poses) -> list[dict]:
 
 
 def score_keypoints(
-    annotations: Annotations, results: list[dict], image_ids: Iterable[int] | None, skeleton: Skeleton
+    annotations: Annotations,
+    results: list[dict],
+    image_ids: Iterable[int] | None,
+    skeleton: Skeleton,
+    engine: str = "pycocotools",
 ) -> dict[str, float]:
     """AP, AP50, AP75, APM, APL and AR of the results, at most 20 people an image.
 
@@ -79,14 +83,19 @@ def score_keypoints(
         annotations: a COCO keypoints file, what it holds, or what pycocotools made of it.
         results: rows as of `to_results`; those of other images do not count.
         image_ids: the images to score; all of the file by default.
+        engine: one of ENGINES; the figures are the same.
 
     Raises:
-        ValueError: if joints of annotations or results do not fit the skeleton, or the file lacks an image.
+        ValueError: if joints of annotations or results do not fit the skeleton, the file lacks an image, or the engine
+            is unknown or not installed.
     """
+    coco_class, evaluation_class = _engine(engine)
     truth = read_annotations(annotations, skeleton)
     ids = chosen_images(truth, image_ids)
+    if not isinstance(truth, coco_class):
+        truth = _indexed(truth.dataset, coco_class)
     with redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, _as_coco(truth, chosen_results(results, ids, skeleton)), "keypoints")
+        evaluation = evaluation_class(truth, _as_coco(truth, chosen_results(results, ids, skeleton)), "keypoints")
         evaluation.params.imgIds = ids
         evaluation.params.catIds = [PERSON]
         evaluation.params.kpt_oks_sigmas = np.array(skeleton.sigmas)
@@ -105,8 +114,10 @@ def read_annotations(annotations: Annotations, skeleton: Skeleton) -> COCO:
     else:
         with redirect_stdout(io.StringIO()):
             coco = COCO(str(annotations))
-    if 0 in coco.anns:  # pycocotools would take a match with number 0 for no match
-        people = [annotation | {"id": annotation["id"] + 1} for annotation in coco.dataset["annotations"]]
+    people = [_completed(annotation, len(skeleton)) for annotation in coco.dataset["annotations"]]
+    if 0 in coco.anns:  # the engines would take a match with number 0 for no match
+        people = [person | {"id": person["id"] + 1} for person in people]
+    if people != coco.dataset["annotations"]:
         coco = _indexed(coco.dataset | {"annotations": people})
     for number, annotation in coco.anns.items():
         joints = len(annotation.get("keypoints", ())) // 3
@@ -140,14 +151,46 @@ def chosen_results(results: list[dict], image_ids: list[int], skeleton: Skeleton
     return chosen
 
 
+def _completed(annotation: dict, joints: int) -> dict:
+    """A person with all that the engines ask for; labels may leave out what they need not say."""
+    keypoints = annotation.get("keypoints") or [0] * 3 * joints
+    box = annotation.get("bbox") or [0, 0, 0, 0]
+    said = {"iscrowd": 0, "area": box[2] * box[3], "num_keypoints": sum(v > 0 for v in keypoints[2::3]), **annotation}
+    return {**said, "keypoints": keypoints, "bbox": box}
+
+
+def _engine(name: str) -> tuple[type, type]:
+    """The classes of that library: of annotations, and of an evaluation.
+
+    Raises:
+        ValueError: if it is unknown or not installed.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"unknown engine {name!r}: choose from {', '.join(ENGINES)}")
+    return ENGINES[name]()
+
+
+def _faster() -> tuple[type, type]:
+    try:
+        import faster_coco_eval
+    except ImportError as error:
+        raise ValueError(
+            "engine faster-coco-eval: not installed: pip install rtpe[eval], or choose pycocotools"
+        ) from error
+    return faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster
+
+
+ENGINES = {"pycocotools": lambda: (COCO, COCOeval), "faster-coco-eval": _faster}
+
+
 def _as_coco(truth: COCO, results: list[dict]) -> COCO:
     if results:
         return truth.loadRes([dict(row) for row in results])  # it writes into the rows
-    return _indexed({"images": truth.dataset["images"], "categories": [], "annotations": []})
+    return _indexed({"images": truth.dataset["images"], "categories": [], "annotations": []}, type(truth))
 
 
-def _indexed(dataset: dict) -> COCO:
-    coco = COCO()
+def _indexed(dataset: dict, made: type = COCO) -> COCO:
+    coco = made()
     coco.dataset = dataset
     with redirect_stdout(io.StringIO()):
         coco.createIndex()

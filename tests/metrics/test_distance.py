@@ -1,22 +1,24 @@
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rtpe.metrics.distance import epe, matched_points, pck, pck_of_people, pckh, score_pck
-from rtpe.skeleton import COCO17, MPII16
+from rtpe.metrics.distance import (
+    box_lengths,
+    epe,
+    head_lengths,
+    neck_lengths,
+    pck,
+    pckh,
+    readout_pck,
+    torso_lengths,
+)
+from rtpe.skeleton import COCO17, LSP14, MPII16
 
 REAL = Path(os.environ.get("RTPE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data")) / "fixtures"
 TRUTH = np.random.default_rng(0).uniform(0, 100, (2, 17, 2))
 SEEN = np.ones((2, 17), bool)
-
-
-def labelled(points=TRUTH, seen=SEEN):
-    """(P, K, 3) people and their boxes."""
-    low, high = points.min(axis=1), points.max(axis=1)
-    return np.dstack([points, seen * 2]), np.hstack([low, high - low])
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,14 @@ def test_joints_weigh_by_how_often_they_are_labelled():
     assert per_joint[0] == 0.5
     assert np.isnan(per_joint[3])
     assert mean == pytest.approx(16 / 17)
+
+
+@pytest.mark.parametrize("length", [np.nan, 0.0])
+def test_who_has_no_length_does_not_count(length):
+    """Counted as missed, people with a hidden shoulder would lower the score of every predictor."""
+    per_joint, mean = pck(TRUTH, TRUTH, SEEN, np.array([length, 10]), 0.2)
+    assert mean == 1 and per_joint.tolist() == [1] * 17
+    assert np.isnan(pck(TRUTH, TRUTH, SEEN, np.array([length, length]), 0.2)[1])
 
 
 def test_nothing_labelled_has_no_score():
@@ -85,87 +95,57 @@ def test_a_real_detector_has_its_published_pckh():
     assert 100 * per_joint[list(expected)] == pytest.approx(list(expected.values()), abs=0.05 + 1e-9)
 
 
-@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
-def test_people_are_matched_whatever_their_order_is(order):
-    truth, boxes = labelled()
-    found = TRUTH[order] + 0.5
-    assert np.array_equal(matched_points(found, truth, boxes, COCO17.sigmas), TRUTH + 0.5)
+def test_reference_lengths():
+    """A person who stands from (0, 0) to (30, 40) has a torso of 50 and, in a box of that size, a side of 40."""
+    assert box_lengths(np.zeros((0, 4))).tolist() == []
+    assert box_lengths([[9, 9, 30, 40], [0, 0, 20, 5]]).tolist() == [40, 20]
+    assert head_lengths([[[0, 0], [30, 40]], [[30, 40], [0, 0]]]).tolist() == pytest.approx([30, 30])
+    for skeleton, lengths, (one, other) in (
+        (COCO17, torso_lengths, ("left_shoulder", "right_hip")),
+        (MPII16, neck_lengths, ("head_top", "upper_neck")),
+        (LSP14, neck_lengths, ("head_top", "neck")),
+    ):
+        truth, seen = np.zeros((3, len(skeleton), 2)), np.ones((3, len(skeleton)), bool)
+        truth[:2, skeleton.joints.index(one)] = 30, 40
+        seen[1, skeleton.joints.index(other)] = False
+        assert lengths(truth, seen, skeleton).tolist() == pytest.approx([50, np.nan, 0], nan_ok=True)
+    assert np.isnan(neck_lengths(TRUTH, SEEN, COCO17)).all()
 
 
-def test_one_found_person_serves_one_labelled_person():
-    truth, boxes = labelled()
-    matched = matched_points(TRUTH[1:] + 0.5, truth, boxes, COCO17.sigmas)
-    assert np.isnan(matched[0]).all()
-    assert np.array_equal(matched[1], TRUTH[1] + 0.5)
+def readout(errors, truth, labelled, missed=()):
+    """The three scores of one person of COCO's joints, whose joints are off by `errors`."""
+    found, visible = truth.copy(), np.zeros(17, bool)
+    visible[list(labelled)] = True
+    for joint, error in errors.items():
+        found[joint] += error
+    found[list(missed)] = np.nan
+    return [readout_pck(found[None], truth[None], visible[None], t) for t in (0.05, 0.1, 0.2)]
 
 
-@pytest.mark.parametrize(
-    "found, expected",
-    [
-        (TRUTH[:0], 0.0),
-        (TRUTH, 1.0),
-        (TRUTH[:1], 0.5),
-        (np.vstack([TRUTH, TRUTH + 7]), 1.0),  # people too many cost nothing
-        (np.where(np.arange(17)[:, None] == 0, np.nan, TRUTH), 16 / 17),
-        (TRUTH + 1e5, 0.0),
-    ],
-    ids=["nobody", "all", "one of two", "too many", "a joint missing", "elsewhere"],
-)
-def test_people_found_by_nobody_are_all_missed(found, expected):
-    scores = pck_of_people([(found, *labelled())], COCO17.sigmas)
-    assert list(scores) == ["PCK@0.05", "PCK@0.1", "PCK@0.2"]
-    assert list(scores.values()) == pytest.approx([expected] * 3)
+def test_the_readout_papers_own_pck_measures_from_the_corner_of_the_image():
+    """Worked out by hand: the measure is (260, 400), the place of the furthest joints, and .1 is not below .1."""
+    truth = np.zeros((17, 2))
+    truth[[5, 6, 11, 12]] = (200, 300), (260, 300), (205, 400), (255, 400)
+    off = {5: (10, 0), 6: (0, 40)}
+    assert readout(off, truth, (5, 6, 11, 12), missed=(12,)) == [0.5, 0.5, 0.75]
 
 
-def test_the_measure_is_the_larger_side_of_the_box():
-    truth, boxes = labelled()
-    boxes = np.array([[0, 0, 100, 40], [0, 0, 30, 200]])
-    scores = pck_of_people([(TRUTH + np.array([9, 0]), truth, boxes)], COCO17.sigmas)
-    assert list(scores.values()) == pytest.approx([0.5, 1, 1])
+def test_the_readout_papers_own_pck_measures_each_axis_of_a_whole_person():
+    """All joints labelled: (160, 320)."""
+    truth = np.array([[10.0 * i + 100, 20.0 * i + 50] for i in range(17)])
+    off = {0: (8, 0), 1: (8, 16), 2: (0, 32), 3: (24, 0)}
+    assert readout(off, truth, range(17)) == pytest.approx([13 / 17, 15 / 17, 1])
 
 
-def test_no_people_have_no_score():
-    assert set(pck_of_people([], COCO17.sigmas).values()) == {-1.0}
-    nobody = np.zeros((0, 17, 3)), np.zeros((0, 4))
-    assert set(pck_of_people([(TRUTH, *nobody), (TRUTH[:0], *nobody)], COCO17.sigmas).values()) == {-1.0}
-
-
-def dataset():
-    """Two images: two people in one, in the other a crowd and one whose joints nobody labelled."""
-    truth, boxes = labelled()
-    people = [
-        {"image_id": 1, "iscrowd": 0, "keypoints": truth[0].ravel().tolist(), "bbox": boxes[0].tolist()},
-        {"image_id": 1, "iscrowd": 0, "keypoints": truth[1].ravel().tolist(), "bbox": boxes[1].tolist()},
-        {"image_id": 2, "iscrowd": 1, "keypoints": truth[1].ravel().tolist(), "bbox": boxes[1].tolist()},
-        {"image_id": 2, "iscrowd": 0, "keypoints": [0] * 51, "bbox": boxes[1].tolist()},
-    ]
-    people = [person | {"id": number, "category_id": 1, "area": 1.0} for number, person in enumerate(people)]
-    return {"images": [{"id": 1}, {"id": 2}], "categories": [{"id": 1}], "annotations": people}
-
-
-def rows(points):
-    return [
-        {"image_id": 1, "category_id": 1, "score": 1.0, "keypoints": np.column_stack([p, np.ones(17)]).ravel().tolist()}
-        for p in points
-    ]
-
-
-def test_a_coco_file_is_scored():
-    assert set(score_pck(dataset(), [], None, COCO17).values()) == {0.0}
-    assert set(score_pck(dataset(), rows(TRUTH), None, COCO17).values()) == {1.0}
-    assert set(score_pck(dataset(), rows(TRUTH[:1]), None, COCO17).values()) == {0.5}
-    assert set(score_pck(dataset(), rows(TRUTH), [2], COCO17).values()) == {-1.0}
-
-
-def test_a_joint_of_score_zero_was_not_found():
-    results = rows(TRUTH)
-    results[0]["keypoints"][2] = 0
-    assert score_pck(dataset(), results, None, COCO17)["PCK@0.2"] == pytest.approx(33 / 34)
-
-
-def test_a_real_detector_scores_more_the_further_one_looks():
-    if not (REAL / "oks").is_dir():
-        pytest.skip("the real-data folder is absent")
-    results = json.loads((REAL / "oks" / "detections.json").read_text())
-    scores = score_pck(REAL / "oks" / "annotations.json", results, None, COCO17)
-    assert 0.5 < scores["PCK@0.05"] < scores["PCK@0.1"] < scores["PCK@0.2"] < 0.9
+def test_the_readout_papers_own_pck_is_a_mean_over_people():
+    """Whoever has one joint counts as much as whoever has all; who is nobody does not, who is flat scores 0."""
+    found, seen = TRUTH.copy(), SEEN.copy()
+    seen[0, 1:] = False
+    found[0, 0] += 1e3
+    assert readout_pck(found, TRUTH, seen, 0.2) == 0.5
+    assert readout_pck(found, TRUTH, seen & [[False], [True]], 0.2) == 1
+    assert np.isnan(readout_pck(found, TRUTH, seen & False, 0.2)) and np.isnan(
+        readout_pck(found[:0], TRUTH[:0], SEEN[:0], 1)
+    )
+    flat = TRUTH * [1, 0]
+    assert readout_pck(flat, flat, SEEN, 0.2) == 0

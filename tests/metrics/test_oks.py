@@ -1,6 +1,8 @@
 import copy
 import json
 import os
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,21 @@ import pytest
 from reference import oks as slow
 
 from rtpe.geometry import index_to_point
-from rtpe.metrics.oks import object_keypoint_similarity, read_annotations, score_keypoints, to_results
+from rtpe.metrics import oks
+from rtpe.metrics.oks import object_keypoint_similarity, read_annotations, to_results
 from rtpe.skeleton import COCO17, LSP14, Skeleton
 from rtpe.structures import Poses
 
 FIXTURE = Path(os.environ.get("RTPE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data")) / "fixtures" / "oks"
 SIDES = (60, 120)  # of a medium and of a large person: 32^2 and 96^2 square pixels part them
+
+
+@pytest.fixture(params=["pycocotools", "faster-coco-eval"])
+def score_keypoints(request):
+    """AP by each of the libraries that compute it."""
+    if request.param == "faster-coco-eval":
+        pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed: pip install rtpe[eval]")
+    return partial(oks.score_keypoints, engine=request.param)
 
 
 def person(image_id, number, points, side, visibility=2, **changes):
@@ -77,7 +88,7 @@ def test_results_are_pixel_indices_and_missing_joints_are_zeros():
     assert (row["image_id"], row["category_id"], row["score"]) == (3, 1, pytest.approx(0.7))
 
 
-def test_no_results_score_zero_and_nobody_labelled_scores_nothing():
+def test_no_results_score_zero_and_nobody_labelled_scores_nothing(score_keypoints):
     assert set(score_keypoints(world(), [], None, COCO17).values()) == {0.0}
     nobody = world() | {"annotations": []}
     assert set(score_keypoints(nobody, [], None, COCO17).values()) == {-1.0}
@@ -86,7 +97,7 @@ def test_no_results_score_zero_and_nobody_labelled_scores_nothing():
 
 
 @pytest.mark.parametrize("form", ["dict", "path", "coco"])
-def test_perfect_poses_score_one(form, tmp_path, capsys):
+def test_perfect_poses_score_one(score_keypoints, form, tmp_path, capsys):
     dataset = world()
     (tmp_path / "labels.json").write_text(json.dumps(dataset))
     forms = {"dict": dataset, "path": tmp_path / "labels.json", "coco": read_annotations(dataset, COCO17)}
@@ -96,13 +107,13 @@ def test_perfect_poses_score_one(form, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_an_annotation_may_have_the_number_zero():
+def test_an_annotation_may_have_the_number_zero(score_keypoints):
     dataset = world(first=0)
     for labels in (dataset, read_annotations(dataset, COCO17)):
         assert score_keypoints(labels, perfect(dataset), None, COCO17)["AP"] == pytest.approx(1)
 
 
-def test_a_shift_to_similarity_three_quarters_is_right_up_to_there():
+def test_a_shift_to_similarity_three_quarters_is_right_up_to_there(score_keypoints):
     """Right at 6 of the 10 thresholds, .50 to .75; every joint is equally hard, so that one shift serves all."""
     even = Skeleton("even", COCO17.joints, COCO17.limbs, (0.08,) * 17)
 
@@ -115,7 +126,7 @@ def test_a_shift_to_similarity_three_quarters_is_right_up_to_there():
     assert list(scores.values()) == pytest.approx([0.5, 1, 0, 0.5, 0.5, 0.5])
 
 
-def test_only_the_chosen_images_count():
+def test_only_the_chosen_images_count(score_keypoints):
     dataset = world()
     results = [row for row in perfect(dataset) if row["image_id"] != 2]
     assert score_keypoints(dataset, results, None, COCO17)["AR"] == pytest.approx(0.75)
@@ -129,7 +140,7 @@ def test_only_the_chosen_images_count():
 @pytest.mark.parametrize(
     "changes", [{"iscrowd": 1}, {"num_keypoints": 0, "visibility": 0}], ids=["crowd", "unlabelled"]
 )
-def test_crowds_and_unlabelled_people_neither_help_nor_hurt(changes, found):
+def test_crowds_and_unlabelled_people_neither_help_nor_hurt(score_keypoints, changes, found):
     dataset = world()
     inside = np.random.default_rng(1).integers(180, 240, (17, 2)).astype(float)
     dataset["annotations"].append(person(0, 99, inside, 60, **{"visibility": 2, **changes}))
@@ -140,14 +151,14 @@ def test_crowds_and_unlabelled_people_neither_help_nor_hurt(changes, found):
     assert list(score_keypoints(dataset, results, None, COCO17).values()) == pytest.approx([1] * 6)
 
 
-def test_people_that_are_not_there_cost_precision_but_no_recall():
+def test_people_that_are_not_there_cost_precision_but_no_recall(score_keypoints):
     ghosts = [row | {"keypoints": [0.0] * 51, "score": 9.0} for row in perfect(world())]
     scores = score_keypoints(world(), perfect(world()) + ghosts, None, COCO17)
     assert scores["AP"] == pytest.approx(0.5, abs=0.01)  # every second of the surest is wrong
     assert scores["AR"] == pytest.approx(1)
 
 
-def test_a_part_of_a_medium_person_is_not_a_large_one():
+def test_a_part_of_a_medium_person_is_not_a_large_one(score_keypoints):
     """The missing joints at 0, 0 must not stretch the box, or an unmatched half person would count as large."""
     dataset = world()
     half = Poses(np.full((1, 17, 2), 450.5), [[1.0] * 2 + [0.0] * 15], [2.0], COCO17)
@@ -157,7 +168,7 @@ def test_a_part_of_a_medium_person_is_not_a_large_one():
     assert scores["APM"] < 1
 
 
-def test_scoring_changes_neither_labels_nor_results():
+def test_scoring_changes_neither_labels_nor_results(score_keypoints):
     dataset, results = world(), perfect(world())
     before = copy.deepcopy(results)
     first = score_keypoints(dataset, results, None, COCO17)
@@ -165,7 +176,7 @@ def test_scoring_changes_neither_labels_nor_results():
     assert score_keypoints(dataset, results, None, COCO17) == first
 
 
-def test_a_real_detector_scores_what_it_scored():
+def test_a_real_detector_scores_what_it_scored(score_keypoints):
     """Given to three decimals, hence the tolerance."""
     if not FIXTURE.is_dir():
         pytest.skip("the real-data folder is absent")
@@ -187,7 +198,7 @@ def test_similarity_equals_the_slow_one():
     assert object_keypoint_similarity(points[:0], truth, areas, COCO17.sigmas).shape == (0, 4)
 
 
-def test_similarity_equals_pycocotools():
+def test_similarity_equals_pycocotools(score_keypoints):
     dataset = world(1)
     result = perfect(dataset, lambda annotation: 6.0)
     truth = np.array([a["keypoints"] for a in dataset["annotations"]], float).reshape(-1, 17, 3)
@@ -211,6 +222,69 @@ def test_similarity_equals_pycocotools():
         ),
     ],
 )
-def test_what_does_not_fit_is_said(results, image_ids, skeleton, message):
+def test_what_does_not_fit_is_said(score_keypoints, results, image_ids, skeleton, message):
     with pytest.raises(ValueError, match=message):
         score_keypoints(world(), results, image_ids, skeleton)
+
+
+def scattered(images=20):
+    """People found at random places near the labelled ones, each with a score of its own, some twice."""
+    dataset, rng = world(images), np.random.default_rng(5)
+    rows = perfect(dataset) + perfect(dataset)[::3]
+    for row in rows:
+        off = np.column_stack([rng.normal(0, 6, (17, 2)), np.zeros(17)]).ravel()
+        row |= {"keypoints": (np.array(row["keypoints"]) + off).tolist(), "score": float(rng.uniform())}
+    crowd = person(0, 900, np.full((17, 2), 200.0), 90, iscrowd=1)
+    return dataset | {"annotations": [*dataset["annotations"], crowd]}, rows
+
+
+def test_both_engines_give_the_same_figures():
+    """On nothing that is all 0 or all 1; the sums are of the same numbers, but not in the same order."""
+    pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed: pip install rtpe[eval]")
+    dataset, results = scattered()
+    for ids in (None, range(0, 20, 3)):
+        plain, fast = (oks.score_keypoints(dataset, results, ids, COCO17, engine) for engine in oks.ENGINES)
+        assert 0.05 < plain["AP"] < 0.95 and len(set(plain.values())) == 6
+        assert fast == pytest.approx(plain, abs=1e-12)
+
+
+def test_an_engine_that_is_not_there_is_one_line(monkeypatch):
+    with pytest.raises(ValueError, match="unknown engine 'fast': choose from pycocotools, faster-coco-eval"):
+        oks.score_keypoints(world(), [], None, COCO17, "fast")
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    with pytest.raises(ValueError, match=r"faster-coco-eval: not installed: pip install rtpe\[eval\]"):
+        oks.score_keypoints(world(), [], None, COCO17, "faster-coco-eval")
+
+
+def test_people_found_where_nobody_is_cost_precision(score_keypoints):
+    """An image without people is not left out: whoever is found there is found wrongly."""
+    dataset = world() | {"images": [*world()["images"], {"id": 9, "height": 500, "width": 500}]}
+    results = perfect(world())
+    assert score_keypoints(dataset, results, None, COCO17)["AP"] == pytest.approx(1)
+    ghosts = [row | {"image_id": 9, "score": 2.0} for row in results[:2]]
+    assert score_keypoints(dataset, results + ghosts, None, COCO17)["AP"] < 0.9
+    assert score_keypoints(dataset, results + ghosts, [0, 1, 2, 3], COCO17)["AP"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("left_out", [["keypoints", "num_keypoints"], ["num_keypoints"], ["iscrowd"]], ids=str)
+def test_labels_may_leave_out_what_they_need_not_say(score_keypoints, left_out):
+    """A boxed person without a list of joints, joints without their number, a person who is no crowd."""
+    dataset = world()
+    unlabelled = person(0, 99, np.zeros((17, 2)), 60, visibility=0)
+    people = [*dataset["annotations"], unlabelled]
+    for annotation in people if "keypoints" not in left_out else people[-1:]:
+        for name in left_out:
+            del annotation[name]
+    results = perfect(world())
+    assert list(score_keypoints(dataset | {"annotations": people}, results, None, COCO17).values()) == pytest.approx(
+        [1] * 6
+    )
+
+
+def test_the_area_of_the_label_is_the_scale_not_that_of_the_box(score_keypoints):
+    """COCO's area is that of the body's mask, about half of the box: by the box everything would score higher."""
+    dataset, results = scattered()
+    bodies = [a | {"area": a["bbox"][2] * a["bbox"][3]} for a in dataset["annotations"]]
+    boxed = [a | {"area": a["area"] / 2} for a in bodies]
+    whole, half = (score_keypoints(dataset | {"annotations": a}, results, None, COCO17)["AP"] for a in (bodies, boxed))
+    assert half < whole - 0.02
