@@ -17,6 +17,7 @@ from rtpe.cache import Cache
 from rtpe.config import DataSettings, DecodeSettings, NetSettings, TeacherSettings
 from rtpe.data.coco import CocoDataset, annotation_file
 from rtpe.data.folder import FolderDataset
+from rtpe.data.mpii import MpiiDataset, mpii_file
 from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.nets.higher_hrnet import HigherHRNet
@@ -26,7 +27,7 @@ from rtpe.nets.weights import load_into, load_weights, read_metadata, save_weigh
 from rtpe.predictors import Predictor
 from rtpe.predictors.dense import DensePredictor
 from rtpe.predictors.description import read_description
-from rtpe.skeleton import Skeleton, skeleton
+from rtpe.skeleton import COCO17, MPII16, Skeleton, skeleton
 from rtpe.structures import PoseMaps, Poses
 
 Images = CocoDataset | FolderDataset
@@ -47,6 +48,12 @@ def dataset(settings: DataSettings) -> Images:
     joints = skeleton(settings.skeleton)
     if annotation_file(settings.root, settings.split).exists():
         whole = CocoDataset(settings.root, settings.split, joints)
+    elif mpii_file(settings.root, settings.split).exists():
+        if joints not in (COCO17, MPII16):  # the first is what the settings say if nobody says anything
+            raise ValueError(
+                f"data {settings.root}: MPII's people have mpii16: leave out --data.skeleton {joints.name}"
+            )
+        whole = MpiiDataset(settings.root, settings.split)
     else:
         whole = FolderDataset(settings.root, settings.split, joints, settings.every)
     return whole.only(whole.ids[: settings.limit]) if settings.limit else whole

@@ -23,6 +23,7 @@ from rtpe.config.parts import (
     LossSettings,
     NetSettings,
     OptimSettings,
+    ScoreSettings,
     TeacherSettings,
     ViewSettings,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "LossSettings",
     "NetSettings",
     "OptimSettings",
+    "ScoreSettings",
     "Synth",
     "TeacherSettings",
     "Train",

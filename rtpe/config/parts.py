@@ -13,10 +13,11 @@ class DataSettings:
     """Where the images and labels lie.
 
     Attributes:
-        root: folder with images/<split>/ and annotations/person_keypoints_<split>.json; or, without labels, a folder of
-            photographs and videos, or a video.
+        root: folder with images/<split>/ and annotations/person_keypoints_<split>.json; MPII's, with images/ and
+            annot/<split>.json; or, without labels, a folder of photographs and videos, or a video.
         split: which part of it; without labels the folder images/<split> or <split>, or all if there is none.
-        skeleton: coco17, mpii16, openpose18, lsp14, or a JSON file that describes another one.
+        skeleton: coco17, mpii16, openpose18, lsp14, or a JSON file that describes another one; MPII's files always have
+            mpii16.
         limit: use only the first so many images; 0 for all.
         every: of a video, take every so many frames.
     """
@@ -77,6 +78,21 @@ class DecodeSettings:
     max_people: int = 30
     refine: Literal["argmax", "quarter", "dark"] = "dark"
     fill: float | None = 0.05
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How people found are compared with people labelled.
+
+    Attributes:
+        engine: the library that computes AP: pycocotools, or faster-coco-eval (pip install rtpe[eval]), which gives the
+            same figures sooner.
+        pck: what PCK is measured in on the terminal: box, torso, head, neck or readout, see docs/evaluation.md; --out
+            has all that the labels allow.
+    """
+
+    engine: Literal["pycocotools", "faster-coco-eval"] = "pycocotools"
+    pck: Literal["box", "torso", "head", "neck", "readout"] = "box"
 
 
 @dataclass(frozen=True)

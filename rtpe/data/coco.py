@@ -55,8 +55,10 @@ class CocoDataset(Sequence):
     def __init__(self, root: str | Path, split: str, skeleton: Skeleton = COCO17, ids: Sequence[int] | None = None):
         self.root, self.split, self.skeleton = Path(root), split, skeleton
         self.annotations = annotation_file(root, split)
-        raw = _read_json(self.annotations)
-        people = _people(raw, self.annotations, skeleton)
+        self._index(_read_json(self.annotations), self.annotations, ids)
+
+    def _index(self, raw: dict, path: Path, ids: Sequence[int] | None) -> None:
+        people = _people(raw, path, self.skeleton)
         wanted = None if ids is None else set(ids)
         self.records = sorted(
             (int(image["id"]), str(image["file_name"]))
@@ -122,7 +124,7 @@ def held_out(ids: Sequence[int], count: int) -> list[int]:
 
 
 def _with_records(dataset: CocoDataset, records: list) -> CocoDataset:
-    other = object.__new__(CocoDataset)
+    other = object.__new__(type(dataset))
     other.__dict__.update(dataset.__dict__, records=records)
     return other
 
