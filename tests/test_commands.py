@@ -116,10 +116,11 @@ def test_predictor_cache_and_student_are_scored_by_one_evaluation(world, teacher
     run(*data, f"--cache.path={caches / 'val2017'}", f"--out={tmp_path / 'cache.json'}", script="validate_teacher.py")
     run("validate", *data, f"--weights={student / 'best.safetensors'}", f"--out={tmp_path / 'student.json'}")
     live, cached, light = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("live", "cache", "student"))
-    assert {"name", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1"} <= live[0].keys()
+    assert {"name", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1 box"} <= live[0].keys()
     assert table.split()[:3] == ["name", "AP", "AP50"]
     people = next(row for row in cached if row["name"].endswith("(people)"))
-    assert {**people, "name": ""} == {**live[0], "name": ""}  # the stored people are exact
+    measured = ("name", "Mparams", "GMACs", "ms", "device", "threads")  # of a network that runs
+    assert {**people, "name": ""} == {"name": "", **{k: v for k, v in live[0].items() if k not in measured}}  # exact
     assert light[0]["images"] == 6
     assert list(tmp_path.glob("live*.results.json"))
 

@@ -1,56 +1,182 @@
-"""Score a teacher, a student or a cache by the same OKS and PCK evaluation.
+"""Score teachers, students and caches by the same OKS and PCK evaluation.
 
 rtpe validate --config recipes/hpe0001.yaml --data.root datasets/coco --data.split val2017 --out runs/hpe0001.json
 rtpe validate --cache.path caches/hpe0001-val --data.root datasets/coco --data.split val2017
-rtpe validate --weights runs/s/best.safetensors --data.root datasets/coco --data.split val2017
+rtpe validate --weights runs/s/best.safetensors --data.root datasets/coco --data.split val2017 --oracle true
+
+Several in one table; a row that fails says why, the others are scored, and the exit status is 2:
+
+rtpe validate --compare recipes/hpe0001.yaml runs/s/best.safetensors caches/hpe0001-val --out runs/all.json
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rtpe import build
-from rtpe.commands.score import cached_people, predicted_people, score
+from rtpe.commands.oracle import oracle_people
+from rtpe.commands.score import score_results
+from rtpe.commands.speakers import Speaker, alone, speakers
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import Validate
+from rtpe.metrics.distance import THRESHOLDS
+from rtpe.metrics.oks import to_results
+from rtpe.metrics.people import joint_scores, match_people
+
+FAILURES = (ValueError, FloatingPointError, ImportError, OSError)  # as of a whole command
+COSTS = ("Mparams", "GMACs", "ms", "images")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table, and what is written beside it.
+
+    Attributes:
+        name: who speaks.
+        item: as it was typed.
+        oracle: the kind of the bound, if it is one and no score.
+        values: scores, costs and counts by the names of their columns.
+        results: in COCO's format.
+        joints: the table by joint.
+        skipped: why an image was not seen, one line each.
+        error: why it was not scored.
+    """
+
+    name: str
+    item: str = ""
+    oracle: str = ""
+    values: dict[str, object] = field(default_factory=dict)
+    results: list[dict] = field(default_factory=list)
+    joints: list[dict] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    error: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        if self.error:
+            return {"name": self.name, "error": self.error}
+        bound = {"name": f"{self.name}: oracle {self.oracle}", "oracle": self.oracle}
+        return {**(bound if self.oracle else {"name": self.name}), **self.values}
 
 
 def validate(settings: Validate) -> list[dict]:
-    """Print the table of scores, write it as JSON, and the results in COCO's format beside it; returns the rows."""
+    """Print the table of scores, write it as JSON, and the results in COCO's format beside it; returns the rows.
+
+    Raises:
+        ValueError: if nothing can be scored, or of several something could not; the others are then printed.
+    """
+    if settings.compare and (settings.weights or settings.teacher.weights or settings.cache.path):
+        raise ValueError("compare: names all that is scored: name weights and caches there, and nowhere else")
+    images = _labelled_images(settings)
+    rows: list[Row] = []
+    for item in settings.compare or [""]:
+        try:
+            for row in _rows(alone(item, settings) if item else settings, images):
+                rows.append(replace(row, name=_unique(row.name, item, rows), item=item))
+        except FAILURES as error:
+            if not settings.compare:
+                raise
+            rows.append(Row(item, item, error=" ".join(str(error).split())))
+        _write(rows, settings.out)  # what was scored stays if the rest is stopped
+    _show(rows, settings.score.pck)
+    failed = [row.name for row in rows if row.error]
+    if failed:
+        raise ValueError(f"compare: {len(failed)} of {len(settings.compare)} not scored: {', '.join(failed)}")
+    return [row.as_json() for row in rows]
+
+
+def _labelled_images(settings: Validate) -> build.Images:
+    """The images, checked before hours have passed to be labelled, in the lengths that are asked for."""
     images = build.dataset(settings.data)
     if images.annotations is None:
         raise ValueError(
             f"data {images.root}: nobody labelled these images, there is nothing to score against: give --data.root a "
             f"folder with annotations/person_keypoints_{settings.data.split}.json"
         )
+    there = {name.split()[-1] for name in score_results([], images) if name.startswith("PCK@")}
+    if settings.score.pck not in there:
+        asked = f"score.pck {settings.score.pck}"
+        raise ValueError(f"{asked}: these labels do not have it: choose from {', '.join(sorted(there))}")
+    return images
+
+
+def _rows(settings: Validate, images: build.Images) -> Iterator[Row]:
+    """The rows of one network or cache."""
     skipped: list[str] = []
-    rows, results = [], {}
-    for name, found in _speakers(settings, images, skipped):
-        scores, results[name] = score(found, images)
-        rows.append({"name": name, **scores, "images": len(images), "skipped": len(set(skipped))})
-    print_table(rows)
-    for reason in sorted(set(skipped))[:5]:
-        print(f"skipped: {reason}")
-    if settings.out:
-        write_json(rows, Path(settings.out))
-        for name, found in results.items():
-            kept = Path(settings.out).with_suffix(f".{name.split(' ')[-1].strip('()')}.results.json")
-            kept.write_text(json.dumps(found))
-    return rows
+    for speaker in speakers(settings, images, skipped):
+        for oracle, results in _results(speaker, settings, images).items():
+            counts = {"images": len(images), "skipped": len(set(skipped))}
+            row = Row(speaker.name, oracle=oracle, results=results, skipped=sorted(set(skipped)))
+            values = {**score_results(results, images, settings.score.engine), **counts}
+            if oracle:
+                yield replace(row, values=values)
+            else:
+                joints = _joints(results, settings, images) if settings.per_joint else []
+                yield replace(row, values={**values, **speaker.cost()}, joints=joints)
 
 
-def _speakers(settings: Validate, images: build.Images, skipped: list[str]):
-    """Name and found people of each row: a cache gives its stored people and, where tags allow it, its maps anew."""
-    if settings.cache.path:
-        cache = build.cache(settings.cache.path, images.skeleton)
-        name = str(cache.manifest.predictor.get("name", "teacher"))
-        yield f"{name} (people)", cached_people(cache, images, skipped)
-        if len(cache) and cache.load(cache.ids[0]).maps.tags is not None:
-            yield f"{name} (maps)", cached_people(cache, images, skipped, build.decoder(settings.decode))
-    else:
-        teacher = settings.teacher
-        teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
-        predictor = build.predictor(teacher, settings.decode, images.skeleton, build.device(settings.device))
-        yield predictor.describe()["name"], predicted_people(predictor, images, teacher.batch, skipped)
+def _results(speaker: Speaker, settings: Validate, images: build.Images) -> dict[str, list[dict]]:
+    """The rows of COCO's results file, under the empty name, and those of the oracles under theirs."""
+    found: dict[str, list[dict]] = defaultdict(list, {"": []})
+    for image_id, poses, maps in speaker.said:
+        found[""] += to_results(image_id, poses)
+        if settings.oracle and maps is not None:
+            for kind, people in oracle_people(maps, images.people[image_id], settings.decode).items():
+                found[kind] += to_results(image_id, people)
+    return found
+
+
+def _joints(results: list[dict], settings: Validate, images: build.Images) -> list[dict]:
+    length = "box" if settings.score.pck == "readout" else settings.score.pck  # that one is a mean over people
+    return joint_scores(match_people(images.annotations, results, images.ids, images.skeleton), length)
+
+
+def _unique(name: str, item: str, rows: Sequence[Row]) -> str:
+    """The name, with that of the file if another one has spoken under it before."""
+    return f"{name} ({Path(item).stem})" if any(row.name == name and row.item != item for row in rows) else name
+
+
+def _show(rows: Sequence[Row], pck: str) -> None:
+    pcks = [f"PCK@{threshold} {pck}" for threshold in THRESHOLDS]
+    skipped = ["skipped"] * any(row.skipped for row in rows)
+    columns = ("name", "AP", "AP50", "AP75", "AR", *pcks, "PCKh@0.5", "APM", "APL", "EPE px", *COSTS, *skipped)
+    titles = [f"  oracle {row.oracle}" if row.oracle else row.name for row in rows]
+    print_table([{**row.values, "name": title} for row, title in zip(rows, titles) if not row.error], columns)
+    for note in _notes(rows):
+        print(note)
+    for row in rows:
+        if row.joints:
+            print(f"\n{row.name}, by joint:")
+            print_table(row.joints, tuple(row.joints[0]))
+
+
+def _notes(rows: Sequence[Row]) -> Iterator[str]:
+    """What must be said once below the table."""
+    timed = [row for row in rows if "ms" in row.values]
+    if timed:
+        where, threads = timed[0].values["device"], timed[0].values["threads"]
+        yield f"ms: median of an image at a time, on {where}, {threads} thread{'s' * (threads != 1)}"
+    unknown = [row.name for row in timed if "GMACs" not in row.values]
+    if unknown:
+        yield f"parameters and GMACs are not known of {', '.join(unknown)}"
+    if any(row.oracle for row in rows):
+        yield "oracle: what its maps would give if the labels were known, a bound and no score"
+    yield from (f"skipped: {reason}" for reason in sorted({reason for row in rows for reason in row.skipped})[:5])
+    yield from (f"{row.name}: not scored: {row.error}" for row in rows if row.error)
+
+
+def _write(rows: Sequence[Row], out: str) -> None:
+    if not out:
+        return
+    write_json([row.as_json() for row in rows], Path(out))
+    joints = [{"name": row.name, **each} for row in rows for each in row.joints]
+    if joints:
+        write_json(joints, Path(out).with_suffix(".joints.json"))
+    for row in rows:
+        if not row.error:
+            name = re.sub(r"[^\w.@-]+", "-", str(row.as_json()["name"])).strip("-")
+            Path(out).with_suffix(f".{name}.results.json").write_text(json.dumps(row.results))

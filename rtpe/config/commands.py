@@ -12,6 +12,7 @@ from rtpe.config.parts import (
     LossSettings,
     NetSettings,
     OptimSettings,
+    ScoreSettings,
     TeacherSettings,
     ViewSettings,
 )
@@ -57,19 +58,26 @@ class CacheBuild:
 
 @dataclass(frozen=True)
 class Validate:
-    """Score a teacher, a student's weights or a cache by OKS and PCK on a labelled split.
+    """Score teachers, students' weights and caches by OKS and PCK on a labelled split, one row each.
 
     Attributes:
         weights: a net that says itself what it is (what `rtpe train` writes); short for --teacher.weights.
-        out: JSON file for the table; the results in COCO's format go beside it.
+        compare: several at once: weights, recipes (.yaml with teacher and decode, or a cache) and caches' folders.
+        oracle: rows of what nobody could exceed: with the best peaks of these maps, and on their grid.
+        per_joint: a table with a row for every joint besides.
+        out: JSON file for the table; the results in COCO's format go beside it, and the tables of joints.
         device: auto, cpu or cuda.
     """
 
     data: DataSettings = field(default_factory=lambda: DataSettings(split="val2017"))
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     weights: str = ""
+    compare: list[str] = field(default_factory=list)
     cache: CacheSettings = field(default_factory=CacheSettings)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
+    score: ScoreSettings = field(default_factory=ScoreSettings)
+    oracle: bool = False
+    per_joint: bool = False
     out: str = ""
     device: str = "auto"
 

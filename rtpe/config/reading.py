@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import sys
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -29,10 +31,25 @@ def parse(command: type[Settings], arguments: list[str] | None, prog: str) -> Se
     parser.add_argument("--config", action="config", help="a recipe, or the settings.yaml of a run")
     parser.add_class_arguments(command, nested_key=None, as_group=False)
     try:
-        parsed = parser.instantiate(parser.parse_args(arguments))
+        given = sys.argv[1:] if arguments is None else arguments
+        parsed = parser.instantiate(parser.parse_args(_with_lists(given, command)))
     except Exception as error:  # jsonargparse raises several kinds, some of many lines
         raise UserError(f"{prog}: {' '.join(str(error).split())}") from error
     return command(**{f.name: parsed[f.name] for f in dataclasses.fields(command)})
+
+
+def _with_lists(arguments: list[str], command: type) -> list[str]:
+    """The arguments, with `--sources A B` for a list of names as `--sources ["A", "B"]`, which may be typed, too."""
+    lists = {f"--{name}" for name, kind in get_type_hints(command).items() if kind == list[str]}
+    joined: list[str] = []
+    rest = list(arguments)
+    while rest:
+        joined.append(rest.pop(0))
+        if joined[-1] in lists and rest and not rest[0].startswith(("[", "-")):
+            end = next((place for place, word in enumerate(rest) if word.startswith("--")), len(rest))
+            joined.append(json.dumps(rest[:end]))
+            rest = rest[end:]
+    return joined
 
 
 def as_dict(settings: Any) -> dict[str, Any]:
