@@ -24,8 +24,9 @@ def oracle_people(maps: PoseMaps, people: Sequence[Person], decode: DecodeSettin
     labelled = [person for person in people if person.labelled]
     truth = np.array([person.points for person in labelled], np.float64).reshape(-1, len(maps.skeleton), 3)
     reach = np.array([REACH * max(person.box_xywh[2:]) for person in labelled])
+    least = min(decode.threshold, decode.threshold if decode.fill is None else decode.fill)
     found = {
-        "peaks": nearest_peaks(maps, truth, reach, decode.threshold, decode.refine),
+        "peaks": nearest_peaks(maps, truth, reach, least, decode.refine),
         "cells": through_grid(maps, truth, "argmax"),
         decode.refine: through_grid(maps, truth, decode.refine),
     }

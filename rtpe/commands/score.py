@@ -10,7 +10,7 @@ from tqdm import tqdm
 from rtpe.build import Images
 from rtpe.cache import Cache
 from rtpe.images import UnreadableImage, read_image
-from rtpe.metrics.oks import score_keypoints, to_results
+from rtpe.metrics.oks import read_annotations, score_keypoints, to_results
 from rtpe.metrics.people import distance_scores, match_people
 from rtpe.predictors import Predictor
 from rtpe.structures import Poses, Prediction
@@ -68,5 +68,6 @@ def score(found: Found, images: Images, engine: str = "pycocotools") -> tuple[di
 
 def score_results(results: list[dict], images: Images, engine: str = "pycocotools") -> dict[str, float]:
     """The same of people who are such rows already."""
-    truth = images.annotations, results, images.ids, images.skeleton
-    return {**score_keypoints(*truth, engine), **distance_scores(match_people(*truth))}
+    truth = read_annotations(images.annotations, images.skeleton)  # once: COCO's file takes a second
+    asked = truth, results, images.ids, images.skeleton
+    return {**score_keypoints(*asked, engine), **distance_scores(match_people(*asked))}

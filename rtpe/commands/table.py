@@ -35,11 +35,11 @@ def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str] = T
             print(GAP.join([texts[0].ljust(len(first)), *others]).rstrip())
 
 
-def write_json(rows: object, path: Path) -> None:
+def write_json(rows: object, path: Path, indent: int | None = 1) -> None:
     """Write plain values as JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(rows, indent=1))
+    temporary.write_text(json.dumps(rows, indent=indent))
     os.replace(temporary, path)
 
 

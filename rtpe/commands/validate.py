@@ -11,7 +11,6 @@ rtpe validate --compare recipes/hpe0001.yaml runs/s/best.safetensors caches/hpe0
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -76,7 +75,8 @@ def validate(settings: Validate) -> list[dict]:
     for item in settings.compare or [""]:
         try:
             for row in _rows(alone(item, settings) if item else settings, images):
-                rows.append(replace(row, name=_unique(row.name, item, rows), item=item))
+                row = replace(row, name=_unique(row.name, item, rows), item=item)
+                rows.append(_without_results(row, settings.out))
         except FAILURES as error:
             if not settings.compare:
                 raise
@@ -131,7 +131,8 @@ def _results(speaker: Speaker, settings: Validate, images: build.Images) -> dict
 
 
 def _joints(results: list[dict], settings: Validate, images: build.Images) -> list[dict]:
-    length = "box" if settings.score.pck == "readout" else settings.score.pck  # that one is a mean over people
+    pck = settings.score.pck
+    length = "box" if pck.startswith("readout") else pck  # those are means over people
     return joint_scores(match_people(images.annotations, results, images.ids, images.skeleton), length)
 
 
@@ -176,7 +177,11 @@ def _write(rows: Sequence[Row], out: str) -> None:
     joints = [{"name": row.name, **each} for row in rows for each in row.joints]
     if joints:
         write_json(joints, Path(out).with_suffix(".joints.json"))
-    for row in rows:
-        if not row.error:
-            name = re.sub(r"[^\w.@-]+", "-", str(row.as_json()["name"])).strip("-")
-            Path(out).with_suffix(f".{name}.results.json").write_text(json.dumps(row.results))
+
+
+def _without_results(row: Row, out: str) -> Row:
+    """The row without its results, which are written, if they are to be, and many."""
+    if out:
+        name = re.sub(r"[^\w.@-]+", "-", str(row.as_json()["name"])).strip("-")
+        write_json(row.results, Path(out).with_suffix(f".{name}.results.json"), indent=None)
+    return replace(row, results=[])

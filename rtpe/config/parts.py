@@ -87,12 +87,12 @@ class ScoreSettings:
     Attributes:
         engine: the library that computes AP: pycocotools, or faster-coco-eval (pip install rtpe[eval]), which gives the
             same figures sooner.
-        pck: what PCK is measured in on the terminal: box, torso, head, neck or readout, see docs/evaluation.md; --out
-            has all that the labels allow.
+        pck: what PCK is measured in on the terminal: box, torso, head, neck, readout, readout-extent or readout-box;
+            docs/evaluation.md has what they are, --out all that the labels allow.
     """
 
     engine: Literal["pycocotools", "faster-coco-eval"] = "pycocotools"
-    pck: Literal["box", "torso", "head", "neck", "readout"] = "box"
+    pck: Literal["box", "torso", "head", "neck", "readout", "readout-extent", "readout-box"] = "box"
 
 
 @dataclass(frozen=True)

@@ -54,28 +54,39 @@ def pckh(
     return per_joint, pck(points, truth, counted, lengths, threshold)[1]
 
 
-def readout_pck(points: np.ndarray, truth: np.ndarray, visible: np.ndarray, threshold: float) -> float:
+def readout_pck(
+    points: np.ndarray, truth: np.ndarray, visible: np.ndarray, threshold: float, extents: np.ndarray | None = None
+) -> float:
     """PCK as the code of the diffusion readout head computes it (Luo et al., CVPR 2024, arXiv:2312.02150).
 
-    Each axis is measured in the extent of all the person's rows in COCO's file, those of joints without a label, which
-    are 0, 0, among them; a joint that was not found is at 0, 0, too; nearer than the threshold is right; the mean is
-    over people, not over joints, and who has no extent along an axis scores 0. With a joint unlabelled the measure is
-    the person's distance from the image's corner: this compares with that code, and with no other PCK.
+    Each axis is measured in an extent of its own, by default that of all the person's rows in COCO's file, those of
+    joints without a label, which are 0, 0, among them; a joint that was not found is at 0, 0, too; nearer than the
+    threshold is right; the mean is over people, not over joints, and who has no extent along an axis scores 0. With a
+    joint unlabelled the default is the person's distance from the image's corner. The paper's table does not say which
+    extents it used: `labelled_extents` and the sides of the boxes are the other candidates.
 
     Args:
         points, truth: (P, K, 2) in COCO's pixel indices; NaN for a joint that was not found.
         visible: (P, K) bool.
+        extents: (P, 2) in pixels.
 
     Returns:
         the mean over people with labelled joints, in 0..1, NaN if there are none.
     """
     visible = np.asarray(visible, bool)
     rows = np.where(visible[..., None], truth, 0.0)
-    extents = np.ptp(rows, axis=1)[:, None]
+    extents = (np.ptp(rows, axis=1) if extents is None else np.asarray(extents, np.float64))[:, None]
     scaled = np.divide(np.nan_to_num(points) - rows, extents, out=np.full(rows.shape, np.inf), where=extents > 0)
     right = (np.linalg.norm(scaled, axis=-1) < threshold) & visible
     counted = visible.any(axis=1)
     return float(np.mean(right.sum(axis=1)[counted] / visible.sum(axis=1)[counted])) if counted.any() else float("nan")
+
+
+def labelled_extents(truth: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """Width and height of what is labelled of each person, (P, 2); 0 for who has no label."""
+    there = np.asarray(visible, bool)[..., None]
+    extents = np.where(there, truth, -np.inf).max(axis=1) - np.where(there, truth, np.inf).min(axis=1)
+    return np.maximum(extents, 0.0)
 
 
 def epe(points: np.ndarray, truth: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, float]:

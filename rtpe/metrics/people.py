@@ -13,6 +13,7 @@ from rtpe.metrics.distance import (
     box_lengths,
     epe,
     head_lengths,
+    labelled_extents,
     neck_lengths,
     pck,
     pckh,
@@ -121,7 +122,9 @@ def distance_scores(people: MatchedPeople) -> dict[str, float]:
     matched = people.points, people.truth, people.visible
     found = {f"PCK@{t} {name}": pck(*matched, by, t)[1] for name, by in people.lengths.items() for t in THRESHOLDS}
     if people.skeleton.joints == COCO17.joints:
-        found |= {f"PCK@{t} readout": readout_pck(*matched, t) for t in THRESHOLDS}
+        found |= {
+            f"PCK@{t} {name}": readout_pck(*matched, t, by) for name, by in _extents(people).items() for t in THRESHOLDS
+        }
     if people.has_pckh:
         found |= {f"PCKh@{t}": pckh(*matched, people.head_boxes, t)[1] for t in PCKH_THRESHOLDS}
     return _numbers({**found, "EPE px": epe(*matched)[1]})
@@ -146,6 +149,12 @@ def joint_scores(people: MatchedPeople, length: str = "box") -> list[dict]:
         {"joint": joint, **_numbers({name: column[k].item() for name, column in columns.items()})}
         for k, joint in enumerate(people.skeleton.joints)
     ]
+
+
+def _extents(people: MatchedPeople) -> dict[str, np.ndarray | None]:
+    """What the PCK of the readout head is measured in: as its code has it, and what its table may have been."""
+    labelled = labelled_extents(people.truth, people.visible)
+    return {"readout": None, "readout-extent": labelled, "readout-box": people.boxes_xywh[:, 2:]}
 
 
 def _numbers(values: dict[str, float]) -> dict[str, float]:

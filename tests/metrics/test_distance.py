@@ -8,6 +8,7 @@ from rtpe.metrics.distance import (
     box_lengths,
     epe,
     head_lengths,
+    labelled_extents,
     neck_lengths,
     pck,
     pckh,
@@ -112,14 +113,15 @@ def test_reference_lengths():
     assert np.isnan(neck_lengths(TRUTH, SEEN, COCO17)).all()
 
 
-def readout(errors, truth, labelled, missed=()):
+def readout(errors, truth, labelled, missed=(), extents=lambda truth, visible: None):
     """The three scores of one person of COCO's joints, whose joints are off by `errors`."""
     found, visible = truth.copy(), np.zeros(17, bool)
     visible[list(labelled)] = True
     for joint, error in errors.items():
         found[joint] += error
     found[list(missed)] = np.nan
-    return [readout_pck(found[None], truth[None], visible[None], t) for t in (0.05, 0.1, 0.2)]
+    case = found[None], truth[None], visible[None]
+    return [readout_pck(*case, t, extents(*case[1:])) for t in (0.05, 0.1, 0.2)]
 
 
 def test_the_readout_papers_own_pck_measures_from_the_corner_of_the_image():
@@ -128,6 +130,10 @@ def test_the_readout_papers_own_pck_measures_from_the_corner_of_the_image():
     truth[[5, 6, 11, 12]] = (200, 300), (260, 300), (205, 400), (255, 400)
     off = {5: (10, 0), 6: (0, 40)}
     assert readout(off, truth, (5, 6, 11, 12), missed=(12,)) == [0.5, 0.5, 0.75]
+    # of what is labelled, 60 x 100, and of a box of 100 x 500
+    assert readout(off, truth, (5, 6, 11, 12), (12,), labelled_extents) == [0.25, 0.25, 0.5]
+    assert readout(off, truth, (5, 6, 11, 12), (12,), lambda *_: [[100, 500]]) == [0.25, 0.5, 0.75]
+    assert labelled_extents(truth[None], np.zeros((1, 17), bool)).tolist() == [[0, 0]]
 
 
 def test_the_readout_papers_own_pck_measures_each_axis_of_a_whole_person():
