@@ -4,8 +4,9 @@
     python benchmarks/study.py --study benchmarks/studies/ablation.yaml --seeds "[0]" --out runs/ablation
 
 A study is a YAML file: `common`, options of `rtpe train` that all ways share; `ways`, by name what each has besides;
-`score`, options of `rtpe validate`, to which a way may add a `score` of its own. All ways of a seed are trained before the next seed begins. What is there already
-is not trained again, and a training that was killed goes on; each writes what it says to a log beside its folder.
+`score`, options of `rtpe validate`, to which a way may add a `score` of its own. All ways of a seed are trained before
+the next seed begins. What is there already is not trained again, and a training that was killed goes on; each writes
+what it says to a log beside its folder.
 
     AP       mean over the seeds          low, high  the worst and the best of them
     to first mean difference of AP to the first way, seed by seed
