@@ -36,7 +36,7 @@ class Speaker:
 def speakers(settings: Validate, images: Images, skipped: list[str]) -> Iterator[Speaker]:
     """A cache gives its stored people and, where tags allow it, its maps read anew; a network its predictions."""
     if settings.cache.path:
-        yield from _of_cache(build.cache(settings.cache.path, images.skeleton), settings, images, skipped)
+        yield from _of_cache(build.cache(settings.cache.path, images), settings, images, skipped)
         return
     teacher = settings.teacher
     teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
