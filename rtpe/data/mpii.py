@@ -125,7 +125,10 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
     except ValueError as error:
         raise ValueError(f"annotations {path}: not JSON ({error}): download it again") from error
     if not isinstance(raw, list):
-        raise ValueError(f"annotations {path}: expected a list of people, one record each, got {type(raw).__name__}")
+        raise ValueError(
+            f"annotations {path}: expected a list of people, one record each, got {type(raw).__name__}: take HRNet's "
+            "files of MPII"
+        )
     return raw
 
 
@@ -147,10 +150,13 @@ def _add_heads(people: list[dict[str, Any]], path: Path) -> None:
     seen = rows[..., 2] > 0
     if heads.shape != (len(people), 2, 2) or points.shape != rows[..., :2].shape:
         raise ValueError(
-            f"head boxes {path}: of {len(heads)} people, the annotations beside it have {len(people)}: they must come "
-            "together"
+            f"head boxes {path}: of {len(heads)} people, the annotations beside it have {len(people)}: take both from "
+            "one place"
         )
     if np.abs(points[seen] - 1 - rows[seen][:, :2]).max(initial=0) > 0.01:  # the JSON is rounded
-        raise ValueError(f"head boxes {path}: not the same people as in the annotations beside it, or in another order")
+        raise ValueError(
+            f"head boxes {path}: not the people of the annotations beside it, or in another order: take both from one "
+            "place"
+        )
     for person, box in zip(people, heads):
         person["head_box"] = box.ravel().tolist()

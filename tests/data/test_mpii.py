@@ -142,7 +142,10 @@ def test_head_boxes_must_be_of_the_same_people(tmp_path):
     two[1]["joints"] = [[x + 5, y] for x, y in two[1]["joints"]]
     write(tmp_path, two[::-1], heads=heads)
     file = tmp_path / "annot" / "valid.json"
-    for records, message in ((two, "not the same people .* or in another order"), (two[:1], "of 2 people, .* have 1")):
+    for records, message in (
+        (two, "not the people .* or in another order: take both"),
+        (two[:1], "of 2 people, .* have 1: take both"),
+    ):
         file.write_text(json.dumps(records))
         with pytest.raises(ValueError, match=f"head boxes .*gt_valid.mat: {message}"):
             MpiiDataset(tmp_path, "valid")
