@@ -13,6 +13,7 @@ from rtpe.images import UnreadableImage, read_image
 from rtpe.metrics.oks import read_annotations, score_keypoints, to_results
 from rtpe.metrics.people import distance_scores, match_people
 from rtpe.predictors import Predictor
+from rtpe.skeleton import Skeleton
 from rtpe.structures import Poses, Prediction
 
 Found = Iterable[tuple[int, Poses]]
@@ -62,12 +63,23 @@ def cached_people(cache: Cache, images: Images, skipped: list[str]) -> Iterator[
 
 def score(found: Found, images: Images, engine: str = "pycocotools") -> tuple[dict[str, float], list[dict]]:
     """OKS, PCK and EPE over all of these images, found people or not, and the rows of COCO's results file."""
-    results = [row for image_id, poses in found for row in to_results(image_id, poses)]
+    results = [row for image_id, poses in found for row in results_of(images, image_id, poses)]
     return score_results(results, images, engine), results
 
 
+def results_of(images: Images, image_id: int, poses: Poses) -> list[dict]:
+    """The people found in an image as rows of COCO's results file, with the joints that are labelled."""
+    return to_results(image_id, poses.as_skeleton(labelled_joints(images)))
+
+
 def score_results(results: list[dict], images: Images, engine: str = "pycocotools") -> dict[str, float]:
-    """The same of people who are such rows already."""
-    truth = read_annotations(images.annotations, images.skeleton)  # once: COCO's file takes a second
-    asked = truth, results, images.ids, images.skeleton
+    """`score` of people who are such rows already."""
+    joints = labelled_joints(images)
+    truth = read_annotations(images.annotations, joints)  # once: COCO's file takes a second
+    asked = truth, results, images.ids, joints
     return {**score_keypoints(*asked, engine), **distance_scores(match_people(*asked))}
+
+
+def labelled_joints(images: Images) -> Skeleton:
+    """The joints of the labels; a data set may make others of them to learn from, and those are not scored."""
+    return getattr(images, "labelled_as", images.skeleton)

@@ -19,12 +19,11 @@ from pathlib import Path
 
 from rtpe import build
 from rtpe.commands.oracle import oracle_people
-from rtpe.commands.score import score_results
+from rtpe.commands.score import labelled_joints, results_of, score_results
 from rtpe.commands.speakers import Speaker, alone, speakers
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import Validate
 from rtpe.metrics.distance import THRESHOLDS
-from rtpe.metrics.oks import to_results
 from rtpe.metrics.people import joint_scores, match_people
 
 FAILURES = (ValueError, FloatingPointError, ImportError, OSError)  # as of a whole command
@@ -123,17 +122,17 @@ def _results(speaker: Speaker, settings: Validate, images: build.Images) -> dict
     """The rows of COCO's results file, under the empty name, and those of the oracles under theirs."""
     found: dict[str, list[dict]] = defaultdict(list, {"": []})
     for image_id, poses, maps in speaker.said:
-        found[""] += to_results(image_id, poses)
+        found[""] += results_of(images, image_id, poses)
         if settings.oracle and maps is not None:
             for kind, people in oracle_people(maps, images.people[image_id], settings.decode).items():
-                found[kind] += to_results(image_id, people)
+                found[kind] += results_of(images, image_id, people)
     return found
 
 
 def _joints(results: list[dict], settings: Validate, images: build.Images) -> list[dict]:
     pck = settings.score.pck
     length = "box" if pck.startswith("readout") else pck  # those are means over people
-    return joint_scores(match_people(images.annotations, results, images.ids, images.skeleton), length)
+    return joint_scores(match_people(images.annotations, results, images.ids, labelled_joints(images)), length)
 
 
 def _unique(name: str, item: str, rows: Sequence[Row]) -> str:
