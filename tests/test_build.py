@@ -31,7 +31,7 @@ def test_people_are_told_apart_by_what_the_settings_name():
 def test_an_unknown_grouping_is_refused():
     with pytest.raises(ValueError) as error:
         decoder(DecodeSettings(grouping="boxes"))
-    assert str(error.value) == "unknown grouping 'boxes': choose from tags, centres"
+    assert str(error.value) == "unknown grouping 'boxes': choose from tags, centres, published"
 
 
 @pytest.mark.parametrize(
