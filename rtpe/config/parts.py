@@ -66,7 +66,7 @@ class DecodeSettings:
 
     Attributes:
         grouping: what tells people apart, tags or centres (with offsets), for which the net must have been trained; or
-            published: tags, read as the authors of HigherHRNet do (by the next three, and their own constants).
+            published: tags, read as the authors of HigherHRNet do (the next three count, and their own constants).
         threshold: least height of a peak.
         tag_threshold: tags closer than this belong to one person.
         max_people: at most so many an image.
