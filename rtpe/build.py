@@ -37,6 +37,7 @@ GROUPINGS = {
     "centres": (from_centres, CentreSettings),
     "published": (parse, PublishedSettings),
 }
+READ = {"published": "tags"}  # what a grouping reads, where it is not called after that
 NETWORK_FILES = (".onnx", ".xml")
 
 
@@ -70,7 +71,9 @@ def decoder(settings: DecodeSettings, of: nn.Module | None = None) -> Callable[[
         raise ValueError(f"unknown grouping {settings.grouping!r}: choose from {', '.join(GROUPINGS)}")
     given = [] if of is None else groupings(of)
     if given and settings.grouping not in given:
-        raise ValueError(f"the net has no {settings.grouping}: pass --decode.grouping {given[0]}")
+        raise ValueError(
+            f"the net has no {READ.get(settings.grouping, settings.grouping)}: pass --decode.grouping {given[0]}"
+        )
     read, own = GROUPINGS[settings.grouping]
     names = {each.name for each in fields(own)}
     return partial(read, settings=own(**{name: each for name, each in asdict(settings).items() if name in names}))
@@ -80,7 +83,7 @@ def groupings(of: nn.Module) -> list[str]:
     """What a net tells people apart by, if anything: tags unless it says otherwise, centres if it says so."""
     numbers = getattr(of, "numbers", {})
     has = {"tags": numbers.get("tags", True), "centres": numbers.get("centres", False)}
-    return [name for name in GROUPINGS if has["tags" if name == "published" else name]]
+    return [name for name in GROUPINGS if has[READ.get(name, name)]]
 
 
 def _reading(settings: DecodeSettings) -> dict[str, Any]:

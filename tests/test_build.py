@@ -43,6 +43,13 @@ def test_an_unknown_grouping_is_refused():
         ("student", {"centres": True}, "tags", None),
         ("student", {"tags": False}, "tags", None),  # one person an image needs no telling apart
         ("student", {"tags": False, "centres": True}, "tags", "the net has no tags: pass --decode.grouping centres"),
+        (
+            "student",
+            {"tags": False, "centres": True},
+            "published",
+            "the net has no tags: pass --decode.grouping centres",
+        ),
+        ("student", {}, "published", None),
         ("student", {}, "centres", "the net has no centres: pass --decode.grouping tags"),
         ("higher_hrnet", {"width": 8}, "centres", "the net has no centres: pass --decode.grouping tags"),
     ],
