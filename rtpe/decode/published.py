@@ -76,14 +76,11 @@ def parse(maps: PoseMaps, settings: PublishedSettings) -> Poses:
         raise ValueError("published: the maps have no tags: read them with --decode.grouping tags")
     peaks = tagged(_peaks(maps.heatmaps, settings), maps.tags)
     people = _match(peaks, maps.tags[:, peaks.joints, peaks.ys, peaks.xs].T, len(maps.skeleton), settings)
-    ys, xs, scores = (np.zeros((len(people), len(maps.skeleton)), kind) for kind in (int, int, np.float32))
-    for row, person in enumerate(people):
-        joints, numbers = list(person.peaks), list(person.peaks.values())
-        ys[row, joints], xs[row, joints], scores[row, joints] = (column[numbers] for column in peaks[1:])
+    ys, xs, scores = _cells(people, peaks, len(maps.skeleton))
     person_scores = scores.mean(axis=1)
     if settings.complete:
-        for row in range(len(people)):
-            _complete(ys[row], xs[row], scores[row], maps)
+        for rows in zip(ys, xs, scores):
+            _complete(*rows, maps)
     points = np.zeros((*scores.shape, 2))
     person, joint = np.nonzero(scores)
     points[person, joint] = maps.to_image(_adjusted(maps.heatmaps, joint, ys[person, joint], xs[person, joint]))
@@ -152,6 +149,16 @@ def _owners(tags: np.ndarray, scores: np.ndarray, people: list[_Person], tag_thr
     near = distances[candidates, chosen] < tag_threshold
     owner[candidates[near]] = chosen[near]
     return owner
+
+
+def _cells(people: list[_Person], peaks: Peaks, joints: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column and heat of each person's joints, (P, K); heat 0 where one is missing."""
+    shape = len(people), joints
+    ys, xs, scores = np.zeros(shape, int), np.zeros(shape, int), np.zeros(shape, np.float32)
+    for row, person in enumerate(people):
+        found, numbers = list(person.peaks), list(person.peaks.values())
+        ys[row, found], xs[row, found], scores[row, found] = (column[numbers] for column in peaks[1:])
+    return ys, xs, scores
 
 
 def _complete(ys: np.ndarray, xs: np.ndarray, scores: np.ndarray, maps: PoseMaps) -> None:

@@ -7,9 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from reference import protocol as slow
+from reference import published as slow_reading
 from torch import nn
 
+from rtpe.decode.published import PublishedSettings, parse
 from rtpe.geometry import index_to_point, point_to_index
+from rtpe.metrics.oks import to_results
 from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
 from rtpe.nets.higher_hrnet import HigherHRNet
 from rtpe.predictors.dense import DensePredictor
@@ -376,6 +379,58 @@ def test_published_maps_lie_where_the_published_results_say(size_hw, least, proj
     points = np.array([[0.5, 0.5], [17.75, 3.25], [40, 60]])
     expected = slow.to_image(points, maps.size_hw[::-1], image_wh, to_wh)
     np.testing.assert_allclose(point_to_index(maps.to_image(points)), expected, atol=1e-9)
+
+
+class Spots(nn.Module):
+    """Two levels that see joint k where the image has colour k; tags that grow from left to right."""
+
+    def levels(self, images):
+        mean, std = (torch.tensor(each)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_STD))
+        coarse, fine = (F.avg_pool2d(images * std + mean, stride) for stride in (4, 2))
+        tags = torch.linspace(-4, 4, coarse.shape[-1]).expand_as(coarse)
+        return torch.cat([coarse, tags], dim=1), fine
+
+    def maps(self, images):
+        coarse, fine = self.levels(images)
+        coarse = F.interpolate(coarse, fine.shape[-2:], mode="bilinear", align_corners=False)
+        return (coarse[:, :3] + fine) / 2, coarse[:, 3:]
+
+
+@pytest.mark.parametrize("size_hw", [(60, 41), (48, 97)], ids=str)
+@pytest.mark.parametrize("flip, scales", [(False, (1,)), (True, (1,)), (True, (0.5, 1, 2))], ids=str)
+def test_published_results_from_the_pixels_on(size_hw, flip, scales):
+    """The keypoints of a results file, against a slow test and slow reading that share no line with these."""
+    h, w = size_hw
+    image, size = np.zeros((h, w, 3), np.uint8), 128 if len(scales) > 1 else 64
+    people = np.array([[[0.2, 0.3, 0.9], [0.15, 0.55, 0.7], [0.3, 0.8, 0.8]],
+                       [[0.8, 0.2, 0.6], [0.75, 0.5, 0.95], [0.85, 0.9, 0.5]]])  # fmt: skip
+    rows, columns = np.mgrid[:h, :w]
+    for x, y, height in people.reshape(-1, 3)[[0, 1, 2, 3, 5]]:  # one has no left eye
+        joint = np.flatnonzero((people[..., :2] == (x, y)).all(-1).any(0))[0]
+        spot = height * 255 * np.exp(-((columns - x * w) ** 2 + (rows - y * h) ** 2) / (2 * 2.5**2))
+        image[..., joint] = np.maximum(image[..., joint], spot.astype(np.uint8))
+    made = predictor(Spots(), fit="published", project=True, flip=flip, scales=scales, size=size)
+    # a joint that is nowhere would be completed by rounding errors of the dark
+    got = to_results(1, parse(made([image])[0].maps, PublishedSettings(complete=False)))
+    heatmaps, tags = slow.aggregated(Spots().levels, image, size, PAIR.flip, scales, flip)
+    to_wh = slow.input_wh((w, h), size, 1, min(scales))
+    answers = slow_reading.parse(heatmaps.tolist(), tags.tolist(), complete=False)
+    places = [
+        [{j: slow.to_image(np.array(at[:2]), to_wh, (w, h), to_wh) for j, at in joints.items()} for _, joints in answer]
+        for answer in answers
+    ]
+    found = [np.reshape(row["keypoints"], (3, 3)) for row in got]
+    found = [{j: row[j, :2] for j in range(3) if row[j, 2] > 0} for row in found]
+    assert len(found) >= 2 and any(_same_people(found, answer) for answer in places)
+
+
+def _same_people(people, others):
+    """Each of these is one of those, to a thousandth of a pixel: points are float32."""
+    alike = [
+        [one.keys() == other.keys() and all(np.abs(one[j] - other[j]).max() < 1e-3 for j in one) for other in others]
+        for one in people
+    ]
+    return len(people) == len(others) and np.array(alike).any(axis=0).all() and np.array(alike).any(axis=1).all()
 
 
 @pytest.mark.parametrize("fit, off", [("published", 0.0), ("short_side", -0.5)])
