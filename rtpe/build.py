@@ -19,6 +19,7 @@ from rtpe.data.coco import CocoDataset, annotation_file
 from rtpe.data.folder import FolderDataset
 from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
+from rtpe.decode.published import PublishedSettings, parse
 from rtpe.nets.higher_hrnet import HigherHRNet
 from rtpe.nets.hrnet import HRNet, trunk_numbers
 from rtpe.nets.student import Student
@@ -31,7 +32,12 @@ from rtpe.structures import PoseMaps, Poses
 
 Images = CocoDataset | FolderDataset
 NETS = {"student": Student, "higher_hrnet": HigherHRNet}
-GROUPINGS = {"tags": (group, GroupingSettings), "centres": (from_centres, CentreSettings)}
+GROUPINGS = {
+    "tags": (group, GroupingSettings),
+    "centres": (from_centres, CentreSettings),
+    "published": (parse, PublishedSettings),
+}
+READ = {"published": "tags"}  # what a grouping reads, where it is not called after that
 NETWORK_FILES = (".onnx", ".xml")
 
 
@@ -65,7 +71,9 @@ def decoder(settings: DecodeSettings, of: nn.Module | None = None) -> Callable[[
         raise ValueError(f"unknown grouping {settings.grouping!r}: choose from {', '.join(GROUPINGS)}")
     given = [] if of is None else groupings(of)
     if given and settings.grouping not in given:
-        raise ValueError(f"the net has no {settings.grouping}: pass --decode.grouping {given[0]}")
+        raise ValueError(
+            f"the net has no {READ.get(settings.grouping, settings.grouping)}: pass --decode.grouping {given[0]}"
+        )
     read, own = GROUPINGS[settings.grouping]
     names = {each.name for each in fields(own)}
     return partial(read, settings=own(**{name: each for name, each in asdict(settings).items() if name in names}))
@@ -74,7 +82,8 @@ def decoder(settings: DecodeSettings, of: nn.Module | None = None) -> Callable[[
 def groupings(of: nn.Module) -> list[str]:
     """What a net tells people apart by, if anything: tags unless it says otherwise, centres if it says so."""
     numbers = getattr(of, "numbers", {})
-    return [name for name in GROUPINGS if numbers.get(name, name == "tags")]
+    has = {"tags": numbers.get("tags", True), "centres": numbers.get("centres", False)}
+    return [name for name in GROUPINGS if has[READ.get(name, name)]]
 
 
 def _reading(settings: DecodeSettings) -> dict[str, Any]:
@@ -227,7 +236,7 @@ def _onnx_predictor(settings: TeacherSettings, joints: Skeleton) -> Predictor:
     if not settings.network:
         raise ValueError(f"weights {settings.weights}: pass --teacher.network FILE.yaml, which describes the network")
     plain = TeacherSettings()
-    for name in ("kind", "numbers", "fit", "flip", "scales", "precision"):
+    for name in ("kind", "numbers", "fit", "flip", "scales", "project", "precision"):
         if getattr(settings, name) != getattr(plain, name):
             raise ValueError(f"weights {settings.weights}: a network in a file takes no --teacher.{name}: leave it out")
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or None
@@ -257,6 +266,7 @@ def _dense_predictor(settings: TeacherSettings, decode: DecodeSettings, joints: 
         fit=settings.fit or said.get("fit", "short_side"),
         flip=settings.flip,
         scales=tuple(settings.scales),
+        project=settings.project,
         device=where,
         batch=settings.batch,
         precision=settings.precision,

@@ -16,7 +16,7 @@ class DataSettings:
         root: folder with images/<split>/ and annotations/person_keypoints_<split>.json; or, without labels, a folder of
             photographs and videos, or a video.
         split: which part of it; without labels the folder images/<split> or <split>, or all if there is none.
-        skeleton: coco17, mpii16, openpose18, lsp14, or a JSON file that describes another one.
+        skeleton: coco17, crowdpose14, mpii16, openpose18, lsp14, or a JSON file that describes another one.
         limit: use only the first so many images; 0 for all.
         every: of a video, take every so many frames.
         labels: in training, the share of the images whose labels are used; the others count as bare photographs.
@@ -51,10 +51,11 @@ class TeacherSettings:
         network: for .onnx and .xml: the YAML file that describes inputs and outputs.
         numbers: for other weights that do not say it: the net's arguments, such as {width: 48}.
         size: side of the input in pixels; 0 takes what the weights were made for.
-        fit: short_side (of that size, the long side as it comes) or letterbox (a square of that size); empty takes
-            what the weights were made for.
+        fit: short_side (of that size, the long side as it comes), letterbox (a square of that size) or published (the
+            short side as the authors of HigherHRNet have it); empty takes what the weights were made for.
         flip: average with the mirrored image.
         scales: factors of the size to average over.
+        project: enlarge maps to the size of the input, as the authors of HigherHRNet do before they average and read.
         batch: images at once.
         precision: fp32 or bf16.
     """
@@ -64,9 +65,10 @@ class TeacherSettings:
     network: str = ""
     numbers: dict[str, Any] = field(default_factory=dict)
     size: int = 0
-    fit: Literal["", "short_side", "letterbox"] = ""
+    fit: Literal["", "short_side", "letterbox", "published"] = ""
     flip: bool = False
     scales: list[float] = field(default_factory=lambda: [1.0])
+    project: bool = False
     batch: int = 8
     precision: Literal["fp32", "bf16"] = "fp32"
 
@@ -76,7 +78,8 @@ class DecodeSettings:
     """From maps to people; networks in files with part-affinity fields bring their own way.
 
     Attributes:
-        grouping: what tells people apart, tags or centres (with offsets); the net must have been trained for it.
+        grouping: what tells people apart, tags or centres (with offsets), for which the net must have been trained; or
+            published: tags, read as the authors of HigherHRNet do (the next three count, and their own constants).
         threshold: least height of a peak.
         tag_threshold: tags closer than this belong to one person.
         max_people: at most so many an image.
@@ -84,7 +87,7 @@ class DecodeSettings:
         fill: a joint that a person lacks is sought among the peaks near it above this; null seeks none.
     """
 
-    grouping: Literal["tags", "centres"] = "tags"
+    grouping: Literal["tags", "centres", "published"] = "tags"
     threshold: float = 0.1
     tag_threshold: float = 1.0
     max_people: int = 30
