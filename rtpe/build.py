@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -263,7 +263,9 @@ def _net_predictor(
     made = net(kind, numbers, len(joints))
     load_into(made, state, settings.weights)
     if settings.boxes or (kind in SIGNS and not said):  # what `rtpe train` wrote saw whole images, and says so
-        return of_net(made, settings, decode, joints, where, images, _name(Path(settings.weights)))
+        color = settings.color or ("bgr" if kind == "simple_baseline" and not said else "rgb")
+        told = replace(settings, color=color)
+        return of_net(made, told, decode, joints, where, images, _name(Path(settings.weights)))
     refuse(settings, ("crop", "color"), f"this {kind}, which sees whole images,")
     return DensePredictor(
         made,

@@ -7,20 +7,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from rtpe.config import DecodeSettings, TeacherSettings
 from rtpe.data.boxes import read_boxes, truth_boxes
 from rtpe.data.coco import CocoDataset
 from rtpe.data.folder import FolderDataset
-from rtpe.nets.simple_baseline import SimpleBaseline
 from rtpe.nets.weights import sha256
-from rtpe.predictors.top_down import TopDownPredictor, TopDownSettings, net_look
+from rtpe.predictors.top_down import Look, TopDownPredictor, TopDownSettings, net_look
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes
 
 TRUTH = "truth"
-STRIDE = 4  # of every net here
 
 Images = CocoDataset | FolderDataset
 
@@ -34,25 +33,25 @@ def of_net(
     images: Images | None,
     name: str,
 ) -> TopDownPredictor:
-    """A net of ours, with its weights, on crops.
+    """A net of ours, with its weights, on crops; `settings.color` is rgb or bgr.
 
     Raises:
         ValueError: if there are no boxes, or a setting has no effect.
     """
     refuse(settings, ("size", "fit", "scales"), "a net that sees one person a crop")
-    color = settings.color or ("bgr" if isinstance(net, SimpleBaseline) else "rgb")
-    said = {"net": type(net).__name__, "numbers": dict(net.numbers), "color": color, "precision": settings.precision}
+    said = {"net": type(net).__name__, "numbers": dict(net.numbers), "precision": settings.precision}
     boxes, source = _boxes(settings, images)
+    look, how = net_look(net, where, settings.color, settings.precision), _how(settings, decode)
     return TopDownPredictor(
-        look=net_look(net, where, color, settings.precision),
+        look=look,
         skeleton=joints,
-        settings=_how(settings, decode),
-        stride=STRIDE,
+        settings=how,
+        stride=_stride(look, how.size_hw),
         name=_named(name, settings),
         weights_sha256=sha256(settings.weights),
         boxes=boxes,
         boxes_from=source,
-        net=said,
+        net=said | {"color": settings.color},
         batch=settings.batch,
     )
 
@@ -81,6 +80,14 @@ def refuse(settings: TeacherSettings, names: Sequence[str], whom: str) -> None:
     for name in names:
         if getattr(settings, name) != getattr(plain, name):
             raise ValueError(f"weights {settings.weights}: {whom} takes no --teacher.{name}: leave it out")
+
+
+def _stride(look: Look, size_hw: tuple[int, int]) -> int:
+    """Pixels a cell, by what it shows of a black crop."""
+    try:
+        return size_hw[1] // look(np.zeros((1, *size_hw, 3), np.uint8)).shape[-1]
+    except ValueError as error:
+        raise ValueError(f"teacher.crop.size {list(size_hw)}: {error}") from error
 
 
 def _how(settings: TeacherSettings, decode: DecodeSettings) -> TopDownSettings:

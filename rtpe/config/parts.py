@@ -72,7 +72,7 @@ class TeacherSettings:
         batch: images, or crops, at once.
         precision: fp32 or bf16.
         boxes: for a net that sees one person a crop: truth (those of the labels), or a JSON file of COCO detections.
-        color: order of its channels, rgb or bgr, of such a net; empty is bgr for a simple_baseline.
+        color: order of the channels of such a net, rgb or bgr; empty is bgr for a simple_baseline's published weights.
     """
 
     kind: str = "auto"
