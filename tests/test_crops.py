@@ -116,6 +116,15 @@ def test_weights_of_a_run_of_ours_see_whole_images_unless_boxes_are_given(world,
         assert type(build.predictor(teacher, DecodeSettings(), COCO17, "cpu", images)).__name__ == kind
 
 
+def test_any_net_may_be_shown_crops(world, tmp_path):
+    """Its cells are as fine as they are: a HigherHRNet's are of 2 pixels."""
+    path, images = tmp_path / "best.safetensors", CocoDataset(world, "val2017")
+    numbers = {**NETS["pose_hrnet"], "head_blocks": 0}
+    build.save_net(path, build.net("higher_hrnet", numbers, 17), "higher_hrnet", COCO17, 64, {})
+    made = build.predictor(TeacherSettings(weights=str(path), boxes="truth"), DecodeSettings(), COCO17, "cpu", images)
+    assert made.stride == 2
+
+
 MISTAKES = {
     "no boxes": ([], "this net sees one person a crop: pass --teacher.boxes truth (the labels' boxes) or a JSON file"),
     "no file": (["--teacher.boxes=gone.json"], "boxes gone.json: cannot be read (No such file or directory): pass --t"),
