@@ -139,7 +139,7 @@ MISTAKES = {
         "depth: choose from 50, 101, 152, got 34",
     ),
     "a size for whole images": (["--teacher.boxes=truth", "--teacher.size=256"], "takes no --teacher.size: leave"),
-    "a shift of nothing": (["--teacher.boxes=truth", "--teacher.crop.shift=true"], "pass --teacher.crop.corner true"),
+    "a shift of nothing": (["--teacher.boxes=truth", "--teacher.crop.shift=true"], "pass --teacher.crop.by_index true"),
     "a size that cannot be halved": (
         ["--teacher.boxes=truth", "--teacher.crop.size=[100, 100]"],
         "teacher.crop.size [100, 100]: images: expected sides that are multiples of 32, got (100, 100)",

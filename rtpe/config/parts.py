@@ -30,14 +30,15 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class CropSettings:
-    """How a top-down net crops people and is read; `corner`, `shift` and `counted` are how published nets were scored.
+    """How a top-down net crops people and is read; by_index, shift and counted are how published nets were scored.
 
     Attributes:
         size: [height, width] of a crop; empty takes 256 x 192, or what the description of a network in a file says.
         padding: the crop's sides over those of the box that has its aspect.
         least: boxes of a lower score are left out.
-        corner: cell i of the maps stands for pixel stride * i instead of for the pixels that it covers.
-        shift: with corner, the flip test moves the mirrored maps by a whole cell instead of by the part that is due.
+        by_index: boxes, crops and cells map the indices of pixels, so that cell i stands for pixel stride * i instead
+            of for all that it covers; so were published nets trained.
+        shift: with by_index, the flip test moves the mirrored maps by a whole cell instead of by the part that is due.
         counted: a person's score is the mean height of the joints that are higher than this.
         rescore: times the score of the person's box.
         similar: whom a better person repeats by more than this (OKS, 0 to 1) goes; 1 keeps all.
@@ -47,7 +48,7 @@ class CropSettings:
     size: list[int] = field(default_factory=list)
     padding: float = 1.25
     least: float = 0.0
-    corner: bool = False
+    by_index: bool = False
     shift: bool = False
     counted: float = 0.0
     rescore: bool = False

@@ -28,14 +28,15 @@ Look = Callable[[np.ndarray], np.ndarray]  # crops (B, H, W, 3) uint8 RGB -> hea
 
 @dataclass(frozen=True)
 class TopDownSettings:
-    """How a person is cropped, seen and read. `corner`, `shift` and `counted` are how published nets were scored.
+    """How a person is cropped, seen and read. `by_index`, `shift` and `counted` are how published nets were scored.
 
     Attributes:
         size_hw: height and width of a crop.
         padding: the crop's sides over those of the box that has its aspect.
         flip: average with what the mirrored crop shows.
-        corner: cell i stands for pixel stride * i of the crop instead of for the pixels that it covers.
-        shift: with `corner`, move the mirrored crop's maps by a whole cell instead of by the part of one that is due.
+        by_index: what else maps points maps the indices of pixels and cells: cell i stands for pixel stride * i of the
+            crop instead of for all that it covers, and a box of whole pixels is that much off its crop's middle.
+        shift: with `by_index`, move the mirrored crop's maps by a whole cell instead of by the part of one that is due.
         refine: argmax, quarter or dark.
         threshold: a joint that is no higher is not found.
         counted: a person's score is the mean height of the joints that are higher than this.
@@ -50,7 +51,7 @@ class TopDownSettings:
     size_hw: tuple[int, int] = (256, 192)
     padding: float = 1.25
     flip: bool = False
-    corner: bool = False
+    by_index: bool = False
     shift: bool = False
     refine: str = "quarter"
     threshold: float = 0.0
@@ -64,8 +65,8 @@ class TopDownSettings:
             raise ValueError(f"crop.size: expected [height, width], got {list(self.size_hw)}")
         if self.padding <= 0 or self.canvas < 1:
             raise ValueError(f"crop.padding, crop.canvas: expected above 0, got {self.padding} and {self.canvas}")
-        if self.shift and not self.corner:
-            raise ValueError("crop.shift: only of maps whose cells stand for corners: pass --teacher.crop.corner true")
+        if self.shift and not self.by_index:
+            raise ValueError("crop.shift: only of nets that were trained so: pass --teacher.crop.by_index true as well")
         refiner(self.refine)
 
 
@@ -126,11 +127,14 @@ class TopDownPredictor:
     @property
     def _cells(self) -> Affine:
         """Cells of a crop to its pixels."""
-        by_index = Affine.from_index_matrix([[self.stride, 0, 0], [0, self.stride, 0]])
-        return by_index if self.settings.corner else cells(self.stride)
+        return self._meant(cells(self.stride))
 
     def _view(self, box_xywh: np.ndarray) -> Affine:
-        return crop(box_xywh, self.settings.size_hw, self.settings.padding)
+        """Image to the crop of a box."""
+        return self._meant(crop(box_xywh, self.settings.size_hw, self.settings.padding))
+
+    def _meant(self, affine: Affine) -> Affine:
+        return Affine.from_index_matrix(affine.matrix) if self.settings.by_index else affine
 
     def _heatmaps(self, wanted: list[tuple[np.ndarray, Affine]]) -> np.ndarray:
         """What the net shows in these views of images, (N, K, h, w)."""
@@ -157,8 +161,8 @@ class TopDownPredictor:
         return (heatmaps + self._shifted(mirrored)) / 2
 
     def _shifted(self, heatmaps: np.ndarray) -> np.ndarray:
-        """Mirrored maps, laid over those of the crop: cells that stand for corners are not mirrored onto cells."""
-        if not self.settings.corner:
+        """Mirrored maps, laid over those of the crop: by index, cells are not mirrored onto cells."""
+        if not self.settings.by_index:
             return heatmaps
         share = 1.0 if self.settings.shift else (self.stride - 1) / self.stride
         left = np.concatenate([heatmaps[..., :1], heatmaps[..., :-1]], axis=-1)

@@ -350,7 +350,7 @@ def test_a_real_network_finds_real_people():
 def test_a_real_top_down_network_finds_real_people():
     """Where their boxes are, each in its turn."""
     weights, images, people = real_people("simplepose/simplepose.onnx", 6)
-    settings = TopDownSettings(corner=True, similar=1.0)
+    settings = TopDownSettings(by_index=True, similar=1.0)
     made = top_down_from_onnx(weights, RECIPES / "simplepose.yaml", settings, {}, {}, threads=1)
     boxes = [Boxes(np.array([each["bbox"] for each in own]), np.ones(len(own))) for own in people]
     similar = [

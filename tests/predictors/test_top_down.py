@@ -95,12 +95,12 @@ def test_boxes_that_are_not_given_are_asked_for():
 # argmax is off by half a cell each way, quarter by a quarter, DARK by .01; a byte's rounding and the warp cost .03 more
 @pytest.mark.parametrize("refine, bound", [("argmax", 0.53), ("quarter", 0.28), ("dark", 0.04)])
 @pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("look, corner", [(means, False), (corners, True)])
+@pytest.mark.parametrize("look, by_index", [(means, False), (corners, True)])
 @pytest.mark.parametrize("size_hw, box", PLACES, ids=str)
-def test_a_lit_joint_comes_back_to_its_place(size_hw, box, look, corner, flip, refine, bound):
+def test_a_lit_joint_comes_back_to_its_place(size_hw, box, look, by_index, flip, refine, bound):
     """Image, crop, heat, decode: no shape of box, border or mirror costs half a pixel."""
     image, points = person(box, size_hw)
-    (found,) = predictor(look, flip=flip, refine=refine, corner=corner)([image], [boxes(box)])
+    (found,) = predictor(look, flip=flip, refine=refine, by_index=by_index)([image], [boxes(box)])
     assert np.abs(found.poses.points[0] - points).max() <= bound * cell_px(box)
     assert found.poses.scores.min() > 0.8
 
@@ -113,10 +113,17 @@ def test_the_wrong_idea_of_cells_shifts_everything():
     np.testing.assert_allclose((found.poses.points[0] - points) / cell_px(box), 0.375, atol=0.03)
 
 
+def test_by_index_a_crop_is_what_published_code_warps():
+    """The middle of the box, taken for the index of a pixel, becomes the index that is half the crop's size."""
+    matrix = predictor(by_index=True)._view(np.array([10, 20, 40, 30])).index_matrix()
+    scale = 96 / 40 / 1.25
+    np.testing.assert_allclose(matrix, [[scale, 0, 48 - scale * 30], [0, scale, 64 - scale * 35]])
+
+
 def test_a_whole_cells_shift_is_a_quarter_too_much_for_the_mirrored_half():
     size_hw, box = PLACES[0]
     image, points = person(box, size_hw)
-    (found,) = predictor(corners, flip=True, corner=True, shift=True)([image], [boxes(box)])
+    (found,) = predictor(corners, flip=True, by_index=True, shift=True)([image], [boxes(box)])
     np.testing.assert_allclose((found.poses.points[0] - points) / cell_px(box), [[0.125, 0]] * 3, atol=0.03)
 
 
@@ -241,7 +248,7 @@ def test_a_predictor_says_who_it_is():
     [
         ({"size_hw": (256,)}, r"crop.size: expected \[height, width\], got \[256\]"),
         ({"padding": 0}, "crop.padding, crop.canvas: expected above 0, got 0 and 640"),
-        ({"shift": True}, "crop.shift: only of maps whose cells stand for corners: pass --teacher.crop.corner true"),
+        ({"shift": True}, "crop.shift: only of nets that were trained so: pass --teacher.crop.by_index true as well"),
         ({"refine": "sharp"}, "unknown refiner 'sharp': choose from argmax, quarter, dark"),
     ],
 )
