@@ -36,8 +36,8 @@ class CropSettings:
         size: [height, width] of a crop; empty takes 256 x 192, or what the description of a network in a file says.
         padding: the crop's sides over those of the box that has its aspect.
         least: boxes of a lower score are left out.
-        by_index: boxes, crops and cells map the indices of pixels, so that cell i stands for pixel stride * i instead
-            of for all that it covers; so were published nets trained.
+        by_index: image, crop and cells are mapped by indices instead of by points, so that cell i stands for pixel
+            stride * i, not for all the pixels that it covers; so were published nets trained.
         shift: with by_index, the flip test moves the mirrored maps by a whole cell instead of by the part that is due.
         counted: a person's score is the mean height of the joints that are higher than this.
         rescore: times the score of the person's box.

@@ -34,8 +34,8 @@ class TopDownSettings:
         size_hw: height and width of a crop.
         padding: the crop's sides over those of the box that has its aspect.
         flip: average with what the mirrored crop shows.
-        by_index: what else maps points maps the indices of pixels and cells: cell i stands for pixel stride * i of the
-            crop instead of for all that it covers, and a box of whole pixels is that much off its crop's middle.
+        by_index: the maps between image, crop and cells are between indices instead of between points: cell i stands
+            for pixel stride * i of the crop, not for all the pixels that it covers.
         shift: with `by_index`, move the mirrored crop's maps by a whole cell instead of by the part of one that is due.
         refine: argmax, quarter or dark.
         threshold: a joint that is no higher is not found.
