@@ -19,6 +19,7 @@ class DataSettings:
         skeleton: coco17, mpii16, openpose18, lsp14, or a JSON file that describes another one.
         limit: use only the first so many images; 0 for all.
         every: of a video, take every so many frames.
+        labels: in training, the share of the images whose labels are used; the others count as bare photographs.
     """
 
     root: str = "datasets/coco"
@@ -26,6 +27,18 @@ class DataSettings:
     skeleton: str = "coco17"
     limit: int = 0
     every: int = 1
+    labels: float = 1.0
+
+
+@dataclass(frozen=True)
+class MoreDataSettings(DataSettings):
+    """Further images to learn from.
+
+    Attributes:
+        cache: folder of what a teacher said of them; each data set has one, or none has.
+    """
+
+    cache: str = ""
 
 
 @dataclass(frozen=True)

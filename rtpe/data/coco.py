@@ -44,6 +44,9 @@ class Person:
 class CocoDataset(Sequence):
     """The images of one split and their people, in the order of the image ids.
 
+    Attributes:
+        bare: ids of images that count as photographs without labels, see `with_share_of_labels`.
+
     Args:
         root: holds `images/<split>/` and `annotations/person_keypoints_<split>.json`.
         ids: keep only these images; all by default.
@@ -64,6 +67,7 @@ class CocoDataset(Sequence):
             if wanted is None or image["id"] in wanted
         )
         self.people = {image_id: people.get(image_id, []) for image_id, _ in self.records}
+        self.bare: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -86,7 +90,20 @@ class CocoDataset(Sequence):
 
     def with_labels(self) -> CocoDataset:
         """The same data set without the images on which nobody is labelled."""
-        return _with_records(self, [r for r in self.records if any(person.labelled for person in self.people[r[0]])])
+        seen = {i for i in self.ids if i not in self.bare and any(person.labelled for person in self.people[i])}
+        return self.only(seen)
+
+    def with_share_of_labels(self, share: float) -> CocoDataset:
+        """The same images, of which a fixed choice of this share keeps its labels; the others are bare photographs.
+
+        Raises:
+            ValueError: if the share is not from 0 to 1.
+        """
+        if not 0 <= share <= 1:
+            raise ValueError(f"data.labels: expected a share from 0 to 1, got {share}")
+        other = _with_records(self, self.records)
+        other.bare = frozenset(self.ids) - frozenset(fixed_choice(self.ids, round(share * len(self))))
+        return other
 
     def __getitem__(self, index: int) -> Sample:
         return self.reduced(index, math.inf)
@@ -96,7 +113,8 @@ class CocoDataset(Sequence):
         image_id, file_name = self.records[index]
         image, reduction = read_reduced(self.path(index), least)
         frame = image.shape[:2], reduction
-        people = self.people[image_id]
+        labelled = image_id not in self.bare
+        people = self.people[image_id] if labelled else []
         points = [person.points for person in people if person.labelled]
         return Sample(
             image_id=image_id,
@@ -106,8 +124,9 @@ class CocoDataset(Sequence):
             if points
             else np.zeros((0, len(self.skeleton), 3), np.float32),
             valid=1 - _union([person for person in people if not person.labelled], *frame),
-            person=_person_mask(people, *frame),
+            person=_person_mask(people, *frame) if labelled else None,
             skeleton=self.skeleton,
+            labelled=labelled,
             reduction=reduction,
         )
 
@@ -116,8 +135,8 @@ def annotation_file(root: str | Path, split: str) -> Path:
     return Path(root) / "annotations" / f"person_keypoints_{split}.json"
 
 
-def held_out(ids: Sequence[int], count: int) -> list[int]:
-    """A fixed choice of `count` ids for model selection; it depends on the ids alone, so every run makes the same."""
+def fixed_choice(ids: Sequence[int], count: int) -> list[int]:
+    """As many of these ids; which ones depends on the ids alone, so every run makes the same choice."""
     return sorted(sorted(ids, key=lambda image_id: (zlib.crc32(str(image_id).encode()), image_id))[:count])
 
 

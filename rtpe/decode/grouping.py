@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from rtpe.decode.confidence import expected_similarity
 from rtpe.decode.peaks import Peaks, local_maxima, refiner
 from rtpe.decode.suppress import suppress
+from rtpe.geometry import index_to_point
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses
 
@@ -23,6 +25,7 @@ _BODY = (
 )  # fmt: skip
 
 SURE = 2.0  # what two sure ones gain over equal tags
+_ERROR = 0.7  # cells: by about so much a joint is misplaced
 _BESIDE = 3  # cells: a missing joint's weak peak may stand close beside another's strong one
 
 
@@ -90,7 +93,8 @@ class _People:
 def group(maps: PoseMaps, settings: GroupingSettings) -> Poses:
     """Read the people from an image's heatmaps and tags, best first, in original-image pixels.
 
-    A person's score is the mean heat of the joints found, over all K joints; joints that `fill` adds do not count.
+    A person's score is the share of its object keypoint similarity that can be hoped for: the mean over all K joints of
+    their heat, less where the error of a cell is much beside the person's size; joints that `fill` adds do not count.
     Without tags there is no telling people apart: one person, the highest peak of each joint.
     Cells that are not finite are ignored.
     """
@@ -98,7 +102,8 @@ def group(maps: PoseMaps, settings: GroupingSettings) -> Poses:
     count = 1 if maps.tags is None else settings.max_people
     peaks = _tagged(local_maxima(maps.heatmaps, count, settings.threshold, settings.kernel), tags)
     people = _match(peaks, tags[:, peaks.joints, peaks.ys, peaks.xs].T, maps.skeleton, settings.tag_threshold)
-    person_scores = people.scores.mean(axis=1)
+    cells = index_to_point(np.stack([people.xs, people.ys], axis=-1))
+    person_scores = expected_similarity(cells, people.scores, maps.skeleton, _ERROR)
     best = np.argsort(-person_scores, kind="stable")[: settings.max_people]
     best = best[person_scores[best] >= settings.min_score]
     people = people.only(best)

@@ -13,13 +13,13 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.optimize import linear_sum_assignment
 
+from rtpe.decode.confidence import expected_similarity
 from rtpe.decode.peaks import Peaks, local_maxima, refiner
 from rtpe.geometry import point_to_index
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses
 
 _ERROR = 1.0  # cells: by about so much a joint is misplaced
-_AREA_OF_VARIANCE = 4.0  # joints of a standing person vary by about a quarter of the area of the box around them
 
 
 @dataclass(frozen=True)
@@ -166,21 +166,7 @@ def _poses(parts: _Parts, peaks: Peaks, points: np.ndarray, maps: PoseMaps, min_
     found = parts.peaks >= 0
     cells = np.where(found[..., None], points[parts.peaks], 0)
     scores = np.where(found, peaks.scores[parts.peaks], 0)
-    person_scores = _hoped_similarity(cells, scores, maps.skeleton) * parts.agreement
+    person_scores = expected_similarity(cells, scores, maps.skeleton, _ERROR) * parts.agreement
     poses = Poses(np.where(found[..., None], maps.to_image(cells), 0), scores, person_scores, maps.skeleton)
     best = np.argsort(-person_scores, kind="stable")
     return poses.only(best[person_scores[best] >= min_score])
-
-
-def _hoped_similarity(cells: np.ndarray, scores: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """The mean over all K joints of heat times the similarity that a misplacement by the usual error leaves, (P,).
-
-    The mean of exp(-d^2 / 2 v) over Gaussian errors d of the plane is v / (v + error^2), v being what the labels vary.
-    """
-    found = scores > 0
-    number = np.maximum(found.sum(axis=1), 1)[:, None]
-    centre = cells.sum(axis=1) / number  # the cells of missing joints are 0
-    squared = ((cells - centre[:, None]) ** 2).sum(axis=-1)
-    area = _AREA_OF_VARIANCE * (squared * found).sum(axis=1, keepdims=True) / number
-    variance = area * (2 * np.array(skeleton.sigmas)) ** 2
-    return (scores * variance / (variance + _ERROR**2)).mean(axis=1)

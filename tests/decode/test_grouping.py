@@ -147,7 +147,7 @@ def test_cells_that_are_not_finite_leave_the_others_alone():
 def test_one_cell_is_enough_for_a_person():
     poses = group(lit([(0, 0, 0)], [((0.0,), 0.85)], (1, 1)), SETTINGS)
     assert poses.points[0, 0].tolist() == [0.5, 0.5]
-    assert poses.person_scores[0] == pytest.approx(0.85 / 17)
+    assert poses.person_scores[0] == pytest.approx(hoped(0.85, area=1, joint=0))
 
 
 def test_without_tags_the_best_peak_of_each_joint_makes_one_person():
@@ -159,12 +159,24 @@ def test_without_tags_the_best_peak_of_each_joint_makes_one_person():
     assert np.abs(poses.points[0] - points[0]).max() < 0.01
 
 
-def test_the_person_score_is_the_mean_over_all_joints_and_orders_the_people():
-    maps = lit([(0, 5, 5), (0, 20, 20), (1, 20, 25)], [((0.0,), 0.9), ((5.0,), 0.6), ((5.0,), 0.4)])
+def hoped(heat, area, joint):
+    """A joint's share of its person's score: what a misplacement by .7 cells leaves of it."""
+    variance = area * (2 * COCO17.sigmas[joint]) ** 2
+    return heat * variance / (variance + 0.7**2) / 17
+
+
+def test_the_person_score_is_the_similarity_to_be_hoped_for_and_orders_the_people():
+    """Of two with the same heat the larger one comes first: a cell is less beside it."""
+    maps = lit(
+        [(0, 5, 5), (1, 5, 9), (0, 20, 10), (1, 20, 25)], [((0.0,), 0.9), ((0.0,), 0.9), ((5.0,), 0.9), ((5.0,), 0.9)]
+    )
     poses = group(maps, SETTINGS)
-    assert poses.person_scores.tolist() == pytest.approx([1.0 / 17, 0.9 / 17])
+    # joints d cells apart vary by d^2 / 4, a quarter of the area
+    expected = [hoped(0.9, area, 0) + hoped(0.9, area, 1) for area in (15**2, 4**2)]
+    assert poses.person_scores.tolist() == pytest.approx(expected)
+    assert poses.points[0, 0].tolist() == [10.5, 20.5]
     assert len(group(maps, replace(SETTINGS, max_people=1))) == 1
-    assert len(group(maps, replace(SETTINGS, min_score=0.055))) == 1
+    assert len(group(maps, replace(SETTINGS, min_score=sum(expected) / 2))) == 1
 
 
 @pytest.mark.parametrize(
@@ -183,7 +195,7 @@ def test_a_missing_joint_is_sought_near_its_person(fill, y, x, tag, found):
     poses = group(maps, replace(SETTINGS, fill=fill))
     assert len(poses) == 1
     assert (poses.scores[0] > 0).nonzero()[0].tolist() == [5, 6] + [9] * found
-    assert poses.person_scores[0] == pytest.approx(1.8 / 17)
+    assert poses.person_scores[0] == pytest.approx(hoped(0.9, 8**2, 5) + hoped(0.9, 8**2, 6))
     if found:
         assert poses.points[0, 9].tolist() == [x + 0.5, y + 0.5]
         assert poses.scores[0, 9] == pytest.approx(0.07)
