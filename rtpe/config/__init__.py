@@ -18,6 +18,7 @@ from rtpe.config.commands import (
 from rtpe.config.parts import (
     CachePath,
     CacheSettings,
+    CropSettings,
     DataSettings,
     DecodeSettings,
     LossSettings,
@@ -37,6 +38,7 @@ __all__ = [
     "CachePath",
     "CacheSettings",
     "CacheVerify",
+    "CropSettings",
     "DataSettings",
     "DecodeSettings",
     "Demo",
