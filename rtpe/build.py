@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,16 @@ from torch import Tensor, nn
 
 from rtpe.cache import Cache
 from rtpe.config import DataSettings, DecodeSettings, NetSettings, TeacherSettings
+from rtpe.crops import of_net, of_network, refuse
 from rtpe.data.coco import CocoDataset, annotation_file
 from rtpe.data.folder import FolderDataset
 from rtpe.data.mpii import MpiiDataset, mpii_file
 from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
+from rtpe.decode.published import PublishedSettings, parse
 from rtpe.nets.higher_hrnet import HigherHRNet
-from rtpe.nets.hrnet import HRNet, trunk_numbers
+from rtpe.nets.hrnet import HRNet, PoseHRNet, trunk_numbers
+from rtpe.nets.simple_baseline import SimpleBaseline
 from rtpe.nets.student import Student
 from rtpe.nets.weights import load_into, load_weights, read_metadata, save_weights, sha256
 from rtpe.predictors import Predictor
@@ -31,8 +34,15 @@ from rtpe.skeleton import COCO17, MPII16, Skeleton, skeleton
 from rtpe.structures import PoseMaps, Poses
 
 Images = CocoDataset | FolderDataset
-NETS = {"student": Student, "higher_hrnet": HigherHRNet}
-GROUPINGS = {"tags": (group, GroupingSettings), "centres": (from_centres, CentreSettings)}
+NETS = {"student": Student, "higher_hrnet": HigherHRNet, "pose_hrnet": PoseHRNet, "simple_baseline": SimpleBaseline}
+# a tensor that published weights of that net have, and those of the nets below lack; all others are a HigherHRNet's
+SIGNS = {"simple_baseline": "layer4.0.conv1.weight", "pose_hrnet": "final_layer.weight"}
+GROUPINGS = {
+    "tags": (group, GroupingSettings),
+    "centres": (from_centres, CentreSettings),
+    "published": (parse, PublishedSettings),
+}
+READ = {"published": "tags"}  # what a grouping reads, where it is not called after that
 NETWORK_FILES = (".onnx", ".xml")
 
 
@@ -72,7 +82,9 @@ def decoder(settings: DecodeSettings, of: nn.Module | None = None) -> Callable[[
         raise ValueError(f"unknown grouping {settings.grouping!r}: choose from {', '.join(GROUPINGS)}")
     given = [] if of is None else groupings(of)
     if given and settings.grouping not in given:
-        raise ValueError(f"the net has no {settings.grouping}: pass --decode.grouping {given[0]}")
+        raise ValueError(
+            f"the net has no {READ.get(settings.grouping, settings.grouping)}: pass --decode.grouping {given[0]}"
+        )
     read, own = GROUPINGS[settings.grouping]
     names = {each.name for each in fields(own)}
     return partial(read, settings=own(**{name: each for name, each in asdict(settings).items() if name in names}))
@@ -81,7 +93,8 @@ def decoder(settings: DecodeSettings, of: nn.Module | None = None) -> Callable[[
 def groupings(of: nn.Module) -> list[str]:
     """What a net tells people apart by, if anything: tags unless it says otherwise, centres if it says so."""
     numbers = getattr(of, "numbers", {})
-    return [name for name in GROUPINGS if numbers.get(name, name == "tags")]
+    has = {"tags": numbers.get("tags", True), "centres": numbers.get("centres", False)}
+    return [name for name in GROUPINGS if has[READ.get(name, name)]]
 
 
 def _reading(settings: DecodeSettings) -> dict[str, Any]:
@@ -212,11 +225,16 @@ def save_net(path: Path, trained: nn.Module, kind: str, joints: Skeleton, size: 
     save_weights(path, trained, metadata, half)
 
 
-def predictor(settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str) -> Predictor:
+def predictor(
+    settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str, images: Images | None = None
+) -> Predictor:
     """The teacher, or student, that the settings name.
 
+    Args:
+        images: those that it is to see; a top-down one asks for the boxes of their people.
+
     Raises:
-        ValueError: if the weights are missing, or not of such a net or skeleton.
+        ValueError: if the weights are missing, or not of such a net or skeleton, or there are no boxes.
     """
     if not settings.weights:
         raise ValueError("no weights: pass --teacher.weights FILE, or --cache.path to score what a teacher said")
@@ -224,36 +242,47 @@ def predictor(settings: TeacherSettings, decode: DecodeSettings, joints: Skeleto
     if not path.is_file():
         raise ValueError(f"weights {path}: no such file: pass --teacher.weights FILE")
     if path.suffix in NETWORK_FILES:
-        return _onnx_predictor(settings, joints)
-    return _dense_predictor(settings, decode, joints, where)
+        return _onnx_predictor(settings, decode, joints, images)
+    return _net_predictor(settings, decode, joints, where, images)
 
 
-def _onnx_predictor(settings: TeacherSettings, joints: Skeleton) -> Predictor:
+def _onnx_predictor(
+    settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, images: Images | None
+) -> Predictor:
     from rtpe.predictors.from_onnx import from_onnx  # needs an extra: only who asks for it must have it
 
     if not settings.network:
         raise ValueError(f"weights {settings.weights}: pass --teacher.network FILE.yaml, which describes the network")
-    plain = TeacherSettings()
-    for name in ("kind", "numbers", "fit", "flip", "scales", "precision"):
-        if getattr(settings, name) != getattr(plain, name):
-            raise ValueError(f"weights {settings.weights}: a network in a file takes no --teacher.{name}: leave it out")
+    top_down = bool(settings.boxes) or read_description(settings.network).top_down
+    unused = ("kind", "numbers", "fit", "scales", "project", "precision", "color")
+    refuse(settings, (*unused, *(("size",) if top_down else ("flip", "crop"))), "a network in a file")
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or None
-    made = from_onnx(settings.weights, settings.network, settings.size or None, threads, settings.batch)
+    if top_down:
+        made = of_network(settings, decode, images, threads)
+    else:
+        made = from_onnx(settings.weights, settings.network, settings.size or None, threads, settings.batch)
     if made.skeleton != joints:
         raise ValueError(f"network {settings.network}: predicts {made.skeleton.name}, the data have {joints.name}")
     return made
 
 
-def _dense_predictor(settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str) -> Predictor:
-    said = read_metadata(settings.weights)
-    kind = said.get("kind", "higher_hrnet") if settings.kind == "auto" else settings.kind
+def _net_predictor(
+    settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str, images: Images | None
+) -> Predictor:
+    said, state = read_metadata(settings.weights), load_weights(settings.weights)
+    kind = said.get("kind", _kind_of(state)) if settings.kind == "auto" else settings.kind
     numbers = {**json.loads(said.get("numbers", "{}")), **settings.numbers}
     if said.get("skeleton", joints.name) != joints.name:
         raise ValueError(
             f"weights {settings.weights}: predict {said['skeleton']}, the data have {joints.name}: pass --data.skeleton"
         )
     made = net(kind, numbers, len(joints))
-    load_into(made, load_weights(settings.weights), settings.weights)
+    load_into(made, state, settings.weights)
+    if settings.boxes or (kind in SIGNS and not said):  # what `rtpe train` wrote saw whole images, and says so
+        color = settings.color or ("bgr" if kind == "simple_baseline" and not said else "rgb")
+        told = replace(settings, color=color)
+        return of_net(made, told, decode, joints, where, images, _name(Path(settings.weights)))
+    refuse(settings, ("crop", "color"), f"this {kind}, which sees whole images,")
     return DensePredictor(
         made,
         joints,
@@ -264,11 +293,17 @@ def _dense_predictor(settings: TeacherSettings, decode: DecodeSettings, joints: 
         fit=settings.fit or said.get("fit", "short_side"),
         flip=settings.flip,
         scales=tuple(settings.scales),
+        project=settings.project,
         device=where,
         batch=settings.batch,
         precision=settings.precision,
         reading=_reading(decode),
     )
+
+
+def _kind_of(state: dict[str, Tensor]) -> str:
+    """Which net's weights these are that do not say it."""
+    return next((kind for kind, sign in SIGNS.items() if sign in state), "higher_hrnet")
 
 
 def _name(weights: Path) -> str:

@@ -129,6 +129,9 @@ class Affine:
         return cls(np.array([[-1, 0, width], [0, 1, 0]]))
 
 
+INDEX_TO_POINT = Affine.translation(HALF, HALF)  # `index_to_point` as an affine
+
+
 def centred(from_hw: tuple[int, int], to_hw: tuple[int, int], scale: float) -> Affine:
     """The uniform resize that puts the centre of one frame onto the centre of another."""
     (h, w), (to_h, to_w) = from_hw, to_hw
@@ -162,6 +165,33 @@ def short_side(image_hw: tuple[int, int], size: int, multiple: int = 64) -> tupl
     long = round_up(max(h, w) * scale, multiple)
     input_hw = (long, short) if w < h else (short, long)
     return input_hw, centred(image_hw, input_hw, scale)
+
+
+def published_side(image_hw: tuple[int, int], size: int, multiple: int = 64) -> tuple[tuple[int, int], Affine]:
+    """As `short_side`, exactly as the published HigherHRNet weights were trained and tested.
+
+    A pixel's centre has its index for a coordinate, half a pixel before where it is elsewhere, and so it was in the
+    targets that these nets learnt: cell times stride is such a coordinate, with nothing added. The input's middle is a
+    whole pixel of the image, and a long side that is less than a pixel too long is cut, not rounded up.
+
+    Args:
+        multiple: 64, or 64 over the smallest scale, whose pixels then are what the long side may be too long by.
+
+    Returns:
+        the input's (height, width), and the map from the image to those coordinates; `INDEX_TO_POINT` leads from them
+        to the input as everything else here has it.
+
+    >>> published_side((480, 640), 640)[0], published_side((333, 500), 640)[0]
+    ((640, 896), (640, 960))
+    """
+    h, w = image_hw
+    scale = size / min(h, w)
+    long = math.floor((scale * max(h, w) + multiple - multiple / 64) / multiple) * multiple
+    input_hw = (long, size) if w < h else (size, long)
+    middle = (w + 1) // 2, (h + 1) // 2
+    shift = [side / 2 - scale * at for side, at in zip(input_hw[::-1], middle)]
+    by_index = Affine(np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]))
+    return input_hw, by_index @ INDEX_TO_POINT.inverse()
 
 
 def round_up(length: float, multiple: int) -> int:

@@ -153,7 +153,21 @@ LSP14 = Skeleton(
     sigmas=(0.089, 0.087, 0.107, 0.107, 0.087, 0.089, 0.062, 0.072, 0.079, 0.079, 0.072, 0.062, 0.079, 0.035),
 )  # fmt: skip
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, OPENPOSE18, MPII16, LSP14)}
+CROWDPOSE14 = Skeleton(
+    name="crowdpose14",
+    joints=(
+        "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+        "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle", "head_top", "neck",
+    ),
+    limbs=(
+        (12, 13), (13, 0), (13, 1), (0, 2), (2, 4), (1, 3), (3, 5), (0, 6), (1, 7), (6, 7), (6, 8), (8, 10), (7, 9),
+        (9, 11),
+    ),
+    # those of CrowdPose's own evaluation (Li et al., arXiv:1812.00324), where head and neck count like shoulders
+    sigmas=(0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079),
+)  # fmt: skip
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, CROWDPOSE14, OPENPOSE18, MPII16, LSP14)}
 
 
 def skeleton(name: str) -> Skeleton:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from rtpe.build import decoder, net, predictor, save_net
+from rtpe.build import decoder, groupings, net, predictor, save_net
 from rtpe.config import DecodeSettings, TeacherSettings
+from rtpe.decode.published import PublishedSettings
 from rtpe.geometry import Affine
 from rtpe.skeleton import COCO17
 from rtpe.structures import PoseMaps
@@ -31,7 +32,7 @@ def test_people_are_told_apart_by_what_the_settings_name():
 def test_an_unknown_grouping_is_refused():
     with pytest.raises(ValueError) as error:
         decoder(DecodeSettings(grouping="boxes"))
-    assert str(error.value) == "unknown grouping 'boxes': choose from tags, centres"
+    assert str(error.value) == "unknown grouping 'boxes': choose from tags, centres, published"
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,13 @@ def test_an_unknown_grouping_is_refused():
         ("student", {"centres": True}, "tags", None),
         ("student", {"tags": False}, "tags", None),  # one person an image needs no telling apart
         ("student", {"tags": False, "centres": True}, "tags", "the net has no tags: pass --decode.grouping centres"),
+        (
+            "student",
+            {"tags": False, "centres": True},
+            "published",
+            "the net has no tags: pass --decode.grouping centres",
+        ),
+        ("student", {}, "published", None),
         ("student", {}, "centres", "the net has no centres: pass --decode.grouping tags"),
         ("higher_hrnet", {"width": 8}, "centres", "the net has no centres: pass --decode.grouping tags"),
     ],
@@ -55,6 +63,14 @@ def test_a_net_is_read_by_what_it_has(kind, numbers, grouping, message):
     with pytest.raises(ValueError) as error:
         decoder(DecodeSettings(grouping=grouping), made)
     assert str(error.value) == message
+
+
+def test_tags_can_be_read_in_two_ways():
+    for numbers, names in [({}, ["tags", "published"]), ({"tags": False, "centres": True}, ["centres"])]:
+        assert groupings(net("student", numbers, 3)) == names
+    said = DecodeSettings(grouping="published", threshold=0.85, max_people=7)
+    assert decoder(said).keywords["settings"] == PublishedSettings(threshold=0.85, max_people=7)
+    assert len(decoder(said)(one_person(tags=np.zeros((1, 17, 8, 8), np.float32)))) == 1
 
 
 def test_a_predictor_by_tags_describes_itself_as_before_there_was_a_choice(tmp_path):

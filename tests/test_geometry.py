@@ -11,6 +11,7 @@ from rtpe.geometry import (
     index_to_point,
     letterbox,
     point_to_index,
+    published_side,
     round_up,
     short_side,
 )
@@ -170,3 +171,28 @@ def test_a_crop_holds_its_box(box):
 def test_cells_are_a_pure_factor():
     """Cell 0 of stride 4 covers input pixels [0, 4), and so its centre is 2."""
     assert cells(4)(np.array([index_to_point(0), 1.0])).tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    "image_hw, multiple, input_hw",
+    [
+        ((480, 640), 64, (640, 896)),
+        ((640, 427), 64, (960, 640)),
+        ((426, 640), 64, (640, 1024)),
+        ((333, 500), 64, (640, 960)),  # the image is 960.96 wide there: .96 px are cut
+        ((333, 500), 128, (640, 1024)),  # at half the size 480.48: to 512, and twice that
+        ((321, 322), 128, (640, 640)),  # at half the size 320.997
+        ((320, 321), 128, (640, 768)),  # and 321, a whole pixel too long
+    ],
+)
+def test_a_published_input_is_cut_by_less_than_a_pixel_rather_than_grown(image_hw, multiple, input_hw):
+    assert published_side(image_hw, 640, multiple)[0] == input_hw
+
+
+@pytest.mark.parametrize("image_hw", [(480, 640), (333, 501), (1, 1)], ids=str)
+def test_a_published_input_has_a_pixel_of_the_image_in_its_middle(image_hw):
+    """Its coordinates are indices: a centre of a pixel, not the edge between two, is at half the input's size."""
+    (h, w), affine = published_side(image_hw, 128)
+    middle = index_to_point(np.array([(image_hw[1] + 1) // 2, (image_hw[0] + 1) // 2]))
+    np.testing.assert_allclose(affine(middle), [w / 2, h / 2], atol=EXACT)
+    assert affine.scale == pytest.approx(128 / min(image_hw))

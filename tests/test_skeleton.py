@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rtpe.skeleton import COCO17, LSP14, MPII16, OPENPOSE18, SKELETONS, Skeleton, skeleton
+from rtpe.skeleton import COCO17, CROWDPOSE14, LSP14, MPII16, OPENPOSE18, SKELETONS, Skeleton, skeleton
 
 SKELETON_IDS = sorted(SKELETONS)
 
@@ -15,7 +15,9 @@ def parts(**changes):
     return {**whole, **changes}
 
 
-@pytest.mark.parametrize("name, joints", [("coco17", 17), ("openpose18", 18), ("mpii16", 16), ("lsp14", 14)])
+@pytest.mark.parametrize(
+    "name, joints", [("coco17", 17), ("openpose18", 18), ("mpii16", 16), ("lsp14", 14), ("crowdpose14", 14)]
+)
 def test_built_in_skeletons_have_their_joints(name, joints):
     """A lost joint would shift all channels after it."""
     assert len(skeleton(name)) == joints and skeleton(name).name == name
@@ -58,6 +60,16 @@ def test_orders_between_skeletons():
     order = COCO17.order_in(OPENPOSE18)
     assert [OPENPOSE18.joints[index] for index in order] == list(COCO17.joints)
     assert COCO17.order_in(COCO17) == list(range(17))
+
+
+def test_crowdposes_joints_are_those_of_lsp_in_another_order():
+    """So labels of one train and score nets of the other; hips are what CrowdPose scores most mildly."""
+    order = CROWDPOSE14.order_in(LSP14)
+    assert sorted(order) == list(range(14)) and CROWDPOSE14.flip == [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13]
+    assert [CROWDPOSE14.joints[joint] for joint, sigma in enumerate(CROWDPOSE14.sigmas) if sigma == 0.107] == [
+        "left_hip",
+        "right_hip",
+    ]
 
 
 def test_a_joint_that_is_lacking_is_named():

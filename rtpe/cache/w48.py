@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
 
-from rtpe.geometry import Affine, cells
+from rtpe.geometry import Affine, cells, published_side
 from rtpe.images import resize
 from rtpe.skeleton import COCO17
 from rtpe.structures import PoseMaps
 
 SUFFIX = "_w48_predictions.npz"
-SHORT_SIDE, MULTIPLE, STRIDE = 640, 64, 2
+SHORT_SIDE, STRIDE = 640, 2
 PREDICTOR = {"name": "w48_predictions", "weights_sha256": "", "settings": {"size": SHORT_SIDE}}
 
 
@@ -44,17 +43,8 @@ def read_w48(path: str | Path, image_hw: tuple[int, int]) -> PoseMaps:
 
 
 def w48_input(image_hw: tuple[int, int]) -> tuple[tuple[int, int], Affine]:
-    """The network input's (height, width), and the affine image -> input, as those files were made.
-
-    Its middle is a whole pixel of the image, not the image's middle, and the long side is not always rounded up.
-    """
-    h, w = image_hw
-    scale = SHORT_SIDE / min(h, w)
-    long = math.floor((scale * max(h, w) + MULTIPLE - 1) / MULTIPLE) * MULTIPLE
-    input_hw = (long, SHORT_SIDE) if w < h else (SHORT_SIDE, long)
-    middle = (w + 1) // 2, (h + 1) // 2
-    shift = [side / 2 - scale * at for side, at in zip(input_hw[::-1], middle)]
-    return input_hw, Affine.from_index_matrix([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    """The network input's (height, width), and the affine image -> the network's coordinates, as files were made."""
+    return published_side(image_hw, SHORT_SIDE)
 
 
 def _resized(maps: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

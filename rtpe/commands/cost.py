@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode
 
 from rtpe.build import Images
-from rtpe.commands.score import predict
+from rtpe.cache import predict
 from rtpe.config import TeacherSettings
 from rtpe.images import UnreadableImage, read_image
 from rtpe.predictors import Predictor

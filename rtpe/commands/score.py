@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from tqdm import tqdm
 
 from rtpe.build import Images
-from rtpe.cache import Cache
+from rtpe.cache import Cache, predict
 from rtpe.images import UnreadableImage, read_image
 from rtpe.metrics.oks import read_annotations, score_keypoints, to_results
 from rtpe.metrics.people import distance_scores, match_people
@@ -17,12 +17,6 @@ from rtpe.skeleton import Skeleton
 from rtpe.structures import Poses, Prediction
 
 Found = Iterable[tuple[int, Poses]]
-
-
-def predict(predictor: Predictor, image_ids: Sequence[int], images: Sequence[np.ndarray]) -> list[Prediction]:
-    """What a predictor says of these images; one that has `boxes`, by image id, is given theirs."""
-    boxes = getattr(predictor, "boxes", None)
-    return predictor(images) if boxes is None else predictor(images, [boxes[image_id] for image_id in image_ids])
 
 
 def predictions(

@@ -41,7 +41,7 @@ def speakers(settings: Validate, images: Images, skipped: list[str]) -> Iterator
     teacher = settings.teacher
     teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
     where = build.device(settings.device)
-    predictor = build.predictor(teacher, settings.decode, images.skeleton, where)
+    predictor = build.predictor(teacher, settings.decode, images.skeleton, where, images)
     said = ((i, p.poses, p.maps) for i, p in predictions(predictor, images, teacher.batch, skipped))
     yield Speaker(predictor.describe()["name"], said, lambda: cost(predictor, images, teacher, where))
 

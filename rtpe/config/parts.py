@@ -16,8 +16,8 @@ class DataSettings:
         root: folder with images/<split>/ and annotations/person_keypoints_<split>.json; MPII's, with images/ and
             annot/<split>.json; or, without labels, a folder of photographs and videos, or a video.
         split: which part of it; without labels the folder images/<split> or <split>, or all if there is none.
-        skeleton: coco17, mpii16, openpose18, lsp14, or a JSON file that describes another one; MPII's files always have
-            mpii16.
+        skeleton: coco17, crowdpose14, mpii16, openpose18, lsp14, or a JSON file that describes another one; MPII's files
+            always have mpii16.
         limit: use only the first so many images; 0 for all.
         every: of a video, take every so many frames.
         labels: in training, the share of the images whose labels are used; the others count as bare photographs.
@@ -43,21 +43,52 @@ class MoreDataSettings(DataSettings):
 
 
 @dataclass(frozen=True)
+class CropSettings:
+    """How a top-down net crops people and is read; by_index, shift and counted are how published nets were scored.
+
+    Attributes:
+        size: [height, width] of a crop; empty takes 256 x 192, or what the description of a network in a file says.
+        padding: the crop's sides over those of the box that has its aspect.
+        least: boxes of a lower score are left out.
+        by_index: image, crop and cells are mapped by indices instead of by points, so that cell i stands for pixel
+            stride * i, not for all the pixels that it covers; so were published nets trained.
+        shift: with by_index, the flip test moves the mirrored maps by a whole cell instead of by the part that is due.
+        counted: a person's score is the mean height of the joints that are higher than this.
+        rescore: times the score of the person's box.
+        similar: whom a better person repeats by more than this (OKS, 0 to 1) goes; 1 keeps all.
+        canvas: long side in pixels of the frame into which the crops' maps are pasted.
+    """
+
+    size: list[int] = field(default_factory=list)
+    padding: float = 1.25
+    least: float = 0.0
+    by_index: bool = False
+    shift: bool = False
+    counted: float = 0.0
+    rescore: bool = False
+    similar: float = 0.9
+    canvas: int = 640
+
+
+@dataclass(frozen=True)
 class TeacherSettings:
     """A network that predicts poses, and how it looks at images.
 
     Attributes:
-        kind: auto (the weights say themselves what they are), higher_hrnet or student.
+        kind: auto (the weights say themselves what they are), higher_hrnet, student, pose_hrnet or simple_baseline.
         weights: .safetensors, .pth, .pth.tar, .onnx or .xml.
         network: for .onnx and .xml: the YAML file that describes inputs and outputs.
         numbers: for other weights that do not say it: the net's arguments, such as {width: 48}.
         size: side of the input in pixels; 0 takes what the weights were made for.
-        fit: short_side (of that size, the long side as it comes) or letterbox (a square of that size); empty takes
-            what the weights were made for.
+        fit: short_side (of that size, the long side as it comes), letterbox (a square of that size) or published (the
+            short side as the authors of HigherHRNet have it); empty takes what the weights were made for.
         flip: average with the mirrored image.
         scales: factors of the size to average over.
-        batch: images at once.
+        project: enlarge maps to the size of the input, as the authors of HigherHRNet do before they average and read.
+        batch: images, or crops, at once.
         precision: fp32 or bf16.
+        boxes: for a net that sees one person a crop: truth (those of the labels), or a JSON file of COCO detections.
+        color: order of the channels of such a net, rgb or bgr; empty is bgr for a simple_baseline's published weights.
     """
 
     kind: str = "auto"
@@ -65,19 +96,24 @@ class TeacherSettings:
     network: str = ""
     numbers: dict[str, Any] = field(default_factory=dict)
     size: int = 0
-    fit: Literal["", "short_side", "letterbox"] = ""
+    fit: Literal["", "short_side", "letterbox", "published"] = ""
     flip: bool = False
     scales: list[float] = field(default_factory=lambda: [1.0])
+    project: bool = False
     batch: int = 8
     precision: Literal["fp32", "bf16"] = "fp32"
+    boxes: str = ""
+    color: Literal["", "rgb", "bgr"] = ""
+    crop: CropSettings = field(default_factory=CropSettings)
 
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """From maps to people; networks in files with part-affinity fields bring their own way.
+    """From maps to people; of these a top-down net knows `threshold` and `refine`, a network in a file none.
 
     Attributes:
-        grouping: what tells people apart, tags or centres (with offsets); the net must have been trained for it.
+        grouping: what tells people apart, tags or centres (with offsets), for which the net must have been trained; or
+            published: tags, read as the authors of HigherHRNet do (the next three count, and their own constants).
         threshold: least height of a peak.
         tag_threshold: tags closer than this belong to one person.
         max_people: at most so many an image.
@@ -85,7 +121,7 @@ class DecodeSettings:
         fill: a joint that a person lacks is sought among the peaks near it above this; null seeks none.
     """
 
-    grouping: Literal["tags", "centres"] = "tags"
+    grouping: Literal["tags", "centres", "published"] = "tags"
     threshold: float = 0.1
     tag_threshold: float = 1.0
     max_people: int = 30
@@ -139,7 +175,7 @@ class NetSettings:
     """The net to train.
 
     Attributes:
-        kind: student or higher_hrnet.
+        kind: student, higher_hrnet, pose_hrnet or simple_baseline.
         numbers: its arguments, such as {width: 48}; those that are not given are as in `init`.
         init: weights to start from; every tensor that fits by name and shape is taken.
         stem: weights of a HigherHRNet whose stem the student keeps, frozen, or an .onnx file; empty for a stem of its

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from rtpe.decode.confidence import expected_similarity
-from rtpe.decode.peaks import Peaks, local_maxima, refiner
+from rtpe.decode.peaks import Peaks, local_maxima, refiner, tagged
 from rtpe.decode.suppress import suppress
 from rtpe.geometry import index_to_point
 from rtpe.skeleton import Skeleton
@@ -100,7 +100,7 @@ def group(maps: PoseMaps, settings: GroupingSettings) -> Poses:
     """
     tags = np.empty((0, *maps.heatmaps.shape)) if maps.tags is None else maps.tags
     count = 1 if maps.tags is None else settings.max_people
-    peaks = _tagged(local_maxima(maps.heatmaps, count, settings.threshold, settings.kernel), tags)
+    peaks = tagged(local_maxima(maps.heatmaps, count, settings.threshold, settings.kernel), tags)
     people = _match(peaks, tags[:, peaks.joints, peaks.ys, peaks.xs].T, maps.skeleton, settings.tag_threshold)
     cells = index_to_point(np.stack([people.xs, people.ys], axis=-1))
     person_scores = expected_similarity(cells, people.scores, maps.skeleton, _ERROR)
@@ -110,11 +110,6 @@ def group(maps: PoseMaps, settings: GroupingSettings) -> Poses:
     if settings.fill is not None:
         people = _fill(people, maps.heatmaps, tags, settings)
     return suppress(_poses(people, person_scores[best], maps, settings.refine), settings.nms)
-
-
-def _tagged(peaks: Peaks, tags: np.ndarray) -> Peaks:
-    """Those whose tags, (T, K, h, w), are finite."""
-    return peaks.only(np.isfinite(tags[:, peaks.joints, peaks.ys, peaks.xs]).all(axis=0))
 
 
 def body_order(skeleton: Skeleton) -> list[int]:
@@ -173,7 +168,7 @@ def _nearness(difference: np.ndarray, tag_threshold: float, axis: int) -> np.nda
 
 def _fill(people: _People, heatmaps: np.ndarray, tags: np.ndarray, settings: GroupingSettings) -> _People:
     """Seek each missing joint among the peaks around its person: most heat, less for every bit of distance in tags."""
-    peaks = _tagged(local_maxima(heatmaps, settings.max_people, settings.fill, _BESIDE), tags)
+    peaks = tagged(local_maxima(heatmaps, settings.max_people, settings.fill, _BESIDE), tags)
     peak_tags = tags[:, peaks.joints, peaks.ys, peaks.xs].T
     ys, xs, scores = people.ys.copy(), people.xs.copy(), people.scores.copy()
     for person, tag in enumerate(people.tags):

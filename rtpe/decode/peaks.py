@@ -49,14 +49,28 @@ def local_maxima(heatmaps: np.ndarray, count: int = 30, threshold: float = 0.1, 
     """
     heat = np.where(np.isfinite(heatmaps), heatmaps, -np.inf)
     joints, ys, xs = np.unravel_index(np.flatnonzero(_above_next_cells(heat, threshold)), heat.shape)
+    highest = windows(heat, joints, ys, xs, kernel).argmax(axis=1) == kernel * kernel // 2
+    return strongest(Peaks(joints, ys, xs, heat[joints, ys, xs]).only(highest), count)
+
+
+def windows(heatmaps: np.ndarray, joints: np.ndarray, ys: np.ndarray, xs: np.ndarray, kernel: int) -> np.ndarray:
+    """The square of cells around each cell, (N, kernel * kernel); -inf beyond the border."""
     reach = kernel // 2
-    padded = np.pad(heat, ((0, 0), (reach, reach), (reach, reach)), constant_values=-np.inf)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(1, 2))[joints, ys, xs]
-    highest = windows.reshape(-1, kernel * kernel).argmax(axis=1) == kernel * kernel // 2
-    peaks = Peaks(joints, ys, xs, heat[joints, ys, xs]).only(highest)
+    padded = np.pad(heatmaps, ((0, 0), (reach, reach), (reach, reach)), constant_values=-np.inf)
+    squares = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(1, 2))
+    return squares[joints, ys, xs].reshape(-1, kernel * kernel)
+
+
+def strongest(peaks: Peaks, count: int) -> Peaks:
+    """The highest `count` of each joint, by joint and then from high to low; equal ones stay in their order."""
     peaks = peaks.only(np.lexsort((-peaks.scores, peaks.joints)))
     rank = np.arange(len(peaks.joints)) - np.searchsorted(peaks.joints, peaks.joints)
     return peaks.only(rank < count)
+
+
+def tagged(peaks: Peaks, tags: np.ndarray) -> Peaks:
+    """Those whose tags, (T, K, h, w), are finite."""
+    return peaks.only(np.isfinite(tags[:, peaks.joints, peaks.ys, peaks.xs]).all(axis=0))
 
 
 def _above_next_cells(heat: np.ndarray, threshold: float) -> np.ndarray:

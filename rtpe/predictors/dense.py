@@ -20,7 +20,7 @@ from rtpe.nets.blocks import Maps, normalise
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
 
-FITS = ("short_side", "letterbox")
+FITS = ("short_side", "letterbox", "published")
 PRECISIONS = ("fp32", "bf16")
 MULTIPLE = 64  # of the input's sides, at every scale
 LONGEST = 8  # long side over short side; a longer image gets a border instead of an endless input
@@ -38,9 +38,11 @@ class DensePredictor:
         decode: reads the people from the maps of one image.
         name, weights_sha256: who speaks.
         size: of the input: its short side, or (height, width) or the one number for both if letterboxed.
-        fit: "short_side" keeps the aspect and lets the input grow; "letterbox" gives all images one input size.
+        fit: "short_side" keeps the aspect and lets the input grow; "letterbox" gives all images one input size;
+            "published" is the short side as published HigherHRNet weights know it (`geometry.published_side`).
         flip: average with what the mirrored image shows; its tags are a second run (T = 2).
         scales: average heatmaps over inputs of several sizes; all other maps are those of scale 1.
+        project: enlarge all maps to the size of the input before the scales are averaged, as published figures need.
         batch: images in one run; only images of equal input size can share one.
         precision: "fp32", or "bf16" for the net's own arithmetic.
         reading: the settings of `decode`, for `describe`: people read in another way are another word.
@@ -58,6 +60,7 @@ class DensePredictor:
     fit: str = "short_side"
     flip: bool = False
     scales: Sequence[float] = (1.0,)
+    project: bool = False
     device: str = "cpu"
     batch: int = 8
     precision: str = "fp32"
@@ -69,7 +72,7 @@ class DensePredictor:
                 raise ValueError(f"{setting}: choose from {', '.join(choices)}, got {getattr(self, setting)!r}")
         if 1 not in self.scales or min(self.scales) <= 0:
             raise ValueError(f"scales: expected positive numbers and 1 among them, got {tuple(self.scales)}")
-        if self.fit == "short_side" and (not isinstance(self.size, int) or self.size % self.multiple):
+        if self.fit != "letterbox" and (not isinstance(self.size, int) or self.size % self.multiple):
             raise ValueError(
                 f"size: expected a multiple of {self.multiple} for the scales {tuple(self.scales)}, got {self.size}: "
                 f"choose one, or fit letterbox"
@@ -99,6 +102,7 @@ class DensePredictor:
 
     def describe(self) -> dict:
         """Who speaks: plain values, equal for equal predictors."""
+        seldom = {"project": True} if self.project else {}  # old caches say nothing of it, and go on
         return {
             "name": self.name,
             "weights_sha256": self.weights_sha256,
@@ -109,20 +113,27 @@ class DensePredictor:
                 "fit": self.fit,
                 "flip": self.flip,
                 "scales": [float(scale) for scale in self.scales],
+                **seldom,
                 "precision": self.precision,
                 "decode": dict(self.reading),
             },
         }
 
     def _view(self, image_hw: tuple[int, int]) -> tuple[tuple[int, int], Affine]:
-        """The input's size at scale 1, and the affine from the image to it."""
-        if self.fit == "short_side" and max(image_hw) <= LONGEST * min(image_hw):
-            return geometry.short_side(image_hw, self.size, self.multiple)
+        """The input's size at scale 1, and the affine from the image to the net's coordinates in it."""
+        if self.fit != "letterbox" and max(image_hw) <= LONGEST * min(image_hw):
+            side = geometry.published_side if self.fit == "published" else geometry.short_side
+            return side(image_hw, self.size, self.multiple)
         input_hw = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
-        if self.fit == "short_side":
+        if self.fit != "letterbox":
             longest = LONGEST * self.size
             input_hw = (longest, self.size) if image_hw[1] < image_hw[0] else (self.size, longest)
-        return input_hw, geometry.letterbox(image_hw, input_hw)
+        return input_hw, self._to_pixels.inverse() @ geometry.letterbox(image_hw, input_hw)
+
+    @property
+    def _to_pixels(self) -> Affine:
+        """From the net's coordinates in the input to the input's pixels."""
+        return geometry.INDEX_TO_POINT if self.fit == "published" else Affine.identity()
 
     def _batches(self, sizes_hw: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
         """Indices of images that have the same input size, a batch at a time."""
@@ -145,14 +156,27 @@ class DensePredictor:
     @torch.inference_mode()
     def _all_scales(self, images, affines, input_hw) -> Maps:
         """As `_run`, as arrays, heatmaps the mean of all scales, all in the cells of scale 1."""
-        maps = self._run(_inputs(images, affines, input_hw, 1))
+        maps = self._run(self._inputs(images, affines, input_hw, 1))
+        maps = _projected(maps, input_hw) if self.project else maps
         total = maps.heatmaps
         for scale in self.scales:
             if scale != 1:
-                scaled = self._run(_inputs(images, affines, input_hw, scale)).heatmaps
-                total = total + F.interpolate(scaled, maps.heatmaps.shape[-2:], mode="bilinear", align_corners=False)
+                scaled = self._run(self._inputs(images, affines, input_hw, scale)).heatmaps
+                total = total + _resized(scaled, maps.heatmaps.shape[-2:])
         maps = maps._replace(heatmaps=total / len(self.scales))
         return Maps(*(None if each is None else each.cpu().numpy() for each in maps))
+
+    def _inputs(self, images, affines, input_hw: tuple[int, int], scale: float) -> np.ndarray:
+        """The images as one batch, (B, H, W, 3) uint8, at some scale of the input; black where no image is.
+
+        Raises:
+            ValueError: if the scaled sides are no whole numbers.
+        """
+        scaled_hw = tuple(round(side * scale) for side in input_hw)
+        if any(abs(scaled - side * scale) > 1e-6 for scaled, side in zip(scaled_hw, input_hw)):
+            raise ValueError(f"size: {input_hw} times scale {scale} is no whole number of pixels: choose another")
+        resize = self._to_pixels @ Affine.scaling(scale)
+        return np.stack([warp(image, resize @ affine, scaled_hw) for image, affine in zip(images, affines)])
 
     def _run(self, inputs: np.ndarray) -> Maps:
         """Inputs, (B, H, W, 3) uint8, to the net's maps, tags as (B, T, K, h, w)."""
@@ -198,17 +222,18 @@ def _stacked(*runs: Tensor | None) -> Tensor | None:
     return None if runs[0] is None else torch.stack(runs, dim=1)
 
 
-def _inputs(images: list[np.ndarray], affines: list[Affine], input_hw: tuple[int, int], scale: float) -> np.ndarray:
-    """The images as one batch, (B, H, W, 3) uint8, at some scale of the input; black where no image is.
+def _projected(maps: Maps, input_hw: tuple[int, int]) -> Maps:
+    """Maps with a cell for each pixel of the input; offsets, which are in cells, grow with the number of them."""
+    stride = input_hw[1] / maps.heatmaps.shape[-1]
+    heatmaps, tags, centres, offsets = (None if each is None else _resized(each, input_hw) for each in maps)
+    return Maps(heatmaps, tags, centres, None if offsets is None else offsets * stride)
 
-    Raises:
-        ValueError: if the scaled sides are no whole numbers.
-    """
-    scaled_hw = tuple(round(side * scale) for side in input_hw)
-    if any(abs(scaled - side * scale) > 1e-6 for scaled, side in zip(scaled_hw, input_hw)):
-        raise ValueError(f"size: {input_hw} times scale {scale} is no whole number of pixels: choose another")
-    resize = Affine.scaling(scale)
-    return np.stack([warp(image, resize @ affine, scaled_hw) for image, affine in zip(images, affines)])
+
+def _resized(maps: Tensor, size_hw: Sequence[int]) -> Tensor:
+    """Maps, (B, ..., h, w), on another number of cells, bilinear."""
+    flat = maps.flatten(1, -3) if maps.ndim > 4 else maps
+    flat = F.interpolate(flat, tuple(size_hw), mode="bilinear", align_corners=False)
+    return flat.view(*maps.shape[:-2], *size_hw)
 
 
 def _checked(image: np.ndarray) -> np.ndarray:

@@ -67,6 +67,20 @@ def test_some_names_of_the_published_weights(name, shape):
     assert tuple(built(width=48).state_dict()[name].shape) == shape
 
 
+@pytest.mark.parametrize("width", PUBLISHED)
+def test_heads_of_14_joints_differ_in_nothing_else(width):
+    """CrowdPose's: 28 channels at level 0, 14 at level 1, and the deconvolution takes in 28 beside the features."""
+    ours, coco = (built(joints=joints, width=width).state_dict() for joints in (14, 17))
+    assert ours.keys() == coco.keys()
+    assert {name: tuple(value.shape) for name, value in ours.items() if value.shape != coco[name].shape} == {
+        "final_layers.0.weight": (28, width, 1, 1),
+        "final_layers.0.bias": (28,),
+        "deconv_layers.0.0.0.weight": (width + 28, width, 4, 4),
+        "final_layers.1.weight": (14, width, 1, 1),
+        "final_layers.1.bias": (14,),
+    }
+
+
 def test_a_small_one_is_small():
     net = built(width=16, stem=32, modules=(1, 1, 1), blocks=2, head_blocks=1, bottlenecks=2)
     assert parameters(net) < 2e6

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from reference import protocol as slow
+from reference import published as slow_reading
 from torch import nn
 
-from rtpe.geometry import index_to_point
+from rtpe.decode.published import PublishedSettings, parse
+from rtpe.geometry import index_to_point, point_to_index
+from rtpe.metrics.oks import to_results
 from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
 from rtpe.nets.higher_hrnet import HigherHRNet
 from rtpe.predictors.dense import DensePredictor
@@ -286,7 +290,7 @@ def test_predictors_describe_themselves_alike_if_alike():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"fit": "stretch"}, "fit: choose from short_side, letterbox, got 'stretch'"),
+        ({"fit": "stretch"}, "fit: choose from short_side, letterbox, published, got 'stretch'"),
         ({"precision": "fp8"}, "precision: choose from fp32, bf16, got 'fp8'"),
         ({"scales": ()}, r"scales: expected positive numbers and 1 among them, got \(\)"),
         ({"scales": (0.5, 2)}, r"scales: expected positive numbers and 1 among them, got \(0.5, 2\)"),
@@ -326,3 +330,132 @@ def test_sizes_that_scales_or_strides_cannot_divide():
         predictor(Brightness(), fit="letterbox", size=65, scales=(1, 0.5))(photographs([(9, 9)]))
     with pytest.raises(ValueError, match=r"test: \(16, 25\) cells do not divide an input of \(66, 100\)"):
         predictor(Brightness(), fit="letterbox", size=(66, 100))(photographs([(9, 9)]))
+
+
+# ---- the published test
+
+
+def swung(joints=3):
+    """A small HigherHRNet that says more than nothing, of a skeleton of three joints."""
+    net = small_net(joints).eval()
+    with torch.no_grad():
+        for head in net.final_layers:
+            head.weight *= 300
+    return net
+
+
+def levels_of(net):
+    def levels(images):
+        out = net(images)
+        return torch.cat([out.heatmaps[0], out.tags], dim=1), out.heatmaps[1]
+
+    return levels
+
+
+@pytest.mark.parametrize("size_hw", [(36, 48), (51, 37), (64, 64), (127, 128)], ids=str)
+@pytest.mark.parametrize("flip, scales", [(False, (1,)), (True, (1,)), (True, (0.5, 1, 2))], ids=str)
+def test_the_published_test_one_image_at_a_time(size_hw, flip, scales):
+    """Inputs, runs, tags and averages of tests/reference/protocol.py, which knows indices of pixels alone."""
+    net, (image,) = swung(), photographs([size_hw], seed=2)
+    size = 128 if len(scales) > 1 else 64
+    (found,) = predictor(net, fit="published", project=True, flip=flip, scales=scales, size=size)([image])
+    heatmaps, tags = slow.aggregated(levels_of(net), image, size, PAIR.flip, scales, flip)
+    assert found.maps.heatmaps.shape == heatmaps.shape and found.maps.tags.shape == tags.shape
+    # warps of cv2 place pixels to 1/32; a grey level there is some thousandth of the spread of the maps
+    np.testing.assert_allclose(found.maps.heatmaps, heatmaps, atol=0.02 * heatmaps.std())
+    np.testing.assert_allclose(found.maps.tags, tags, atol=0.02 * tags.std())
+
+
+@pytest.mark.parametrize("size_hw", [(480, 640), (427, 640), (333, 500), (500, 333), (501, 501), (37, 41)], ids=str)
+@pytest.mark.parametrize("least", [1, 0.5])
+@pytest.mark.parametrize("project", [True, False])
+def test_published_maps_lie_where_the_published_results_say(size_hw, least, project):
+    """A cell read as (x + .5, y + .5) of its indices is that pixel index of the image, with nothing added."""
+    scales, image_wh = ((0.5, 1) if least < 1 else (1,)), size_hw[::-1]
+    made = predictor(Brightness(stride=2), fit="published", project=project, scales=scales)
+    maps = made([np.zeros((*size_hw, 3), np.uint8)])[0].maps
+    to_wh = slow.input_wh(image_wh, 128, 1, least)
+    assert maps.size_hw == tuple(side // (1 if project else 2) for side in to_wh[::-1])
+    points = np.array([[0.5, 0.5], [17.75, 3.25], [40, 60]])
+    expected = slow.to_image(points, maps.size_hw[::-1], image_wh, to_wh)
+    np.testing.assert_allclose(point_to_index(maps.to_image(points)), expected, atol=1e-9)
+
+
+class Spots(nn.Module):
+    """Two levels that see joint k where the image has colour k; tags that grow from left to right."""
+
+    def levels(self, images):
+        mean, std = (torch.tensor(each)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_STD))
+        coarse, fine = (F.avg_pool2d(images * std + mean, stride) for stride in (4, 2))
+        tags = torch.linspace(-4, 4, coarse.shape[-1]).expand_as(coarse)
+        return torch.cat([coarse, tags], dim=1), fine
+
+    def maps(self, images):
+        coarse, fine = self.levels(images)
+        coarse = F.interpolate(coarse, fine.shape[-2:], mode="bilinear", align_corners=False)
+        return (coarse[:, :3] + fine) / 2, coarse[:, 3:]
+
+
+@pytest.mark.parametrize("size_hw", [(60, 41), (48, 97)], ids=str)
+@pytest.mark.parametrize("flip, scales", [(False, (1,)), (True, (1,)), (True, (0.5, 1, 2))], ids=str)
+def test_published_results_from_the_pixels_on(size_hw, flip, scales):
+    """The keypoints of a results file, against a slow test and slow reading that share no line with these."""
+    h, w = size_hw
+    image, size = np.zeros((h, w, 3), np.uint8), 128 if len(scales) > 1 else 64
+    people = np.array([[[0.2, 0.3, 0.9], [0.15, 0.55, 0.7], [0.3, 0.8, 0.8]],
+                       [[0.8, 0.2, 0.6], [0.75, 0.5, 0.95], [0.85, 0.9, 0.5]]])  # fmt: skip
+    rows, columns = np.mgrid[:h, :w]
+    for x, y, height in people.reshape(-1, 3)[[0, 1, 2, 3, 5]]:  # one has no left eye
+        joint = np.flatnonzero((people[..., :2] == (x, y)).all(-1).any(0))[0]
+        spot = height * 255 * np.exp(-((columns - x * w) ** 2 + (rows - y * h) ** 2) / (2 * 2.5**2))
+        image[..., joint] = np.maximum(image[..., joint], spot.astype(np.uint8))
+    made = predictor(Spots(), fit="published", project=True, flip=flip, scales=scales, size=size)
+    # a joint that is nowhere would be completed by rounding errors of the dark
+    got = to_results(1, parse(made([image])[0].maps, PublishedSettings(complete=False)))
+    heatmaps, tags = slow.aggregated(Spots().levels, image, size, PAIR.flip, scales, flip)
+    to_wh = slow.input_wh((w, h), size, 1, min(scales))
+    answers = slow_reading.parse(heatmaps.tolist(), tags.tolist(), complete=False)
+    places = [
+        [{j: slow.to_image(np.array(at[:2]), to_wh, (w, h), to_wh) for j, at in joints.items()} for _, joints in answer]
+        for answer in answers
+    ]
+    found = [np.reshape(row["keypoints"], (3, 3)) for row in got]
+    found = [{j: row[j, :2] for j in range(3) if row[j, 2] > 0} for row in found]
+    assert len(found) >= 2 and any(_same_people(found, answer) for answer in places)
+
+
+def _same_people(people, others):
+    """Each of these is one of those, to a thousandth of a pixel: points are float32."""
+    alike = [
+        [one.keys() == other.keys() and all(np.abs(one[j] - other[j]).max() < 1e-3 for j in one) for other in others]
+        for one in people
+    ]
+    return len(people) == len(others) and np.array(alike).any(axis=0).all() and np.array(alike).any(axis=1).all()
+
+
+@pytest.mark.parametrize("fit, off", [("published", 0.0), ("short_side", -0.5)])
+def test_a_net_that_learnt_the_published_targets_is_right_on_average(fit, off):
+    """Its peak is in the cell that the index of the joint's pixel, over the stride, falls into; read as that of a net
+    that learnt our targets, its joints would lie half a pixel of the input up and left of where they are."""
+    rng, image = np.random.default_rng(0), np.zeros((128, 128, 3), np.uint8)  # as large as the input
+    maps = predictor(Brightness(stride=2), fit=fit)([image])[0].maps
+    indices = rng.uniform(0, 127, (20_000, 2))
+    found = maps.to_image(index_to_point(np.floor(indices / 2)))
+    errors = (found - index_to_point(indices)).mean(axis=0)
+    np.testing.assert_allclose(errors, off, atol=0.02)  # the mean of 20,000 uniform errors, five times its deviation
+
+
+def test_projected_maps_are_as_large_as_the_input():
+    image, place = blob((90, 130), (0.6, 0.4))
+    (found,), (plain,) = (predictor(Brightness(), project=project)([image]) for project in (True, False))
+    assert found.maps.size_hw == tuple(4 * side for side in plain.maps.size_hw) == (128, 192)
+    np.testing.assert_allclose(centroid(found.maps), place, atol=0.1)
+    (found,), (plain,) = (predictor(Centred(), project=project)(photographs([(64, 64)])) for project in (True, False))
+    offsets = 4 * slow.enlarged(plain.maps.offsets, (128, 128))  # in cells that are a quarter as large
+    np.testing.assert_allclose(found.maps.offsets, offsets, atol=1e-4)  # float32 of values about 4
+    np.testing.assert_allclose(found.maps.centres, slow.enlarged(plain.maps.centres, (128, 128)), atol=1e-5)
+
+
+def test_only_a_projecting_predictor_says_so():
+    said = [predictor(Brightness(), project=project).describe()["settings"] for project in (False, True)]
+    assert "project" not in said[0] and said[1] == {**said[0], "project": True}
