@@ -94,6 +94,7 @@ def test_boxes_of_the_labels_and_the_same_ones_from_a_file_find_the_same(words, 
         assert main(["validate", *told, *CROP, *boxes, f"--out={tmp_path / name}.json"]) == 0
         (rows[name],) = table(tmp_path / f"{name}.json")
     assert [row.pop("name") for row in rows.values()] == ["pose_hrnet@truth_boxes", "pose_hrnet"]
+    assert all(row.pop("ms") > 0 for row in rows.values())  # no two runs take the same time
     assert rows["truth"] == rows["file"] and rows["truth"]["images"] == 4
 
 

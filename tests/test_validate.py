@@ -10,7 +10,7 @@ import yaml
 from rtpe import build, config
 from rtpe.cli import main
 from rtpe.commands.cost import cost
-from rtpe.config import CacheMerge, DataSettings, DecodeSettings, TeacherSettings, Validate
+from rtpe.config import CacheMerge, CropSettings, DataSettings, DecodeSettings, TeacherSettings, Validate
 from rtpe.images import write_image
 from rtpe.nets.cost import gmacs, parameters
 from rtpe.skeleton import COCO17, MPII16
@@ -169,6 +169,23 @@ def test_the_cost_is_that_of_the_net(world, weights, kind, flip):
     assert found["GMACs"] == pytest.approx((1 + flip) * gmacs(predictor.net, (64, 64)))
     assert found["ms"] > 0 and found["device"] == "cpu"
     assert cost(predictor, images.only([]), settings, "cpu") == {}
+
+
+def test_the_cost_of_a_net_that_sees_one_person_a_crop_is_that_of_an_images_people(world, tmp_path):
+    """A hundred people cost a hundred looks; a mean over crops would flatter it beside a net that sees all at once."""
+    numbers = {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1}
+    net = build.net("pose_hrnet", numbers, 17)
+    build.save_net(tmp_path / "crops.safetensors", net, "pose_hrnet", COCO17, 64, {})
+    settings = TeacherSettings(
+        weights=str(tmp_path / "crops.safetensors"), boxes="truth", crop=CropSettings(size=[64, 64])
+    )
+    images = build.dataset(DataSettings(root=str(world), split="val2017"))
+    predictor = build.predictor(settings, DecodeSettings(), COCO17, "cpu", images)
+    people = [len(predictor.boxes[image_id]) for image_id in images.ids[:10]]
+    assert max(people) > 1
+    found = cost(predictor, images, settings, "cpu")
+    assert found["GMACs"] == pytest.approx(np.mean(people) * gmacs(net, (64, 64)))
+    assert found["Mparams"] == parameters(net) / 1e6
 
 
 def test_bounds_have_rows_of_their_own(world, weights, tmp_path, capsys):

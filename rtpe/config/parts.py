@@ -16,8 +16,8 @@ class DataSettings:
         root: folder with images/<split>/ and annotations/person_keypoints_<split>.json; MPII's, with images/ and
             annot/<split>.json; or, without labels, a folder of photographs and videos, or a video.
         split: which part of it; without labels the folder images/<split> or <split>, or all if there is none.
-        skeleton: coco17, crowdpose14, mpii16, openpose18, lsp14, or a JSON file that describes another one; MPII's files
-            always have mpii16.
+        skeleton: coco17, crowdpose14, mpii16, openpose18, lsp14, or a JSON file that describes another one; MPII's
+            files always have mpii16.
         limit: use only the first so many images; 0 for all.
         every: of a video, take every so many frames.
         labels: in training, the share of the images whose labels are used; the others count as bare photographs.
