@@ -24,13 +24,15 @@ from rtpe.nets.hrnet import HRNet, trunk_numbers
 from rtpe.nets.student import Student
 from rtpe.nets.weights import load_into, load_weights, read_metadata, save_weights, sha256
 from rtpe.predictors import Predictor
+from rtpe.predictors.as_skeleton import AsSkeleton
 from rtpe.predictors.dense import DensePredictor
 from rtpe.predictors.description import read_description
-from rtpe.skeleton import Skeleton, skeleton
+from rtpe.predictors.diffusion import readout
+from rtpe.skeleton import OPENPOSE18, SKELETONS, Skeleton, skeleton
 from rtpe.structures import PoseMaps, Poses
 
 Images = CocoDataset | FolderDataset
-NETS = {"student": Student, "higher_hrnet": HigherHRNet}
+NETS = {"student": Student, "higher_hrnet": HigherHRNet, "readout": readout}
 GROUPINGS = {"tags": (group, GroupingSettings), "centres": (from_centres, CentreSettings)}
 NETWORK_FILES = (".onnx", ".xml")
 
@@ -241,15 +243,18 @@ def _dense_predictor(settings: TeacherSettings, decode: DecodeSettings, joints: 
     said = read_metadata(settings.weights)
     kind = said.get("kind", "higher_hrnet") if settings.kind == "auto" else settings.kind
     numbers = {**json.loads(said.get("numbers", "{}")), **settings.numbers}
-    if said.get("skeleton", joints.name) != joints.name:
+    own = _own_skeleton(settings.weights, said, kind, joints)
+    if kind == "readout" and "embedded" not in numbers:
         raise ValueError(
-            f"weights {settings.weights}: predict {said['skeleton']}, the data have {joints.name}: pass --data.skeleton"
+            f"weights {settings.weights}: do not say the time whose embedding they were given: pass --teacher.numbers "
+            "'{backbone: FOLDER, embedded: 999}' for the published ones"
         )
-    made = net(kind, numbers, len(joints))
+    made = net(kind, numbers, len(own))
     load_into(made, load_weights(settings.weights), settings.weights)
-    return DensePredictor(
+    said = {**getattr(made, "input", {}), **said}
+    speaks = DensePredictor(
         made,
-        joints,
+        own,
         decoder(decode, made),
         name=_name(Path(settings.weights)),
         weights_sha256=sha256(settings.weights),
@@ -262,6 +267,16 @@ def _dense_predictor(settings: TeacherSettings, decode: DecodeSettings, joints: 
         precision=settings.precision,
         reading=_reading(decode),
     )
+    return speaks if own == joints else AsSkeleton(speaks, joints)
+
+
+def _own_skeleton(weights: str, said: dict[str, str], kind: str, joints: Skeleton) -> Skeleton:
+    """The skeleton that weights were trained for: the one that is asked for, or one that has all of its joints."""
+    name = said.get("skeleton", OPENPOSE18.name if kind == "readout" else joints.name)
+    own = joints if name == joints.name else SKELETONS.get(name)
+    if own is None or not set(joints.joints) <= set(own.joints):
+        raise ValueError(f"weights {weights}: predict {name}, the data have {joints.name}: pass --data.skeleton")
+    return own
 
 
 def _name(weights: Path) -> str:
