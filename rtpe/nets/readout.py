@@ -88,6 +88,7 @@ class Readout(Freezable):
     Attributes:
         numbers: that rebuild it, where `look` is rebuilt too with that one's.
         identity: those of them that tell two such nets apart.
+        input: what weights that do not say it are taken for: the side of the input in pixels, and how images fit it.
 
     Shape: images (B, 3, H, W) -> heatmaps (B, K, h, w) on the grid of the features.
 
@@ -110,6 +111,7 @@ class Readout(Freezable):
         self.look = look
         self.numbers: dict[str, Any] = {"joints": joints, "width": width, "groups": groups}
         self.identity = self.numbers
+        self.input: dict[str, Any] = {}
         self.mixing_weights = nn.Parameter(torch.ones(len(channels)))
         self.bottleneck_layers = nn.ModuleList(Bottleneck(count, width, embedding, groups) for count in channels)
         wide, narrow = HEAD

@@ -26,11 +26,11 @@ class AsSkeleton:
     def __post_init__(self):
         self.skeleton.order_in(self.predictor.skeleton)
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        """As of the other predictor, maps and people alike."""
+    def __call__(self, images: Sequence[np.ndarray], *also) -> list[Prediction]:
+        """As of the other predictor, which is given the same, maps and people alike."""
         return [
             Prediction(found.maps.as_skeleton(self.skeleton), found.poses.as_skeleton(self.skeleton))
-            for found in self.predictor(images)
+            for found in self.predictor(images, *also)
         ]
 
     def describe(self) -> dict:
