@@ -17,6 +17,7 @@ from rtpe.cache import Cache
 from rtpe.config import DataSettings, DecodeSettings, NetSettings, TeacherSettings
 from rtpe.data.coco import CocoDataset, annotation_file
 from rtpe.data.folder import FolderDataset
+from rtpe.data.person_crops import PersonCrops
 from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.nets.higher_hrnet import HigherHRNet
@@ -31,7 +32,7 @@ from rtpe.predictors.diffusion import readout
 from rtpe.skeleton import OPENPOSE18, SKELETONS, Skeleton, skeleton
 from rtpe.structures import PoseMaps, Poses
 
-Images = CocoDataset | FolderDataset
+Images = CocoDataset | FolderDataset | PersonCrops
 NETS = {"student": Student, "higher_hrnet": HigherHRNet, "readout": readout}
 GROUPINGS = {"tags": (group, GroupingSettings), "centres": (from_centres, CentreSettings)}
 NETWORK_FILES = (".onnx", ".xml")
@@ -51,6 +52,10 @@ def dataset(settings: DataSettings) -> Images:
         whole = CocoDataset(settings.root, settings.split, joints)
     else:
         whole = FolderDataset(settings.root, settings.split, joints, settings.every)
+    if settings.crops:
+        if whole.annotations is None:
+            raise ValueError(f"data {settings.root}: nobody labelled the people to crop: leave out --data.crops")
+        whole = PersonCrops(whole, settings.crops)
     return whole.only(whole.ids[: settings.limit]) if settings.limit else whole
 
 

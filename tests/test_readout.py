@@ -76,15 +76,16 @@ def test_weights_hold_the_head_alone_and_say_on_what_it_stands(trained, backbone
 def test_every_part_of_the_head_has_moved(trained):
     """From what the seed gave it; the checkpoint holds no diffusion net either."""
     last = torch.load(trained / "last.pt", weights_only=True)
-    assert last["step"] == 3 and set(last["net"]) == set(load_weights(trained / "best.safetensors"))
+    assert last["step"] > 0 and set(last["net"]) == set(load_weights(trained / "best.safetensors"))
     moments = [each["exp_avg"] for each in last["optimizer"]["state"].values()]
     assert len(moments) == len(last["net"]) and all(moment.abs().sum() > 0 for moment in moments)
 
 
 def test_a_run_that_was_stopped_goes_on(trained, tmp_path):
     again = shutil.copytree(trained, tmp_path / "again")
+    steps = torch.load(trained / "last.pt", weights_only=True)["step"]
     said = run("train", f"--config={again / 'settings.yaml'}", "--train.epochs=2", f"--out={again}")
-    assert "step      6" in said
+    assert f"epoch   2  step {2 * steps:6}" in said
 
 
 def test_it_annotates_a_folder_of_photographs(trained, world, tmp_path):

@@ -19,6 +19,7 @@ class DataSettings:
         skeleton: coco17, mpii16, openpose18, lsp14, or a JSON file that describes another one.
         limit: use only the first so many images; 0 for all.
         every: of a video, take every so many frames.
+        crops: take each labelled person's box as an image, its sides times this factor; 0 takes whole images.
     """
 
     root: str = "datasets/coco"
@@ -26,6 +27,7 @@ class DataSettings:
     skeleton: str = "coco17"
     limit: int = 0
     every: int = 1
+    crops: float = 0.0
 
 
 @dataclass(frozen=True)
