@@ -28,7 +28,7 @@ from rtpe.predictors import Predictor
 from rtpe.predictors.as_skeleton import AsSkeleton
 from rtpe.predictors.dense import DensePredictor
 from rtpe.predictors.description import read_description
-from rtpe.predictors.diffusion import readout
+from rtpe.predictors.diffusion import readout, require_time
 from rtpe.skeleton import OPENPOSE18, SKELETONS, Skeleton, skeleton
 from rtpe.structures import PoseMaps, Poses
 
@@ -247,14 +247,11 @@ def _onnx_predictor(settings: TeacherSettings, joints: Skeleton) -> Predictor:
 def _dense_predictor(settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str) -> Predictor:
     said = read_metadata(settings.weights)
     kind = said.get("kind", "higher_hrnet") if settings.kind == "auto" else settings.kind
-    numbers = {**json.loads(said.get("numbers", "{}")), **settings.numbers}
+    numbers = json.loads(said.get("numbers", "{}"))
+    if kind == "readout":
+        require_time(settings.weights, numbers, settings.numbers)
     own = _own_skeleton(settings.weights, said, kind, joints)
-    if kind == "readout" and "embedded" not in numbers:
-        raise ValueError(
-            f"weights {settings.weights}: do not say the time whose embedding they were given: pass --teacher.numbers "
-            "'{backbone: FOLDER, embedded: 999}' for the published ones"
-        )
-    made = net(kind, numbers, len(own))
+    made = net(kind, {**numbers, **settings.numbers}, len(own))
     load_into(made, load_weights(settings.weights), settings.weights)
     said = {**getattr(made, "input", {}), **said}
     speaks = DensePredictor(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from rtpe.nets.readout import Features, Readout
 
 CLEANEST = 1  # the last time of the published schedule: the image has all but no noise
 LATENTS = ("mode", "sample")
+UNSAID = 64  # latents a side, where a pipeline does not say it
 TOLD = 1024  # values of each weight that tell one diffusion net from another
 PARTS = ("unet", "vae", "text_encoder", "tokenizer")
 HUB_NAME = re.compile(r"([\w.-]+)/[\w.-]+")
@@ -71,7 +72,7 @@ class Diffusion:
     @property
     def size(self) -> int:
         """The side of the square images that it was made for, in pixels."""
-        return self.unet.config.sample_size * self.stride
+        return (self.unet.config.sample_size or UNSAID) * self.stride
 
     @property
     def stride(self) -> int:
@@ -80,7 +81,16 @@ class Diffusion:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Features:
-        """Look at normalised images, (B, 3, H, W)."""
+        """Look at normalised images, (B, 3, H, W).
+
+        Raises:
+            ValueError: if their sides are no multiples of the stride.
+        """
+        if any(side % self.stride for side in images.shape[2:]):
+            raise ValueError(
+                f"input: expected sides that are multiples of {self.stride}, got {tuple(images.shape[2:])}: choose "
+                "another --net.size or --teacher.size"
+            )
         self._follow(images.device)
         latents = self._encoded(images).to(self.unet.dtype)
         maps: list[Tensor] = []
@@ -164,6 +174,25 @@ def readout(
     made.identity = {**made.numbers, "embedded": embedded, "latents": latents, "half": half, "fingerprint": told}
     made.numbers = {**made.identity, "backbone": str(backbone)}  # where it lies makes no other net
     return made
+
+
+def require_time(weights: str, held: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise ValueError unless it is known, and not in doubt, with which time a head was trained.
+
+    Args:
+        held, asked: the numbers that the weights say, and those of the settings.
+    """
+    if "embedded" not in {**held, **asked}:
+        raise ValueError(
+            f"weights {weights}: do not say the time whose embedding they were given: pass --teacher.numbers "
+            "'{backbone: FOLDER, embedded: 999}' for the published ones"
+        )
+    want = held.get("embedded", asked.get("embedded"))
+    if asked.get("embedded", want) != want:
+        raise ValueError(
+            f"weights {weights}: were given the embedding of time {want}, not of {asked['embedded']}: leave out "
+            "--teacher.numbers.embedded"
+        )
 
 
 def load(backbone: str, half: bool = False) -> tuple[nn.Module, nn.Module, Tensor, Tensor | None]:

@@ -215,10 +215,70 @@ def test_another_pipeline_than_the_head_was_trained_with_is_refused(sd, tmp_path
         readout(18, str(tmp_path / "other"), fingerprint=told, **SMALL)
 
 
+def test_a_head_that_says_its_time_is_not_given_another(sd, tmp_path):
+    """The recipe of the published heads, with weights of one's own, would else read them wrongly and say nothing."""
+    weights = str(tmp_path / "own.safetensors")
+    build.save_net(weights, readout(18, str(sd), **SMALL), "readout", OPENPOSE18, 64, {})
+    assert teacher(weights, sd, embedded=1).describe()["settings"]["size"] == 64
+    with pytest.raises(ValueError, match=r"were given the embedding of time 1, not of 999: leave out --teacher\.num"):
+        teacher(weights, sd, embedded=999)
+
+
 def test_weights_that_do_not_say_their_time_are_asked_for_it(sd, tmp_path):
     settings = TeacherSettings(kind="readout", weights=published(tmp_path / "head.pt", sd), numbers={"backbone": "x"})
     with pytest.raises(ValueError, match=r"pass --teacher.numbers '\{backbone: FOLDER, embedded: 999\}'"):
         build.predictor(settings, ARGMAX, OPENPOSE18, "cpu")
+
+
+def test_inputs_that_latents_do_not_divide(sd):
+    """70 pixels make 8 latents, of which nobody knows where they lie."""
+    look = readout(18, str(sd), **SMALL).look
+    assert look(torch.zeros(1, 3, 72, 40)).size_hw == (9, 5)
+    with pytest.raises(ValueError, match=r"input: expected sides that are multiples of 8, got \(70, 64\): choose"):
+        look(torch.zeros(1, 3, 70, 64))
+
+
+@pytest.mark.parametrize(
+    "numbers, size, channels, parameters",
+    [
+        ({"attention_head_dim": 8, "cross_attention_dim": 768}, 512, [1280] * 6 + [640] * 3 + [320] * 3, 859_520_964),
+        (
+            {
+                "sample_size": 128,
+                "block_out_channels": (320, 640, 1280),
+                "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+                "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            },
+            1024,
+            [1280] * 3 + [640] * 3 + [320] * 3,
+            None,  # its transformers are left shallow: none of them is looked at
+        ),
+    ],
+    ids=["SD 1.5", "XL"],
+)
+def test_the_real_nets_have_the_channels_of_the_published_heads(numbers, size, channels, parameters):
+    diffusers = pytest.importorskip("diffusers", reason="the readout head needs pip install rtpe[diffusion]")
+    with torch.device("meta"):
+        unet = diffusers.UNet2DConditionModel(**numbers)
+        look = Diffusion(unet, diffusers.AutoencoderKL(block_out_channels=[32] * 4), torch.zeros(1))
+    assert (look.channels, look.embedding_length, look.stride, look.size) == (channels, 1280, 8, size)
+    assert parameters in (None, sum(p.numel() for p in unet.parameters()))
+
+
+def test_a_name_on_the_hub_is_read_by_that_name(tmp_path, monkeypatch):
+    diffusers = pytest.importorskip("diffusers", reason="the readout head needs pip install rtpe[diffusion]")
+    pytest.importorskip("transformers", reason="the readout head needs pip install rtpe[diffusion]")
+    monkeypatch.chdir(tmp_path)
+    asked = {}
+
+    def no_network(**how):
+        asked.update(how)
+        raise OSError("\nno network\nand much more")
+
+    monkeypatch.setattr(diffusers.UNet2DConditionModel, "from_pretrained", no_network)
+    with pytest.raises(ValueError, match=r"^backbone someone/sd: unet cannot be read \(no network\): give a whole"):
+        readout(18, "someone/sd")
+    assert asked == {"pretrained_model_name_or_path": "someone/sd", "subfolder": "unet", "use_safetensors": True}
 
 
 def test_folders_that_are_no_pipeline(tmp_path):
