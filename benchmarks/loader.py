@@ -34,8 +34,8 @@ from torch.utils.data import DataLoader
 
 from rtpe import build, config
 from rtpe.cache import Cache
+from rtpe.commands.examples import STRIDE
 from rtpe.commands.table import print_table, write_json
-from rtpe.commands.train import STRIDE
 from rtpe.config import CacheSettings, DataSettings, LossSettings, NetSettings, OptimSettings, ViewSettings
 from rtpe.data import coco, distill, folder
 from rtpe.data.distill import TrainingExamples, as_batch, collate, epoch_order

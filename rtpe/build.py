@@ -286,8 +286,18 @@ def _name(weights: Path) -> str:
     return weights.resolve().parent.name if weights.stem == "best" else weights.name.split(".")[0]
 
 
-def cache(path: str, joints: Skeleton) -> Cache:
-    """An existing cache of that skeleton."""
+def cache(path: str, of: Images) -> Cache:
+    """An existing cache of these images.
+
+    Raises:
+        ValueError: if it is of another skeleton or split, whose images may be numbered alike.
+    """
     opened = Cache.open(path)
-    opened.require(skeleton=joints)
+    opened.require(skeleton=of.skeleton)
+    source = opened.manifest.source
+    if source and source.rpartition("/")[2] != of.split:
+        raise ValueError(
+            f"cache {path}: was made of {source}, not of {of.root.name}/{of.split}: pass another --cache.path or "
+            "--data.split"
+        )
     return opened

@@ -131,6 +131,40 @@ def test_the_stages_hold_together(loaded):
             assert row["ms"] > 0 and row["share"] == pytest.approx(row["ms"] / whole["ms"])
 
 
+def test_a_study_trains_each_way_once_and_compares_them(tmp_path):
+    """Trained are those that lack their scores alone; a way that was changed since is no silent row of the table."""
+    write_world(str(tmp_path / "world"), "train2017", 8, 1, (96, 96), 0)
+    write_world(str(tmp_path / "world"), "val2017", 2, 2, (96, 96), 0)
+    common = {
+        "data.root": f"{tmp_path / 'world'}", "net.numbers": {"width": 32, "stages": 1}, "net.size": 64,
+        "loss.teacher": 0, "train.batch": 4, "train.minival": 0, "train.epochs": 1, "train.workers": 0,
+        "train.pictures": 0,
+    }  # fmt: skip
+    study, out = tmp_path / "study.yaml", tmp_path / "runs"
+    said = {
+        "common": common,
+        "ways": {"plain": None, "hard": {"loss.hardest": 4}},
+        "score": {"data.root": common["data.root"]},
+    }
+    study.write_text(json.dumps(said))
+    words = f"--study={study}", f"--out={out}"
+    done = run("study.py", *words, "--seeds=[0, 1]")
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads((out / "scores.json").read_text())
+    assert [(row["way"], row["seeds"], row["steps"]) for row in rows] == [("plain", 2, 2), ("hard", 2, 2)]
+    for row in rows:
+        ap = [each["AP"] for each in row["runs"]]
+        assert row["AP"] == pytest.approx(sum(ap) / 2) and (row["low"], row["high"]) == (min(ap), max(ap))
+    assert rows[0]["to first"] == 0 and max(map(len, done.stdout.splitlines())) <= 80
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    assert len(before) == 4
+    done = run("study.py", *words, "--seeds=[0, 1]", "--ways=[hard]")
+    assert done.returncode == 0 and {path: path.stat().st_mtime_ns for path in before} == before
+    study.write_text(json.dumps({**said, "common": {**common, "train.lr": 0.1}}))
+    done = run("study.py", *words, "--seeds=[0]")
+    assert done.returncode == 2 and "was trained by another command: pass another --out" in done.stderr
+
+
 @pytest.mark.parametrize(
     "script, words",
     [
@@ -138,6 +172,9 @@ def test_the_stages_hold_together(loaded):
         ("loader.py", ["--data.root=nowhere"]),
         ("loader.py", ["--passes=many"]),
         ("student.py", ["--recipes=[nowhere.yaml]"]),
+        ("study.py", []),
+        ("study.py", ["--study=recipes/student_s.yaml"]),
+        ("study.py", ["--study=benchmarks/studies/distillation.yaml", "--ways=[nothing]"]),
     ],
 )
 def test_a_users_mistake_is_one_line(script, words):

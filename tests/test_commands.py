@@ -248,6 +248,25 @@ def test_a_folder_without_labels_is_cached_and_trained_on(world, teacher, tmp_pa
     assert (tmp_path / "run/best.safetensors").is_file()
 
 
+def test_several_data_sets_and_a_share_of_labels(world, caches, tmp_path):
+    """What teachers said of all, labels of some: what nobody knows anything of is counted and left out."""
+    common = [
+        "train", f"--data.root={world}", "--data.labels=0.5", "--net.numbers={width: 32, stages: 1}", *TINY_TRAINING
+    ]  # fmt: skip
+    more, cache = f"{{root: {world}, split: val2017, labels: 0", f"--cache.path={caches / 'train2017'}"
+    cached = f"--more=[{more}, cache: {caches / 'val2017'}}}]"
+    said = run(*common, cache, cached, f"--out={tmp_path / 'run'}")
+    assert "left out" not in said and "<dt>images</dt><dd>18</dd>" in (tmp_path / "run/report.html").read_text()
+    row = json.loads((tmp_path / "run/history.jsonl").read_text().splitlines()[-1])
+    assert {"teacher", "truth", "AP"} <= row.keys()
+    said = run(*common, "--loss.teacher=0", f"--out={tmp_path / 'labels'}")
+    assert f"left out 6 of 12 images of {world.name}/train2017: they have no labels" in said
+    for given in ([cache, f"--more=[{more}}}]"], [cached]):
+        assert "has no cache, others have: build one" in _in_process([*common, *given, f"--out={tmp_path / 'no'}"])
+    said = _in_process([*common, f"--cache.path={caches / 'val2017'}", f"--out={tmp_path / 'no'}"])
+    assert f"was made of {world.name}/val2017, not of {world.name}/train2017: pass another --cache.path" in said
+
+
 def test_help_names_every_default():
     said = " ".join(run("train", "--help").split())  # however wide the terminal
     assert "default: 0.001" in said and "peak learning rate" in said

@@ -205,8 +205,9 @@ SETTINGS = [value for value in vars(config).values() if isinstance(value, type) 
 
 
 def _leaves(settings):
+    """Those of its own: what it inherits is described there."""
     types = typing.get_type_hints(settings)
-    return [f.name for f in dataclasses.fields(settings) if not dataclasses.is_dataclass(types[f.name])]
+    return [name for name in settings.__annotations__ if not dataclasses.is_dataclass(types[name])]
 
 
 def _described(settings):

@@ -1,12 +1,15 @@
-"""Train a light student on what a teacher cached, or a teacher on labels.
+r"""Train a light student on what a teacher cached, or a teacher on labels.
 
     rtpe train --config recipes/student_s.yaml --cache.path caches/teacher --out runs/s
     rtpe train --config recipes/student_s.yaml --loss.truth 0 --train.minival 0 --out runs/unlabelled
     rtpe train --config recipes/student_s.yaml --data.root photos --cache.path caches/photos --out runs/photos
+    rtpe train --config recipes/student_s.yaml --data.labels 0.1 --cache.path caches/teacher \
+        --more '[{root: photos, cache: caches/photos}]' --out runs/more
     rtpe train --config runs/s/settings.yaml --out runs/again
 
 The second one uses no label at all; the third one has none, for it learns from a folder of photographs and videos; the
-last one repeats a recorded run.
+fourth one uses the labels of a tenth of the images, and what the teacher said of these, of the others and of a folder
+of photographs; the last one repeats a recorded run.
 
 A run that was stopped goes on where it stood when it is started again with the same `--out`.
 """
@@ -17,7 +20,6 @@ import copy
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,14 +29,14 @@ from torch import Tensor, nn
 
 from rtpe import build, config
 from rtpe.build import Images
-from rtpe.cache import Cache
+from rtpe.commands.examples import training_examples, without_labels
 from rtpe.commands.facts import run_facts
 from rtpe.commands.pictures import gallery, loss_charts, spread_out
 from rtpe.commands.score import predicted_people, score
 from rtpe.config import Train
-from rtpe.data.coco import held_out
+from rtpe.data.coco import fixed_choice
 from rtpe.data.distill import TrainingExamples, batches, epoch_order
-from rtpe.data.transforms import AugmentSettings
+from rtpe.data.joined import JoinedCaches
 from rtpe.engine.checkpoint import TrainingState
 from rtpe.engine.criterion import TERMS, Criterion
 from rtpe.engine.loop import Schedule, fit
@@ -44,7 +46,6 @@ from rtpe.predictors.dense import DensePredictor
 from rtpe.report import Chart, Picture, Table, curves, write_report
 from rtpe.skeleton import skeleton
 
-STRIDE = 4  # of the grid on which masks and teacher maps are handed over; coarser and finer levels are resized from it
 WEIGHTS = "best.safetensors"
 MAY_CHANGE = {
     "out", "device", "data.root", "cache.path", "train.epochs", "train.minutes", "train.workers", "train.processes",
@@ -59,10 +60,10 @@ def train(settings: Train) -> Path:
     fabric = _fabric(settings)
     everything = build.dataset(settings.data)
     if everything.annotations is None:
-        settings = _without_labels(settings, says=fabric.global_rank == 0)
-    minival = everything.only(held_out(everything.ids, settings.train.minival))
-    learn = everything.only(sorted(set(everything.ids) - set(minival.ids)))
-    examples = _examples(settings, learn)
+        settings = without_labels(settings, says=fabric.global_rank == 0)
+    minival = everything.only(fixed_choice(everything.ids, settings.train.minival))
+    rest = everything.only(sorted(set(everything.ids) - set(minival.ids)))
+    examples = training_examples(settings, rest, says=fabric.global_rank == 0)
     shown = spread_out(minival if len(minival) else examples.samples, settings.train.pictures)
     state = _state(fabric, settings, examples)
     epoch_batches = len(epoch_order(len(examples), settings.train.batch, settings.train.seed, 0))
@@ -103,38 +104,6 @@ def _fabric(settings: Train) -> Fabric:
     fabric.launch()
     fabric.seed_everything(settings.train.seed, verbose=False)
     return fabric
-
-
-def _without_labels(settings: Train, says: bool) -> Train:
-    """The settings without what needs labels: the teacher's people serve instead.
-
-    Raises:
-        ValueError: if there is no teacher to learn from either.
-    """
-    if not (settings.cache.path and settings.loss.teacher):
-        missing = "--loss.teacher above 0" if settings.cache.path else "--cache.path, which `rtpe cache build` makes"
-        raise ValueError(f"data {settings.data.root}: nobody labelled these images, a teacher must: pass {missing}")
-    bare = replace(settings, loss=replace(settings.loss, truth=0.0), train=replace(settings.train, minival=0))
-    if says and bare != settings:
-        print(
-            f"data {settings.data.root}: no labels, the teacher's people serve instead: trains with --loss.truth 0 and "
-            "--train.minival 0, the last epoch is kept",
-            flush=True,
-        )
-    return bare
-
-
-def _examples(settings: Train, learn: Images) -> TrainingExamples:
-    """What is trained on; without labels only what the teacher saw."""
-    cache = build.cache(settings.cache.path, learn.skeleton) if settings.cache.path else None
-    if cache is not None:
-        everything = f"{learn.root.name}/{learn.split}"
-        learn = learn.only(set(learn.ids) & set(cache.ids))
-        if not len(learn):
-            raise ValueError(f"cache {settings.cache.path}: has no image of {everything}: build it for them")
-    size = settings.net.size
-    augment = AugmentSettings(**config.as_dict(settings.view))
-    return TrainingExamples(learn, (size, size), STRIDE, cache, settings.loss.truth != 0, augment, settings.train.seed)
 
 
 def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> TrainingState:
@@ -220,7 +189,7 @@ def _after_epoch(
     state: TrainingState,
     minival: Images,
     shown: Images,
-    cache: Cache | None,
+    cache: JoinedCaches | None,
     means: dict[str, float],
     log: Log | None,
 ) -> dict[str, float]:

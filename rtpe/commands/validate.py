@@ -44,7 +44,7 @@ def validate(settings: Validate) -> list[dict]:
 def _speakers(settings: Validate, images: build.Images, skipped: list[str]):
     """Name and found people of each row: a cache gives its stored people and, where tags allow it, its maps anew."""
     if settings.cache.path:
-        cache = build.cache(settings.cache.path, images.skeleton)
+        cache = build.cache(settings.cache.path, images)
         name = str(cache.manifest.predictor.get("name", "teacher"))
         yield f"{name} (people)", cached_people(cache, images, skipped)
         if len(cache) and cache.load(cache.ids[0]).maps.tags is not None:

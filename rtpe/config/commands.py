@@ -10,6 +10,7 @@ from rtpe.config.parts import (
     DataSettings,
     DecodeSettings,
     LossSettings,
+    MoreDataSettings,
     NetSettings,
     OptimSettings,
     TeacherSettings,
@@ -22,11 +23,13 @@ class Train:
     """Train a net on labels, on a teacher's cache, or on both.
 
     Attributes:
+        more: further images to learn from, each with the cache of what a teacher said of them.
         out: folder of the run; a run that was stopped there goes on.
         device: auto, cpu or cuda.
     """
 
     data: DataSettings = field(default_factory=DataSettings)
+    more: list[MoreDataSettings] = field(default_factory=list)
     cache: CacheSettings = field(default_factory=CacheSettings)
     net: NetSettings = field(default_factory=NetSettings)
     loss: LossSettings = field(default_factory=LossSettings)

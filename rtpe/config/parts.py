@@ -20,6 +20,7 @@ class DataSettings:
         limit: use only the first so many images; 0 for all.
         every: of a video, take every so many frames.
         crops: take each labelled person's box as an image, its sides times this factor; 0 takes whole images.
+        labels: in training, the share of the images whose labels are used; the others count as bare photographs.
     """
 
     root: str = "datasets/coco"
@@ -28,6 +29,18 @@ class DataSettings:
     limit: int = 0
     every: int = 1
     crops: float = 0.0
+    labels: float = 1.0
+
+
+@dataclass(frozen=True)
+class MoreDataSettings(DataSettings):
+    """Further images to learn from.
+
+    Attributes:
+        cache: folder of what a teacher said of them; each data set has one, or none has.
+    """
+
+    cache: str = ""
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class CocoDataset(Sequence):
 
     Attributes:
         labelled_as: the skeleton of the file's labels: of COCO's, OpenPose's joints are made.
+        bare: ids of images that count as photographs without labels, see `with_share_of_labels`.
 
     Args:
         root: holds `images/<split>/` and `annotations/person_keypoints_<split>.json`.
@@ -72,6 +73,7 @@ class CocoDataset(Sequence):
             if wanted is None or image["id"] in wanted
         )
         self.people = {image_id: people.get(image_id, []) for image_id, _ in self.records}
+        self.bare: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -94,7 +96,18 @@ class CocoDataset(Sequence):
 
     def with_labels(self) -> CocoDataset:
         """The same data set without the images on which nobody is labelled."""
-        return _with_records(self, [r for r in self.records if any(person.labelled for person in self.people[r[0]])])
+        seen = {i for i in self.ids if i not in self.bare and any(person.labelled for person in self.people[i])}
+        return self.only(seen)
+
+    def with_share_of_labels(self, share: float) -> CocoDataset:
+        """The same images, of which a fixed choice of this share keeps its labels; the others are bare photographs.
+
+        Raises:
+            ValueError: if the share is not from 0 to 1.
+        """
+        other = _with_records(self, self.records)
+        other.bare = bare_ids(self.ids, share)
+        return other
 
     def __getitem__(self, index: int) -> Sample:
         return self.reduced(index, math.inf)
@@ -104,7 +117,8 @@ class CocoDataset(Sequence):
         image_id, file_name = self.records[index]
         image, reduction = read_reduced(self.path(index), least)
         frame = image.shape[:2], reduction
-        people = self.people[image_id]
+        labelled = image_id not in self.bare
+        people = self.people[image_id] if labelled else []
         points = [person.points for person in people if person.labelled]
         return Sample(
             image_id=image_id,
@@ -114,8 +128,9 @@ class CocoDataset(Sequence):
             if points
             else np.zeros((0, len(self.skeleton), 3), np.float32),
             valid=1 - _union([person for person in people if not person.labelled], *frame),
-            person=_person_mask(people, *frame),
+            person=_person_mask(people, *frame) if labelled else None,
             skeleton=self.skeleton,
+            labelled=labelled,
             reduction=reduction,
         )
 
@@ -124,9 +139,20 @@ def annotation_file(root: str | Path, split: str) -> Path:
     return Path(root) / "annotations" / f"person_keypoints_{split}.json"
 
 
-def held_out(ids: Sequence[int], count: int) -> list[int]:
-    """A fixed choice of `count` ids for model selection; it depends on the ids alone, so every run makes the same."""
+def fixed_choice(ids: Sequence[int], count: int) -> list[int]:
+    """As many of these ids; which ones depends on the ids alone, so every run makes the same choice."""
     return sorted(sorted(ids, key=lambda image_id: (zlib.crc32(str(image_id).encode()), image_id))[:count])
+
+
+def bare_ids(ids: Sequence[int], share: float) -> frozenset[int]:
+    """All but a fixed choice of this share of the ids.
+
+    Raises:
+        ValueError: if the share is not from 0 to 1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"data.labels: expected a share from 0 to 1, got {share}")
+    return frozenset(ids) - frozenset(fixed_choice(ids, round(share * len(ids))))
 
 
 def _with_records(dataset: CocoDataset, records: list) -> CocoDataset:

@@ -96,6 +96,11 @@ class FolderDataset(Sequence):
     def ids(self) -> list[int]:
         return [image_id for image_id, _ in self.records]
 
+    @property
+    def bare(self) -> frozenset[int]:
+        """Ids of the images without labels: all."""
+        return frozenset(self.ids)
+
     def sources(self) -> list[tuple[int, str, Still]]:
         """Image id, file name and what `read_image` reads, as a cache is built from."""
         return [(image_id, name, self.stills[image_id]) for image_id, name in self.records]
@@ -109,6 +114,10 @@ class FolderDataset(Sequence):
     def with_labels(self) -> FolderDataset:
         """The same data set without the images on which nobody is labelled: none is left."""
         return self.only([])
+
+    def with_share_of_labels(self, share: float) -> FolderDataset:
+        """The same: there are no labels to share out."""
+        return self
 
     def __getitem__(self, index: int) -> Sample:
         return self.reduced(index, math.inf)

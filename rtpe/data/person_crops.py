@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rtpe.data.coco import CocoDataset, Person
+from rtpe.data.coco import CocoDataset, Person, bare_ids
 from rtpe.geometry import point_to_index
 from rtpe.images import UnreadableImage, read_image
 from rtpe.structures import Sample
@@ -53,6 +53,7 @@ class PersonCrops(Sequence):
 
     Attributes:
         annotations: the labels as a COCO file has them, in the frames of the crops.
+        bare: ids of crops that count as photographs without labels, see `CocoDataset.with_share_of_labels`.
 
     Args:
         padding: the crop's sides over those of the person's box.
@@ -77,6 +78,7 @@ class PersonCrops(Sequence):
                     self.crops[crop_id] = place, person, crop
                     self.records.append((crop_id, f"{name}#{number}"))
         self.annotations = self._annotations()
+        self.bare: frozenset[int] = frozenset()
 
     def _annotations(self) -> dict[str, Any]:
         people = [_annotation(crop_id, person, crop.corners[:2]) for crop_id, (_, person, crop) in self.crops.items()]
@@ -101,21 +103,33 @@ class PersonCrops(Sequence):
         return other
 
     def with_labels(self) -> PersonCrops:
-        """The same data set: everyone in it is labelled."""
-        return self
+        """The same data set without those that count as photographs without labels."""
+        return self.only(set(self.ids) - self.bare)
+
+    def with_share_of_labels(self, share: float) -> PersonCrops:
+        """See `CocoDataset.with_share_of_labels`."""
+        other = copy.copy(self)
+        other.bare = bare_ids(self.ids, share)
+        return other
+
+    def reduced(self, index: int, least: float) -> Sample:
+        """The whole crop, which is small enough: it is read out of the whole photograph."""
+        return self[index]
 
     def __getitem__(self, index: int) -> Sample:
         crop_id, name = self.records[index]
         place, person, crop = self.crops[crop_id]
-        whole = self.whole[place]
+        whole, labelled = self.whole[place], crop_id not in self.bare
+        points = _moved(person.points, crop.corners[:2])[None]
         return Sample(
             image_id=crop_id,
             file_name=name,
             image=crop.of(whole.image),
-            points=_moved(person.points, crop.corners[:2])[None],
-            valid=crop.of(whole.valid),
-            person=None if whole.person is None else crop.of(whole.person),
+            points=points if labelled else points[:0],
+            valid=crop.of(whole.valid) if labelled else np.ones(crop.of(whole.valid).shape, np.uint8),
+            person=crop.of(whole.person) if labelled and whole.person is not None else None,
             skeleton=self.skeleton,
+            labelled=labelled,
         )
 
 

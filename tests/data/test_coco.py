@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from rtpe.data.coco import CocoDataset, held_out, openpose_points
+from rtpe.data.coco import CocoDataset, fixed_choice, openpose_points
 from rtpe.images import UnreadableImage, encode_jpeg, write_image
 from rtpe.skeleton import COCO17, LSP14, OPENPOSE18
 
@@ -151,20 +151,39 @@ def test_only_some_images(dataset):
     assert len(made.only([2])[0].points) == 1
 
 
+@pytest.mark.parametrize("share, kept", [(0, 0), (1 / 3, 1), (0.5, 2), (1, 3)], ids=str)
+def test_images_without_their_share_of_labels_are_bare_photographs(dataset, share, kept):
+    whole = dataset([a_person(image_id, segmentation=OUTLINES["polygon"]) for image_id in (1, 2, 3)])
+    made = whole.with_share_of_labels(share)
+    samples = list(made)
+    assert made.ids == whole.ids and sum(each.labelled for each in samples) == kept == 3 - len(made.bare)
+    assert {each.image_id for each in samples if not each.labelled} == made.bare
+    for each in samples:
+        assert len(each.points) == each.labelled and (each.person is not None) == each.labelled and each.valid.all()
+    assert set(made.with_labels().ids) == set(made.ids) - made.bare
+    assert made.with_share_of_labels(1).bare == whole.bare == frozenset()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_that_is_none(dataset, share):
+    with pytest.raises(ValueError, match=r"data.labels: expected a share from 0 to 1, got"):
+        dataset().with_share_of_labels(share)
+
+
 @pytest.mark.parametrize("count", [0, 1, 7, 50, 99])
-def test_held_out_images_are_a_fixed_choice(count):
+def test_a_choice_is_fixed(count):
     """Chosen anew on each start, a resumed run would train on what it is judged by."""
     ids = list(range(100, 150))
-    chosen = held_out(ids, count)
+    chosen = fixed_choice(ids, count)
     assert chosen == sorted(set(chosen)) and len(chosen) == min(count, 50) and set(chosen) <= set(ids)
-    assert held_out(ids[::-1], count) == chosen
+    assert fixed_choice(ids[::-1], count) == chosen
 
 
-def test_held_out_images_grow_with_their_number():
+def test_a_choice_grows_with_their_number():
     """A larger minival holds the smaller one; and it is no mere beginning of the list."""
     ids = list(range(1000))
-    assert set(held_out(ids, 10)) < set(held_out(ids, 50))
-    assert np.mean(held_out(ids, 50)) > 300
+    assert set(fixed_choice(ids, 10)) < set(fixed_choice(ids, 50))
+    assert np.mean(fixed_choice(ids, 50)) > 300
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"images": []}'])

@@ -78,6 +78,17 @@ def test_each_person_is_alone_in_its_crop(whole):
     assert [name for _, name in crops.records] == ["7.png#0", "7.png#1"]
 
 
+def test_a_share_of_the_people_may_count_as_unlabelled(whole):
+    crops = PersonCrops(whole(*(a_person(number) for number in range(1, 5)))).with_share_of_labels(0.5)
+    labelled = [sample for sample in crops if sample.labelled]
+    assert len(crops) == 4 and len(labelled) == 2 and {each.image_id for each in labelled}.isdisjoint(crops.bare)
+    assert [each.image_id for each in labelled] == crops.with_labels().ids
+    bare = crops.only(crops.bare)[0]
+    assert bare.points.shape == (0, 17, 3) and bare.valid.all() and bare.person is None
+    with pytest.raises(ValueError, match=r"data\.labels: expected a share from 0 to 1, got 2"):
+        crops.with_share_of_labels(2)
+
+
 def test_what_a_cache_reads_is_what_training_sees(whole):
     crops = PersonCrops(whole(a_person()), 1.3)
     ((crop_id, _, source),) = crops.sources()

@@ -1,0 +1,73 @@
+"""What a training learns from: images, the labels of some, and what teachers said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rtpe import build, config
+from rtpe.build import Images
+from rtpe.cache import Cache
+from rtpe.config import DataSettings, Train
+from rtpe.data.distill import TrainingExamples
+from rtpe.data.joined import Joined, JoinedCaches
+from rtpe.data.transforms import AugmentSettings
+
+STRIDE = 4  # of the grid on which masks and teacher maps are handed over; coarser and finer levels are resized from it
+
+
+def without_labels(settings: Train, says: bool) -> Train:
+    """The settings without what needs labels: the teacher's people serve instead.
+
+    Raises:
+        ValueError: if there is no teacher to learn from either.
+    """
+    if not (settings.cache.path and settings.loss.teacher):
+        missing = "--loss.teacher above 0" if settings.cache.path else "--cache.path, which `rtpe cache build` makes"
+        raise ValueError(f"data {settings.data.root}: nobody labelled these images, a teacher must: pass {missing}")
+    bare = replace(settings, loss=replace(settings.loss, truth=0.0), train=replace(settings.train, minival=0))
+    if says and bare != settings:
+        print(
+            f"data {settings.data.root}: no labels, the teacher's people serve instead: trains with --loss.truth 0 and "
+            "--train.minival 0, the last epoch is kept",
+            flush=True,
+        )
+    return bare
+
+
+def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamples:
+    """What is trained on: these images of `--data` and all of `--more`, what is left out counted and said.
+
+    Raises:
+        ValueError: if only some of them have a cache, or a cache has none of its images.
+    """
+    parts = [_part(own, settings.data, settings.cache.path, says)]
+    parts += [_part(build.dataset(each), each, each.cache, says) for each in settings.more]
+    size, labels = settings.net.size, settings.loss.truth != 0
+    augment = AugmentSettings(**config.as_dict(settings.view))
+    joined = Joined([images for images, _ in parts])
+    caches = _caches(joined, [cache for _, cache in parts])
+    return TrainingExamples(joined, (size, size), STRIDE, caches, labels, augment, settings.train.seed)
+
+
+def _part(images: Images, settings: DataSettings, path: str, says: bool) -> tuple[Images, Cache | None]:
+    """With its share of labels, those of which something is known: what a teacher said, or without one a label."""
+    images = images.with_share_of_labels(settings.labels)
+    cache = build.cache(path, images) if path else None
+    known = set(images.ids) - images.bare if cache is None else set(images.ids) & set(cache.ids)
+    name = f"{images.root.name}/{images.split}"
+    if cache is not None and not known:
+        raise ValueError(f"cache {path}: has no image of {name}: build it for them")
+    if says and len(known) < len(images):
+        why = "have no labels" if cache is None else f"are not in the cache {path}"
+        print(f"left out {len(images) - len(known)} of {len(images)} images of {name}: they {why}", flush=True)
+    return images.only(known), cache
+
+
+def _caches(images: Joined, caches: Sequence[Cache | None]) -> JoinedCaches | None:
+    lacking = [part for part, cache in zip(images.parts, caches) if cache is None]
+    if len(lacking) == len(caches):
+        return None
+    if lacking:
+        raise ValueError(f"data {lacking[0].root}: has no cache, others have: build one, and name it beside the data")
+    return JoinedCaches(images, caches)

@@ -1,0 +1,89 @@
+"""Several data sets as one, and what the cache of each holds."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rtpe.cache import Cache
+from rtpe.data.coco import CocoDataset
+from rtpe.data.folder import FolderDataset
+from rtpe.structures import Prediction, Sample
+
+
+class Joined(Sequence):
+    """The images of all parts in the order of the parts, to learn from; labelled ones and bare photographs may mix.
+
+    An image's id is its place in the whole, for parts may number their images alike.
+
+    Raises:
+        ValueError: if there is no part, a data set is there twice, or their skeletons differ.
+    """
+
+    def __init__(self, parts: Sequence[CocoDataset | FolderDataset]):
+        if not parts:
+            raise ValueError("nothing to join: name at least one data set")
+        self.parts, self.skeleton = list(parts), parts[0].skeleton
+        names = [(part.root.resolve(), part.split) for part in parts]
+        for part, name in zip(parts, names):
+            if part.skeleton != self.skeleton:
+                raise ValueError(f"data {part.root}: has {part.skeleton.name}, {parts[0].root} {self.skeleton.name}")
+            if names.count(name) > 1:
+                raise ValueError(f"data {part.root}: {part.split} would be learnt from twice: name it once")
+        self.origins = [(part, index) for part in self.parts for index in range(len(part))]
+        self.ids = list(range(len(self.origins)))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def only(self, ids: Sequence[int]) -> Joined:
+        """The same with these images alone, known by the same ids."""
+        wanted, other = set(ids), copy.copy(self)
+        other.ids = [image_id for image_id in self.ids if image_id in wanted]
+        return other
+
+    def with_labels(self) -> Joined:
+        """The same without the images on which nobody is labelled."""
+        seen = {id(part): set(part.with_labels().ids) for part in self.parts}
+        return self.only([image_id for image_id in self.ids if self.own_id(image_id) in seen[id(self.part(image_id))]])
+
+    def part(self, image_id: int) -> CocoDataset | FolderDataset:
+        """The data set that an image comes from."""
+        return self.origins[image_id][0]
+
+    def own_id(self, image_id: int) -> int:
+        """The id of an image in the data set that it comes from."""
+        part, index = self.origins[image_id]
+        return part.records[index][0]
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.reduced(index, math.inf)
+
+    def reduced(self, index: int, least: float) -> Sample:
+        """See `CocoDataset.reduced`."""
+        image_id = self.ids[index]
+        part, own_index = self.origins[image_id]
+        return replace(part.reduced(own_index, least), image_id=image_id)
+
+
+class JoinedCaches:
+    """What was said of the images of a joined data set.
+
+    Args:
+        caches: one for each part.
+    """
+
+    def __init__(self, images: Joined, caches: Sequence[Cache]):
+        of_part = {id(part): cache for part, cache in zip(images.parts, caches, strict=True)}
+        self.origins = [(of_part[id(images.part(image_id))], images.own_id(image_id)) for image_id in images.ids]
+
+    def __contains__(self, image_id: int) -> bool:
+        cache, own_id = self.origins[image_id]
+        return own_id in cache
+
+    def load(self, image_id: int) -> Prediction:
+        """See `Cache.load`."""
+        cache, own_id = self.origins[image_id]
+        return cache.load(own_id)
