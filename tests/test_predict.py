@@ -26,11 +26,11 @@ def predict(weights, root, out, *words):
 
 
 def test_photographs_and_frames_are_annotated_and_drawn(weights, tmp_path, capsys):
-    """A random net finds somebody in noise; what it found is in the rows, with the names that the files have."""
+    """A random net finds somebody everywhere; what it found is in the rows, with the names that the files have."""
     photos, out = tmp_path / "photos", tmp_path / "out"
     (photos / "deep").mkdir(parents=True)
-    noise = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
-    write_image(photos / "deep" / "a.png", noise)
+    grey = np.full((48, 80, 3), 128, np.uint8)
+    write_image(photos / "deep" / "a.png", grey)
     (photos / "torn.jpg").write_bytes(b"\xff\xd8")
     write_video(photos / "clip.avi", 2)
     assert predict(weights, photos, out, "--decode.threshold=0", "--draw=true") == 0
@@ -42,7 +42,18 @@ def test_photographs_and_frames_are_annotated_and_drawn(weights, tmp_path, capsy
     assert {"image_id", "category_id", "keypoints", "score"} <= rows[0].keys()
     pictures = sorted((out / "pictures").rglob("*.*"))
     assert [str(path.relative_to(out / "pictures")) for path in pictures] == [f"{name}.jpg" for name in names]
-    assert read_image(pictures[-1]).shape == noise.shape
+    drawn = read_image(pictures[-1])
+    assert drawn.shape == grey.shape and np.ptp(drawn) > 100
+
+
+def test_people_of_low_scores_are_left_out_of_rows_and_pictures(weights, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
+    write_image(tmp_path / "a.png", image)
+    counts = []
+    for least in ("0", "0.9"):
+        assert predict(weights, tmp_path / "a.png", tmp_path / least, "--decode.threshold=0", f"--least={least}") == 0
+        counts.append(len(json.loads((tmp_path / least / "results.json").read_text())))
+    assert counts[0] > counts[1] == 0
 
 
 def test_nothing_is_drawn_unasked(weights, tmp_path):

@@ -10,7 +10,6 @@ import dataclasses
 from pathlib import Path
 
 from rtpe import build
-from rtpe.commands.pictures import SHOWN
 from rtpe.commands.score import predicted_people
 from rtpe.commands.table import write_json
 from rtpe.config import Predict
@@ -33,6 +32,7 @@ def predict(settings: Predict) -> Path:
     skipped: list[str] = []
     for image_id, poses in predicted_people(predictor, images, teacher.batch, skipped):
         name, source = sources[image_id]
+        poses = poses.only(poses.person_scores >= settings.least)
         rows += [{**row, "file_name": name} for row in to_results(image_id, poses)]
         if settings.draw:
             _draw(source, poses, _place(out / PICTURES, name))
@@ -53,4 +53,4 @@ def _place(folder: Path, name: str) -> Path:
 
 def _draw(source, poses: Poses, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_image(place, draw_poses(read_image(source), poses.only(poses.person_scores >= SHOWN)))
+    write_image(place, draw_poses(read_image(source), poses, threshold=0.0))  # all that is in the results

@@ -84,7 +84,8 @@ class Predict:
     Attributes:
         weights: a net that says itself what it is (what `rtpe train` writes); short for --teacher.weights.
         out: folder for results.json, in COCO's format, with the file name in every row; and for pictures/.
-        draw: draw the people of a score of .2 and more over each image.
+        least: people of a lower score are left out.
+        draw: draw those people over each image.
         device: auto, cpu or cuda.
     """
 
@@ -93,6 +94,7 @@ class Predict:
     weights: str = ""
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     out: str = "runs/predicted"
+    least: float = 0.0
     draw: bool = False
     device: str = "auto"
 
