@@ -35,7 +35,7 @@ from timing import milliseconds
 from torch.utils.data import DataLoader, Dataset
 
 from rtpe import build, config
-from rtpe.cache import CODECS, STORES, Cache, Manifest
+from rtpe.cache import CODECS, STORES, Cache, Manifest, predict
 from rtpe.commands.cache import COCO_IMAGES
 from rtpe.commands.score import score
 from rtpe.commands.table import print_table, write_json
@@ -97,7 +97,7 @@ class Way:
 def benchmark(settings: CacheBenchmark) -> list[dict]:
     """Print the table, write the rows; returns them."""
     images = build.dataset(settings.data)
-    teacher = build.predictor(settings.teacher, settings.decode, images.skeleton, build.device(settings.device))
+    teacher = build.predictor(settings.teacher, settings.decode, images.skeleton, build.device(settings.device), images)
     live = _predictions(teacher, images, settings.teacher.batch)
     if not live:
         raise ValueError(f"data {settings.data.root}: no image to measure on: check --data.split and --data.limit")
@@ -124,7 +124,7 @@ def _predictions(teacher, images: CocoDataset, batch: int) -> Predictions:
     live: Predictions = {}
     for start in range(0, len(sources), batch):
         chosen = sources[start : start + batch]
-        told = teacher([read_image(path) for _, _, path in chosen])
+        told = predict(teacher, [image_id for image_id, _, _ in chosen], [read_image(path) for _, _, path in chosen])
         live.update((image_id, each) for (image_id, _, _), each in zip(chosen, told))
     return live
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from rtpe.cache import Cache
-from rtpe.config import DataSettings, DecodeSettings, NetSettings, TeacherSettings
+from rtpe.config import CropSettings, DataSettings, DecodeSettings, NetSettings, TeacherSettings
+from rtpe.crops import of_net, of_network, refuse
 from rtpe.data.coco import CocoDataset, annotation_file
 from rtpe.data.folder import FolderDataset
 from rtpe.data.person_crops import PersonCrops
 from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.nets.higher_hrnet import HigherHRNet
-from rtpe.nets.hrnet import HRNet, trunk_numbers
+from rtpe.nets.hrnet import HRNet, PoseHRNet, trunk_numbers
+from rtpe.nets.simple_baseline import SimpleBaseline
 from rtpe.nets.student import Student
 from rtpe.nets.weights import load_into, load_weights, read_metadata, save_weights, sha256
 from rtpe.predictors import Predictor
@@ -33,7 +35,16 @@ from rtpe.skeleton import OPENPOSE18, SKELETONS, Skeleton, skeleton
 from rtpe.structures import PoseMaps, Poses
 
 Images = CocoDataset | FolderDataset | PersonCrops
-NETS = {"student": Student, "higher_hrnet": HigherHRNet, "readout": readout}
+NETS = {
+    "student": Student,
+    "higher_hrnet": HigherHRNet,
+    "pose_hrnet": PoseHRNet,
+    "simple_baseline": SimpleBaseline,
+    "readout": readout,
+}
+# a tensor that published weights of that net have, and those of the nets below lack; all others are a HigherHRNet's
+SIGNS = {"readout": "mixing_weights", "simple_baseline": "layer4.0.conv1.weight", "pose_hrnet": "final_layer.weight"}
+TOP_DOWN = ("simple_baseline", "pose_hrnet")
 GROUPINGS = {"tags": (group, GroupingSettings), "centres": (from_centres, CentreSettings)}
 NETWORK_FILES = (".onnx", ".xml")
 
@@ -212,11 +223,16 @@ def save_net(path: Path, trained: nn.Module, kind: str, joints: Skeleton, size: 
     save_weights(path, trained, metadata, half)
 
 
-def predictor(settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str) -> Predictor:
+def predictor(
+    settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str, images: Images | None = None
+) -> Predictor:
     """The teacher, or student, that the settings name.
 
+    Args:
+        images: those that it is to see; a top-down one asks for the boxes of their people.
+
     Raises:
-        ValueError: if the weights are missing, or not of such a net or skeleton.
+        ValueError: if the weights are missing, or not of such a net or skeleton, or there are no boxes.
     """
     if not settings.weights:
         raise ValueError("no weights: pass --teacher.weights FILE, or --cache.path to score what a teacher said")
@@ -224,37 +240,61 @@ def predictor(settings: TeacherSettings, decode: DecodeSettings, joints: Skeleto
     if not path.is_file():
         raise ValueError(f"weights {path}: no such file: pass --teacher.weights FILE")
     if path.suffix in NETWORK_FILES:
-        return _onnx_predictor(settings, joints)
-    return _dense_predictor(settings, decode, joints, where)
+        return _onnx_predictor(settings, decode, joints, images)
+    return _net_predictor(settings, decode, joints, where, images)
 
 
-def _onnx_predictor(settings: TeacherSettings, joints: Skeleton) -> Predictor:
+def _onnx_predictor(
+    settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, images: Images | None
+) -> Predictor:
     from rtpe.predictors.from_onnx import from_onnx  # needs an extra: only who asks for it must have it
 
     if not settings.network:
         raise ValueError(f"weights {settings.weights}: pass --teacher.network FILE.yaml, which describes the network")
-    plain = TeacherSettings()
-    for name in ("kind", "numbers", "fit", "flip", "scales", "precision"):
-        if getattr(settings, name) != getattr(plain, name):
-            raise ValueError(f"weights {settings.weights}: a network in a file takes no --teacher.{name}: leave it out")
+    top_down = bool(settings.boxes) or read_description(settings.network).top_down
+    unused = ("kind", "numbers", "fit", "scales", "precision", "color", *(("size",) if top_down else ("flip", "crop")))
+    refuse(settings, unused, "a network in a file")
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or None
-    made = from_onnx(settings.weights, settings.network, settings.size or None, threads, settings.batch)
+    if top_down:
+        made = of_network(settings, decode, images, threads)
+    else:
+        made = from_onnx(settings.weights, settings.network, settings.size or None, threads, settings.batch)
     if made.skeleton != joints:
         raise ValueError(f"network {settings.network}: predicts {made.skeleton.name}, the data have {joints.name}")
     return made
 
 
-def _dense_predictor(settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str) -> Predictor:
-    said = read_metadata(settings.weights)
-    kind = said.get("kind", "higher_hrnet") if settings.kind == "auto" else settings.kind
+def _net_predictor(
+    settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str, images: Images | None
+) -> Predictor:
+    said, state = read_metadata(settings.weights), load_weights(settings.weights)
+    kind = said.get("kind", _kind_of(state)) if settings.kind == "auto" else settings.kind
     numbers = json.loads(said.get("numbers", "{}"))
     if kind == "readout":
         require_time(settings.weights, numbers, settings.numbers)
     own = _own_skeleton(settings.weights, said, kind, joints)
     made = net(kind, {**numbers, **settings.numbers}, len(own))
-    load_into(made, load_weights(settings.weights), settings.weights)
-    said = {**getattr(made, "input", {}), **said}
-    speaks = DensePredictor(
+    load_into(made, state, settings.weights)
+    if settings.boxes or (kind in TOP_DOWN and not said):  # what `rtpe train` wrote saw whole images, and says so
+        color = settings.color or ("bgr" if kind == "simple_baseline" and not said else "rgb")
+        told = replace(settings, color=color, crop=_crop(settings.crop, made, said))
+        speaks = of_net(made, told, decode, own, where, images, _name(Path(settings.weights)))
+    else:
+        refuse(settings, ("crop", "color"), f"this {kind}, which sees whole images,")
+        speaks = _on_whole_images(made, settings, decode, own, where, {**getattr(made, "input", {}), **said})
+    return speaks if own == joints else AsSkeleton(speaks, joints)
+
+
+def _crop(asked: CropSettings, made: nn.Module, said: dict[str, str]) -> CropSettings:
+    """The size of a crop, where nobody names one, is that of the input of a net that knows it."""
+    size = {**getattr(made, "input", {}), **said}.get("size")
+    return replace(asked, size=[int(size)] * 2) if hasattr(made, "input") and not asked.size else asked
+
+
+def _on_whole_images(
+    made: nn.Module, settings: TeacherSettings, decode: DecodeSettings, own: Skeleton, where: str, said: dict
+) -> DensePredictor:
+    return DensePredictor(
         made,
         own,
         decoder(decode, made),
@@ -269,7 +309,6 @@ def _dense_predictor(settings: TeacherSettings, decode: DecodeSettings, joints: 
         precision=settings.precision,
         reading=_reading(decode),
     )
-    return speaks if own == joints else AsSkeleton(speaks, joints)
 
 
 def _own_skeleton(weights: str, said: dict[str, str], kind: str, joints: Skeleton) -> Skeleton:
@@ -279,6 +318,11 @@ def _own_skeleton(weights: str, said: dict[str, str], kind: str, joints: Skeleto
     if own is None or not set(joints.joints) <= set(own.joints):
         raise ValueError(f"weights {weights}: predict {name}, the data have {joints.name}: pass --data.skeleton")
     return own
+
+
+def _kind_of(state: dict[str, Tensor]) -> str:
+    """Which net's weights these are that do not say it."""
+    return next((kind for kind, sign in SIGNS.items() if sign in state), "higher_hrnet")
 
 
 def _name(weights: Path) -> str:

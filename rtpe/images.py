@@ -154,10 +154,13 @@ def _averaged(image: np.ndarray, factor: int, border=cv2.BORDER_CONSTANT, fill: 
     return cv2.resize(image, (-(-w // factor), -(-h // factor)), interpolation=cv2.INTER_AREA)
 
 
-def warp_maps(maps: Sequence[np.ndarray], affine: Affine, size_hw: tuple[int, int]) -> np.ndarray:
+def warp_maps(maps: Sequence[np.ndarray], affine: Affine, size_hw: tuple[int, int], cubic=False) -> np.ndarray:
     """Carry float maps, C of (h, w), into another grid of cells, (C, *size_hw); outside is 0.
 
     Bilinear; a strong reduction averages first: a peak a cell wide would else come and go with its place.
+
+    Args:
+        cubic: by cubic curves, whose summits may lie between cells; they overshoot by some percent.
     """
     reduction = 1 / affine.scale
     if reduction >= 2:
@@ -165,8 +168,9 @@ def warp_maps(maps: Sequence[np.ndarray], affine: Affine, size_hw: tuple[int, in
         affine = affine @ Affine.scaling(int(reduction))
     out = np.empty((len(maps), *size_hw), maps[0].dtype)
     matrix = affine.index_matrix()
+    flags = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
     for source, target in zip(maps, out):  # one channel a call: many at once run through a coarser path of cv2
-        cv2.warpAffine(source, matrix, size_hw[::-1], dst=target, flags=cv2.INTER_LINEAR)
+        cv2.warpAffine(source, matrix, size_hw[::-1], dst=target, flags=flags)
     return out
 
 

@@ -64,6 +64,37 @@ class Poses:
 
 
 @dataclass(frozen=True)
+class Boxes:
+    """Where people are in one image, before anybody looks for their joints.
+
+    Attributes:
+        xywh: (P, 4) float32 left, top, width, height in original-image pixels.
+        scores: (P,) float32 confidence of each; 1 if it is the truth.
+
+    Raises:
+        ValueError: if the shapes disagree, or a box has no area.
+    """
+
+    xywh: np.ndarray
+    scores: np.ndarray
+
+    def __post_init__(self):
+        for name in ("xywh", "scores"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), np.float32))
+        if self.xywh.shape != (len(self), 4) or self.scores.shape != (len(self),):
+            raise ValueError(f"boxes: expected (P, 4) and scores (P,), got {self.xywh.shape} and {self.scores.shape}")
+        if not (np.isfinite(self.xywh).all() and (self.xywh[:, 2:] > 0).all()):
+            raise ValueError("boxes: expected finite left, top, width and height, the last two above 0")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def none(cls) -> Boxes:
+        return cls(np.zeros((0, 4)), np.zeros(0))
+
+
+@dataclass(frozen=True)
 class PoseMaps:
     """Dense maps of one image, and where they lie in it.
 

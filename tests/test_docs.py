@@ -219,6 +219,14 @@ def test_every_setting_is_described_and_no_other(settings):
     assert list(_described(settings)) == _leaves(settings)
 
 
+def _parts(settings, part=""):
+    """The dotted beginning of every settings class, this one and all within."""
+    yield part, settings
+    for name, of in typing.get_type_hints(settings).items():
+        if dataclasses.is_dataclass(of):
+            yield from _parts(of, f"{part}{name}.")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_every_setting_with_its_description(name, monkeypatch, capsys):
     settings = getattr(config, COMMANDS[name][0])
@@ -226,9 +234,9 @@ def test_help_shows_every_setting_with_its_description(name, monkeypatch, capsys
     with pytest.raises(SystemExit):
         config.parse(settings, ["--help"], f"rtpe {name}")
     said = " ".join(capsys.readouterr().out.split())
-    for part, of in [("", settings), *typing.get_type_hints(settings).items()]:
-        for field, description in _described(of).items() if dataclasses.is_dataclass(of) else ():
-            assert f"--{part}{'.' * bool(part)}{field} " in said
+    for part, of in _parts(settings):
+        for field, description in _described(of).items():
+            assert f"--{part}{field} " in said
             assert f"{' '.join(description.split())} (type: " in said
 
 

@@ -131,6 +131,18 @@ def test_it_is_scored_and_teaches_a_student_of_cocos_joints(trained, world, tmp_
     assert row["step"] == 3 and row["teacher"] > 0
 
 
+def test_it_sees_one_person_a_crop(trained, world, tmp_path):
+    """The crops' maps lie on one map an image; crops have the size that the head was trained with."""
+    weights, path = trained / "best.safetensors", tmp_path / "cache"
+    told = [f"--teacher.weights={weights}", "--teacher.boxes=truth", "--decode.threshold=0"]
+    run("cache", "build", *told, f"--data.root={world}", f"--cache.path={path}")
+    held = Cache.open(path)
+    said = held.manifest.predictor["settings"]
+    assert held.manifest.skeleton.name == "coco17" and said["skeleton"] == "openpose18"
+    assert (said["size"], said["stride"], "backbone" in said["net"]["numbers"]) == ([64, 64], 8, False)
+    assert sum(len(held.poses(image_id)) for image_id in held.ids) > 8
+
+
 @pytest.mark.parametrize(
     "words, message",
     [

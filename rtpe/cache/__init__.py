@@ -1,6 +1,6 @@
 """The teacher cache: pose maps in few bytes, with a stated error, checked, and made so that a killed run resumes."""
 
-from rtpe.cache.build import BuildReport, build_cache
+from rtpe.cache.build import BuildReport, build_cache, predict
 from rtpe.cache.cache import Cache, CorruptEntry
 from rtpe.cache.codecs import CODECS, Bound, Codec
 from rtpe.cache.entries import Entry
@@ -25,5 +25,6 @@ __all__ = [
     "build_cache",
     "convert",
     "merge",
+    "predict",
     "verify",
 ]

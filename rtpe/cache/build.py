@@ -47,7 +47,7 @@ class BuildReport:
 
 def build_cache(
     cache: Cache,
-    predictor: Callable[[list[np.ndarray]], list[Prediction]],
+    predictor: Callable[..., list[Prediction]],
     images: Iterable[Item],
     read: Read = read_image,
     batch: int = 8,
@@ -59,6 +59,7 @@ def build_cache(
     (UnreadableImage) are counted and listed in the cache's `skipped.txt`; a later run tries them again.
 
     Args:
+        predictor: see `rtpe.predictors.Predictor`.
         images: (image id, file name, source) of each.
         batch: how many images the predictor is given at once.
         progress: show a bar with rate and time left.
@@ -73,7 +74,9 @@ def build_cache(
         with bar, closing(_read_ahead(todo, read, 2 * batch)) as ahead:
             for chunk in _of_one_shape(_readable(ahead, cache, bar), batch):
                 before = time.perf_counter()
-                predictions = predictor([image for _, image in chunk])
+                predictions = predict(
+                    predictor, [image_id for (image_id, _, _), _ in chunk], [image for _, image in chunk]
+                )
                 thinking += time.perf_counter() - before
                 _finished(writing)
                 writing = writer.submit(_add, cache, chunk, predictions)
@@ -85,6 +88,12 @@ def build_cache(
         cache.flush()
     seconds = time.perf_counter() - started
     return BuildReport(built, kept, len(todo) - built, seconds, built / seconds, thinking / seconds)
+
+
+def predict(predictor: Callable, image_ids: list[int], images: list[np.ndarray]) -> list[Prediction]:
+    """What a predictor says of these images; one that asks for people's boxes is given theirs."""
+    boxes = getattr(predictor, "boxes", None)
+    return predictor(images) if boxes is None else predictor(images, [boxes[image_id] for image_id in image_ids])
 
 
 def _add(cache: Cache, chunk: Chunk, predictions: list[Prediction]) -> None:

@@ -34,7 +34,7 @@ def build_teacher_cache(settings: CacheBuild) -> None:
     share = share_of(settings.shard)
     images = build.dataset(settings.data)
     where = build.device(settings.device, share.local)
-    teacher = build.predictor(settings.teacher, settings.decode, images.skeleton, where)
+    teacher = build.predictor(settings.teacher, settings.decode, images.skeleton, where, images)
     said = teacher.describe()
     manifest = Manifest(
         predictor=said,

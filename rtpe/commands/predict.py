@@ -26,7 +26,7 @@ def predict(settings: Predict) -> Path:
     images, out = build.dataset(settings.data), Path(settings.out)
     teacher = settings.teacher
     teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
-    predictor = build.predictor(teacher, settings.decode, images.skeleton, build.device(settings.device))
+    predictor = build.predictor(teacher, settings.decode, images.skeleton, build.device(settings.device), images)
     sources = {image_id: (name, source) for image_id, name, source in images.sources()}
     rows: list[dict] = []
     skipped: list[str] = []

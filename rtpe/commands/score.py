@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from tqdm import tqdm
 
 from rtpe.build import Images
-from rtpe.cache import Cache
+from rtpe.cache import Cache, predict
 from rtpe.images import UnreadableImage, read_image
 from rtpe.metrics.distance import score_pck
 from rtpe.metrics.oks import score_keypoints, to_results
@@ -27,7 +27,7 @@ def predicted_people(predictor: Predictor, images: Images, batch: int, skipped: 
         except UnreadableImage as error:
             skipped.append(str(error))
         if waiting and (len(waiting) == batch or place == len(sources) - 1):
-            predictions = predictor([image for _, image in waiting])
+            predictions = predict(predictor, [number for number, _ in waiting], [image for _, image in waiting])
             yield from ((number, prediction.poses) for (number, _), prediction in zip(waiting, predictions))
             waiting = []
 

@@ -52,5 +52,5 @@ def _speakers(settings: Validate, images: build.Images, skipped: list[str]):
     else:
         teacher = settings.teacher
         teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
-        predictor = build.predictor(teacher, settings.decode, images.skeleton, build.device(settings.device))
+        predictor = build.predictor(teacher, settings.decode, images.skeleton, build.device(settings.device), images)
         yield predictor.describe()["name"], predicted_people(predictor, images, teacher.batch, skipped)

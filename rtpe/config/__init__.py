@@ -19,6 +19,7 @@ from rtpe.config.commands import (
 from rtpe.config.parts import (
     CachePath,
     CacheSettings,
+    CropSettings,
     DataSettings,
     DecodeSettings,
     LossSettings,
@@ -38,6 +39,7 @@ __all__ = [
     "CachePath",
     "CacheSettings",
     "CacheVerify",
+    "CropSettings",
     "DataSettings",
     "DecodeSettings",
     "Demo",

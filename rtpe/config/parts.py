@@ -44,11 +44,39 @@ class MoreDataSettings(DataSettings):
 
 
 @dataclass(frozen=True)
+class CropSettings:
+    """How a top-down net crops people and is read; `corner`, `shift` and `counted` are how published nets were scored.
+
+    Attributes:
+        size: [height, width] of a crop; empty takes 256 x 192, or what the description of a network in a file says.
+        padding: the crop's sides over those of the box that has its aspect.
+        least: boxes of a lower score are left out.
+        corner: cell i of the maps stands for pixel stride * i instead of for the pixels that it covers.
+        shift: with corner, the flip test moves the mirrored maps by a whole cell instead of by the part that is due.
+        counted: a person's score is the mean height of the joints that are higher than this.
+        rescore: times the score of the person's box.
+        similar: whom a better person repeats by more than this (OKS, 0 to 1) goes; 1 keeps all.
+        canvas: long side in pixels of the frame into which the crops' maps are pasted.
+    """
+
+    size: list[int] = field(default_factory=list)
+    padding: float = 1.25
+    least: float = 0.0
+    corner: bool = False
+    shift: bool = False
+    counted: float = 0.0
+    rescore: bool = False
+    similar: float = 0.9
+    canvas: int = 640
+
+
+@dataclass(frozen=True)
 class TeacherSettings:
     """A network that predicts poses, and how it looks at images.
 
     Attributes:
-        kind: auto (the weights say themselves what they are), higher_hrnet, student or readout.
+        kind: auto (the weights say themselves what they are), higher_hrnet, student, pose_hrnet, simple_baseline or
+            readout.
         weights: .safetensors, .pth, .pth.tar, .onnx or .xml.
         network: for .onnx and .xml: the YAML file that describes inputs and outputs.
         numbers: for other weights that do not say it: the net's arguments, such as {width: 48}.
@@ -57,8 +85,10 @@ class TeacherSettings:
             what the weights were made for.
         flip: average with the mirrored image.
         scales: factors of the size to average over.
-        batch: images at once.
+        batch: images, or crops, at once.
         precision: fp32 or bf16.
+        boxes: for a net that sees one person a crop: truth (those of the labels), or a JSON file of COCO detections.
+        color: order of the channels of such a net, rgb or bgr; empty is bgr for a simple_baseline's published weights.
     """
 
     kind: str = "auto"
@@ -71,11 +101,14 @@ class TeacherSettings:
     scales: list[float] = field(default_factory=lambda: [1.0])
     batch: int = 8
     precision: Literal["fp32", "bf16"] = "fp32"
+    boxes: str = ""
+    color: Literal["", "rgb", "bgr"] = ""
+    crop: CropSettings = field(default_factory=CropSettings)
 
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """From maps to people; networks in files with part-affinity fields bring their own way.
+    """From maps to people; of these a top-down net knows `threshold` and `refine`, a network in a file none.
 
     Attributes:
         grouping: what tells people apart, tags or centres (with offsets); the net must have been trained for it.
@@ -125,7 +158,7 @@ class NetSettings:
     """The net to train.
 
     Attributes:
-        kind: student, higher_hrnet or readout.
+        kind: student, higher_hrnet, pose_hrnet, simple_baseline or readout.
         numbers: its arguments, such as {width: 48}; those that are not given are as in `init`.
         init: weights to start from; every tensor that fits by name and shape is taken.
         stem: weights of a HigherHRNet whose stem the student keeps, frozen, or an .onnx file; empty for a stem of its

@@ -1,4 +1,4 @@
-"""HRNet's trunk: branches of halving resolution, fused again and again (Sun et al., arXiv:1902.09212).
+"""HRNet: branches of halving resolution, fused again and again (Sun et al., arXiv:1902.09212): trunk and top-down net.
 
 Module names follow the published weights, so that they load without renaming.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
 
 EXPANSION = 4  # a bottleneck's output channels over its inner ones
@@ -37,18 +38,19 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """ReLU(x + a narrow 3x3 convolution between two 1x1 ones), x projected where the channels differ.
+    """ReLU(x + a narrow 3x3 convolution between two 1x1 ones), x projected where channels or sizes differ.
 
-    Shape: (B, inputs, h, w) -> (B, 4 * planes, h, w).
+    Shape: (B, inputs, h, w) -> (B, 4 * planes, h / stride, w / stride), rounded up.
     """
 
-    def __init__(self, inputs: int, planes: int):
+    def __init__(self, inputs: int, planes: int, stride: int = 1):
         super().__init__()
         outputs = EXPANSION * planes
         self.conv1, self.bn1 = _conv(inputs, planes, kernel=1), nn.BatchNorm2d(planes)
-        self.conv2, self.bn2 = _conv(planes, planes), nn.BatchNorm2d(planes)
+        self.conv2, self.bn2 = _conv(planes, planes, stride=stride), nn.BatchNorm2d(planes)
         self.conv3, self.bn3 = _conv(planes, outputs, kernel=1), nn.BatchNorm2d(outputs)
-        self.downsample = None if inputs == outputs else _conv_bn(inputs, outputs, kernel=1)
+        projects = inputs != outputs or stride != 1
+        self.downsample = _conv_bn(inputs, outputs, kernel=1, stride=stride) if projects else None
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,6 +131,45 @@ class HRNet(Freezable):
                 branches = [*branches, transition[-1](branches[-1])]
             branches = getattr(self, f"stage{stage + 1}")(branches)
         return branches
+
+
+class PoseHRNet(HRNet):
+    """A top-down pose net, one person a crop; its defaults are the published pose_hrnet_w32.
+
+    Args:
+        joints: heatmaps.
+        width: channels of the finest branch; 32 and 48 are published.
+        stem, bottlenecks, modules, blocks: as of `HRNet`.
+
+    Attributes:
+        numbers: the arguments, by name.
+    """
+
+    def __init__(
+        self,
+        joints: int = 17,
+        width: int = 32,
+        stem: int = 64,
+        bottlenecks: int = 4,
+        modules: Sequence[int] = (1, 4, 3),
+        blocks: int = 4,
+    ):
+        super().__init__(width, stem, bottlenecks, modules, blocks, outputs=1)
+        self.numbers = {
+            "joints": joints, "width": width, "stem": stem, "bottlenecks": bottlenecks, "modules": list(modules),
+            "blocks": blocks,
+        }  # fmt: skip
+        self.final_layer = nn.Conv2d(width, joints, 1)
+        initialise(self)
+        nn.init.normal_(self.final_layer.weight, std=0.001)  # maps start at nothing, as nearly all of their cells end
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Normalised images, (B, 3, H, W), sides multiples of 32, to heatmaps (B, K, H/4, W/4)."""
+        return Outputs(heatmaps=[self.final_layer(self.features(images)[0])])
+
+    def maps(self, images: Tensor) -> tuple[Tensor, None]:
+        """Heatmaps, (B, K, H/4, W/4), and no tags."""
+        return self(images).heatmaps[0], None
 
 
 def trunk_numbers(state: Mapping[str, Tensor], stages: int) -> dict[str, Any]:

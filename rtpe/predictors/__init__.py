@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from rtpe.skeleton import Skeleton
-from rtpe.structures import Prediction
+from rtpe.structures import Boxes, Prediction
 
 
 class Predictor(Protocol):
@@ -16,11 +16,14 @@ class Predictor(Protocol):
 
     Attributes:
         skeleton: the joints of its maps and poses.
+        boxes: people's boxes by image id, if it asks for them: whoever calls it gives it those of the images. None, or
+            no such attribute, if it looks at whole images and takes them alone.
     """
 
     skeleton: Skeleton
+    boxes: Mapping[int, Boxes] | None = None
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+    def __call__(self, images: Sequence[np.ndarray], boxes: Sequence[Boxes] | None = None) -> list[Prediction]:
         """Predict (H, W, 3) uint8 RGB images of any sizes; one prediction each, in original-image pixels."""
         ...
 

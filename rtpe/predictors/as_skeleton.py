@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rtpe.predictors import Predictor
 from rtpe.skeleton import Skeleton
-from rtpe.structures import Prediction
+from rtpe.structures import Boxes, Prediction
 
 
 @dataclass
@@ -32,6 +32,11 @@ class AsSkeleton:
             Prediction(found.maps.as_skeleton(self.skeleton), found.poses.as_skeleton(self.skeleton))
             for found in self.predictor(images, *also)
         ]
+
+    @property
+    def boxes(self) -> Mapping[int, Boxes] | None:
+        """Those that the other one asks for, if it does."""
+        return getattr(self.predictor, "boxes", None)
 
     def describe(self) -> dict:
         """Who speaks, and of which joints it knows."""

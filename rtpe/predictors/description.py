@@ -36,6 +36,7 @@ class Description:
         input_hw: every image is letterboxed into this size; or None, and then:
         short_side, max_side: the input's short side gets this length, less where its long side would exceed the other;
             both sides are rounded up to the stride, the image is centred in them.
+        top_down: it sees one person a crop, of size input_hw, instead of the whole image.
         color: order of its three input channels, rgb or bgr.
         scale, mean, std: it takes (value * scale - mean) / std of values 0..255; mean and std are in that order.
 
@@ -54,6 +55,7 @@ class Description:
     input_hw: tuple[int, int] | None = None
     short_side: int | None = None
     max_side: int | None = None
+    top_down: bool = False
     color: str = "rgb"
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -62,6 +64,8 @@ class Description:
     def __post_init__(self):
         if (self.input_hw is None) == (self.short_side is None):
             raise ValueError("input_hw, short_side: give one of them")
+        if self.top_down and not self.input_hw:
+            raise ValueError("top_down: expected input_hw, the size of a crop, got a short_side")
         if self.input_hw and any(side % self.stride for side in self.input_hw):
             raise ValueError(f"input_hw: expected multiples of the stride {self.stride}, got {list(self.input_hw)}")
         for kind in ("heatmaps", "tags"):
@@ -199,6 +203,7 @@ _KEYS = {
     "input_hw": _Key("[height, width]", _list_of(_is_natural, 2), tuple),
     "short_side": _Key("a whole number above 0", _is_natural, int),
     "max_side": _Key("a whole number above 0", _is_natural, int),
+    "top_down": _Key("true or false", lambda value: isinstance(value, bool), bool),
     "color": _Key("rgb or bgr", lambda value: value in ("rgb", "bgr"), str),
     "scale": _Key("a number", _is_number, float),
     "mean": _Key("three numbers", _list_of(_is_number, 3), tuple),

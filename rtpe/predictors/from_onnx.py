@@ -5,14 +5,11 @@ A small YAML file says what the network takes and gives, see `description`.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,26 +17,13 @@ from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.decode.paf import PafSettings, assemble
 from rtpe.geometry import Affine, cells
 from rtpe.images import warp
-from rtpe.nets.weights import sha256
 from rtpe.predictors.description import Description, read_description
+from rtpe.predictors.runtime import Network, checksum_of, load_network
+from rtpe.predictors.top_down import Look, TopDownPredictor, TopDownSettings
 from rtpe.skeleton import Skeleton
-from rtpe.structures import PoseMaps, Prediction
+from rtpe.structures import Boxes, PoseMaps, Prediction
 
 _DECODERS = {PafSettings: assemble, GroupingSettings: group}
-
-
-class Network(NamedTuple):
-    """A network that runs.
-
-    Attributes:
-        run: (B, 3, H, W) float32 -> its outputs by name, each (B, C, h, w) float32.
-        shape: of its input, None where it takes any number.
-        outputs: their names.
-    """
-
-    run: Callable[[np.ndarray], dict[str, np.ndarray]]
-    shape: tuple[int | None, ...]
-    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -78,11 +62,8 @@ class OnnxPredictor:
 
     def describe(self) -> dict:
         """Who speaks: plain values, equal for equal predictors."""
-        said = asdict(self.description) | {
-            "skeleton": self.description.skeleton.name,
-            "to_skeleton": self.skeleton.name,
-        }
-        settings = json.loads(json.dumps(said | {"decode": asdict(self.decode)}))
+        settings = _said(self.description) | {"decode": asdict(self.decode)}
+        del settings["top_down"]  # never here: caches made before there was a choice go on
         return {"name": settings.pop("name"), "weights_sha256": self.weights_sha256, "settings": settings}
 
     def _read(self, maps: PoseMaps) -> Prediction:
@@ -93,24 +74,13 @@ class OnnxPredictor:
         """The maps of images that have one input size, all that the network gives."""
         described, input_hw = self.description, frames[0][0]
         outputs = self.network.run(_inputs(images, frames, described))
-        chosen = {kind: self._channels(outputs, kind, input_hw) for kind in described.maps}
+        chosen = {kind: _channels(described, outputs, kind, input_hw) for kind in described.maps}
         for i, (image, (_, affine)) in enumerate(zip(images, frames)):
             maps = {kind: of_all[i] for kind, of_all in chosen.items()}
             if "tags" in maps:
                 maps["tags"] = maps["tags"][None]
             to_image = affine.inverse() @ cells(described.stride)
             yield PoseMaps(to_image=to_image, image_hw=image.shape[:2], skeleton=described.skeleton, **maps)
-
-    def _channels(self, outputs: dict[str, np.ndarray], kind: str, input_hw: tuple[int, int]) -> np.ndarray:
-        name, channels = self.description.maps[kind]
-        grid_hw = tuple(side // self.description.stride for side in input_hw)
-        got = outputs[name].shape[1:]
-        if len(got) != 3 or got[0] <= max(channels) or got[1:] != grid_hw:
-            raise ValueError(
-                f"network {self.description.name}: {kind}: output {name} should hold {max(channels) + 1} or more "
-                f"channels of {grid_hw} cells, got {got}: correct stride or channels"
-            )
-        return outputs[name][:, list(channels)]
 
 
 def from_onnx(
@@ -135,21 +105,78 @@ def from_onnx(
         ValueError: if a file is missing or wrong, they contradict each other, or the runtime is not installed.
     """
     described = read_description(description)
+    if described.top_down:
+        raise ValueError(f"network {description}: sees one person a crop, not whole images: give it boxes")
     if isinstance(size, int):
         described = replace(described, input_hw=None, short_side=size)
     elif size is not None:
         described = replace(described, input_hw=tuple(size), short_side=None)
-    path = Path(weights)
-    if path.suffix not in _RUNTIMES:
-        raise ValueError(f"weights {path}: expected a file {' or '.join(_RUNTIMES)}, got {path.suffix or 'no suffix'}")
-    checksum = _sha256(path)
-    network = _load(path, threads, described.input)
-    try:
-        _check(network, described)
-    except ValueError as error:
-        raise ValueError(f"network {description}: {error}") from error
+    network, checksum = _opened(Path(weights), description, described, threads)
     decode = decode or (PafSettings() if described.pafs else GroupingSettings())
     return OnnxPredictor(network, described, checksum, decode, network.shape[0] or batch)
+
+
+def top_down_from_onnx(
+    weights: str | Path,
+    description: str | Path,
+    settings: TopDownSettings,
+    boxes: Mapping[int, Boxes],
+    boxes_from: Mapping[str, Any],
+    threads: int | None = None,
+    batch: int = 8,
+) -> TopDownPredictor:
+    """Load a network that sees one person a crop; `settings`, but for the size, and boxes are as of `TopDownPredictor`.
+
+    Raises:
+        ValueError: see `from_onnx`; if its input is not of one size.
+    """
+    described = read_description(description)
+    if not described.input_hw:
+        raise ValueError(f"network {description}: sees whole images of any size: leave out --teacher.boxes")
+    network, checksum = _opened(Path(weights), description, described, threads)
+    said = _said(described)
+    return TopDownPredictor(
+        look=_look(network, described),
+        skeleton=described.joints,
+        settings=replace(settings, size_hw=described.input_hw),
+        stride=described.stride,
+        name=said.pop("name"),
+        weights_sha256=checksum,
+        boxes=boxes,
+        boxes_from=boxes_from,
+        net=said,
+        batch=network.shape[0] or batch,
+    )
+
+
+def _look(network: Network, described: Description) -> Look:
+    order = described.joints.order_in(described.skeleton)
+
+    def look(crops: np.ndarray) -> np.ndarray:
+        outputs = network.run(_normalised(crops, described))
+        return _channels(described, outputs, "heatmaps", crops.shape[1:3])[:, order]
+
+    return look
+
+
+def _said(described: Description) -> dict[str, Any]:
+    """The description in plain values."""
+    names = {"skeleton": described.skeleton.name, "to_skeleton": described.joints.name}
+    return json.loads(json.dumps(asdict(described) | names))
+
+
+def _channels(
+    described: Description, outputs: dict[str, np.ndarray], kind: str, input_hw: tuple[int, int]
+) -> np.ndarray:
+    name, channels = described.maps[kind]
+    grid_hw = tuple(side // described.stride for side in input_hw)
+    got = outputs[name].shape[1:]
+    if len(got) != 3 or got[0] <= max(channels) or got[1:] != grid_hw:
+        raise ValueError(
+            f"network {described.name}: {kind}: output {name} should hold {max(channels) + 1} or more "
+            f"channels of {grid_hw} cells, got {got}: correct stride or channels"
+        )
+    return outputs[name][:, list(channels)]
 
 
 def _batches(sizes_hw: Sequence[tuple[int, int]], batch: int) -> Iterator[list[int]]:
@@ -164,65 +191,25 @@ def _inputs(
 ) -> np.ndarray:
     """The images as a batch, (B, 3, H, W) float32, as the network wants it; black where no image is."""
     views = np.stack([warp(image, affine, input_hw) for image, (input_hw, affine) in zip(images, frames)])
+    return _normalised(views, described)
+
+
+def _normalised(views: np.ndarray, described: Description) -> np.ndarray:
+    """Views, (B, H, W, 3) uint8 RGB, as (B, 3, H, W) float32 in the order and range that the network wants."""
     views = views[..., ::-1] if described.color == "bgr" else views
     mean, std = np.float32(described.mean), np.float32(described.std)
     return np.ascontiguousarray(((views * np.float32(described.scale) - mean) / std).transpose(0, 3, 1, 2))
 
 
-def _onnxruntime(path: Path, threads: int | None, name: str | None) -> Network:
-    onnxruntime = _runtime("onnxruntime", path)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3  # its warnings are about the file's making, not about its use
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    shapes = {each.name: tuple(n if isinstance(n, int) else None for n in each.shape) for each in session.get_inputs()}
-    name = _input(name, shapes, path)
-    outputs = tuple(each.name for each in session.get_outputs())
-    return Network(lambda inputs: dict(zip(outputs, session.run(outputs, {name: inputs}))), shapes[name], outputs)
-
-
-def _openvino(path: Path, threads: int | None, name: str | None) -> Network:
-    openvino = _runtime("openvino", path)
-    core = openvino.Core()
-    model = core.read_model(path)
-    name = _input(name, [each.any_name for each in model.inputs], path)
-    model.reshape({name: [-1, 3, -1, -1]})  # it is stored for one size and one image, but made of convolutions
-    # left to itself it takes bfloat16 where the processor has it: a teacher would say other things elsewhere
-    hints = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
-    compiled = core.compile_model(model, "CPU", hints)
-    outputs = tuple(each.any_name for each in compiled.outputs)
-
-    def run(inputs: np.ndarray) -> dict[str, np.ndarray]:
-        return {each.any_name: values for each, values in compiled({name: inputs}).items()}
-
-    return Network(run, (None, 3, None, None), outputs)
-
-
-_RUNTIMES = {".onnx": _onnxruntime, ".xml": _openvino}
-
-
-def _load(path: Path, threads: int | None, name: str | None) -> Network:
+def _opened(path: Path, description: str | Path, described: Description, threads: int | None) -> tuple[Network, str]:
+    """The network, checked against its description, and the checksum of its weights."""
+    checksum = checksum_of(path)
+    network = load_network(path, threads, described.input)
     try:
-        return _RUNTIMES[path.suffix](path, threads, name)
-    except ValueError:
-        raise
-    except Exception as error:  # each runtime has classes of its own
-        raise ValueError(f"weights {path}: cannot be read ({' '.join(str(error).split())})") from error
-
-
-def _runtime(name: str, path: Path) -> ModuleType:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ValueError(f"weights {path}: {name} is not installed: pip install rtpe[export]") from error
-
-
-def _input(name: str | None, names: Collection[str], path: Path) -> str:
-    """The input that is described, or the only one."""
-    if name in names or (name is None and len(names) == 1):
-        return name or next(iter(names))
-    want = "one input" if name is None else f"an input {name}"
-    raise ValueError(f"weights {path}: expected {want}, got {', '.join(names)}: describe one of them as input")
+        _check(network, described)
+    except ValueError as error:
+        raise ValueError(f"network {description}: {error}") from error
+    return network, checksum
 
 
 def _check(network: Network, described: Description) -> None:
@@ -243,11 +230,3 @@ def _check(network: Network, described: Description) -> None:
         )
     if network.shape[0] not in (None, 1):
         raise ValueError(f"input: the network takes only {network.shape[0]} images at once: export it for one, or any")
-
-
-def _sha256(path: Path) -> str:
-    """The checksum of the weights; of both files of an .xml."""
-    if path.suffix == ".onnx":
-        return sha256(path)
-    both = sha256(path) + sha256(path.with_suffix(".bin"))
-    return hashlib.sha256(both.encode()).hexdigest()

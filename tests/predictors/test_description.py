@@ -9,7 +9,8 @@ import yaml
 from rtpe.predictors.description import read_description
 from rtpe.skeleton import COCO17, OPENPOSE18
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "networks" / "hpe0001.yaml"
+NETWORKS = Path(__file__).parents[2] / "recipes" / "networks"
+RECIPE = NETWORKS / "hpe0001.yaml"
 PLAIN = {
     "name": "colours",
     "skeleton": "tri.json",
@@ -36,6 +37,12 @@ def test_the_shipped_description_is_complete():
     described = read_description(RECIPE)
     assert sorted(described.pafs.channels) == list(range(38))
     assert (described.skeleton, described.joints) == (OPENPOSE18, COCO17)
+
+
+def test_the_shipped_description_of_a_top_down_network():
+    described = read_description(NETWORKS / "simplepose.yaml")
+    assert described.top_down and not read_description(RECIPE).top_down
+    assert (described.joints, described.input_hw, described.stride) == (COCO17, (256, 192), 4)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +77,11 @@ def test_sizes_of_inputs(folder, rule, image_hw, want):
         ({**SIZED, "input_hw": [96, 100]}, "input_hw: expected multiples of the stride 8, got \\[96, 100\\]"),
         ({**SIZED, "short_side": 96}, "input_hw, short_side: give one of them"),
         (PLAIN, "input_hw, short_side: give one of them"),
+        ({**SIZED, "top_down": "yes"}, "top_down: expected true or false, got 'yes'"),
+        (
+            {**PLAIN, "short_side": 96, "top_down": True},
+            "top_down: expected input_hw, the size of a crop, got a short_",
+        ),
         ({**SIZED, "skeleton": "cat"}, "unknown skeleton 'cat': choose from coco17"),
         ({**SIZED, "to_skeleton": "coco17"}, "skeleton tri lacks left_ear"),
         ({**SIZED, "heatmaps": "heat"}, "heatmaps: expected a mapping with output and channels, got 'heat'"),

@@ -14,13 +14,16 @@ from rtpe.decode.grouping import GroupingSettings
 from rtpe.decode.paf import PafSettings
 from rtpe.geometry import index_to_point
 from rtpe.images import read_image
-from rtpe.predictors.from_onnx import from_onnx
+from rtpe.predictors.from_onnx import from_onnx, top_down_from_onnx
+from rtpe.predictors.top_down import TopDownSettings
 from rtpe.skeleton import COCO17
+from rtpe.structures import Boxes
 
 onnx = pytest.importorskip("onnx", reason="networks in files need pip install rtpe[export]")
 pytest.importorskip("onnxruntime", reason="networks in files need pip install rtpe[export]")
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "networks" / "hpe0001.yaml"
+RECIPES = Path(__file__).parents[2] / "recipes" / "networks"
+RECIPE = RECIPES / "hpe0001.yaml"
 REAL = Path(os.environ.get("RTPE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 STRIDE = 8
 ASPECTS_HW = [(1, 1), (9, 300), (96, 128), (128, 96), (200, 200), (427, 640), (640, 427), (1000, 1300)]
@@ -263,23 +266,99 @@ def test_a_missing_runtime_says_what_to_install(folder, monkeypatch):
         predictor(net=net)
 
 
-def test_a_real_network_finds_real_people():
-    """On some photographs with labelled people: most are found, about where they are labelled."""
-    weights = REAL / "teachers" / "hpe0001" / "human-pose-estimation-0001.onnx"
+# ---- networks that see one person a crop
+
+
+def top_down(described=None, net=None, **settings):
+    settings = TopDownSettings(refine="dark", **settings)
+    described = describe({**SIZED, "top_down": True, **(described or {})})
+    return top_down_from_onnx(net or colours(), described, settings, {}, {"from": "truth"}, threads=1)
+
+
+BOX = Boxes(np.array([[30, 40, 90, 60]]), np.ones(1))
+
+
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_a_joint_lit_in_a_crop_comes_back_to_its_place(folder, batch):
+    """A network that takes but one crop at once is given one at a time."""
+    points = np.array([[55.3, 61.0], [80.2, 55.5], [90.0, 85.1]])
+    image = lit((150, 200), points, 1.2 * STRIDE * 1.25 * 90 / 128)
+    made = top_down(net=colours(shape=(batch, 3, 96, 128)))
+    twice = Boxes(np.repeat(BOX.xywh, 2, axis=0), np.ones(2))
+    one, other = made([image, image], [BOX, twice])
+    np.testing.assert_allclose(one.poses.points[0], points, atol=0.05 * STRIDE)
+    np.testing.assert_allclose(other.maps.heatmaps, one.maps.heatmaps, rtol=1e-5)
+
+
+def test_joints_and_colours_of_a_crop_are_in_the_order_that_is_asked_for(folder):
+    pair = {"name": "pair", "joints": ["right_eye", "left_eye"], "limbs": [[0, 1]], "sigmas": [0.1] * 2}
+    Path("pair.json").write_text(json.dumps(pair))
+    image = np.full((150, 200, 3), (204, 102, 51), np.uint8)
+    made = top_down({"to_skeleton": "pair.json", "color": "bgr"})
+    (found,) = made([image], [BOX])
+    assert made.skeleton.joints == ("right_eye", "left_eye")
+    np.testing.assert_allclose(found.poses.scores[0], [0.8, 0.4], rtol=1e-4)  # blue, green, red: nose, left, right
+
+
+def test_a_top_down_predictor_says_what_was_described(folder):
+    said = top_down().describe()
+    assert said["name"] == "colours" and len(said["weights_sha256"]) == 64
+    assert said["settings"]["size"] == [96, 128] and said["settings"]["net"]["top_down"] is True
+    assert json.loads(json.dumps(said)) == said
+    assert top_down({"color": "bgr"}).describe() != said
+    assert "top_down" not in predictor().describe()["settings"]
+
+
+def test_whole_images_and_crops_are_not_confused(folder):
+    with pytest.raises(ValueError, match=r"^network net.yaml: sees one person a crop, not whole images: give it boxes"):
+        predictor({**SIZED, "top_down": True})
+    with pytest.raises(
+        ValueError, match=r"^network net.yaml: sees whole images of any size: leave out --teacher.boxes"
+    ):
+        net = colours()
+        settings = TopDownSettings()
+        top_down_from_onnx(net, describe({**PLAIN, "short_side": 96}), settings, {}, {})
+
+
+def real_people(network, count):
+    """Weights of a real network, some photographs, and by image their people with most joints labelled."""
+    weights = REAL / "teachers" / network
     labels = REAL / "coco_subset" / "annotations" / "person_keypoints_val2017.json"
     if not (weights.is_file() and labels.is_file()):
         pytest.skip(f"no real network and photographs in {REAL}")
     labels = json.loads(labels.read_text())
     people = [each for each in labels["annotations"] if each["num_keypoints"] >= 10 and not each["iscrowd"]]
-    ids = sorted({each["image_id"] for each in people})[:6]
+    ids = sorted({each["image_id"] for each in people})[:count]
     names = {each["id"]: each["file_name"] for each in labels["images"]}
-    made = from_onnx(weights, RECIPE, threads=1, batch=1)
     images = [read_image(REAL / "coco_subset" / "images" / "val2017" / names[each]) for each in ids]
-    poses = {each: prediction.poses for each, prediction in zip(ids, made(images))}
-    wanted = [each for each in people if each["image_id"] in poses]
-    similar = [max([similarity(each, pose) for pose in poses[each["image_id"]].points], default=0) for each in wanted]
+    return weights, images, [[each for each in people if each["image_id"] == image_id] for image_id in ids]
+
+
+def test_a_real_network_finds_real_people():
+    """On some photographs with labelled people: most are found, about where they are labelled."""
+    weights, images, people = real_people("hpe0001/human-pose-estimation-0001.onnx", 6)
+    found = [prediction.poses for prediction in from_onnx(weights, RECIPE, threads=1, batch=1)(images)]
+    similar = [
+        max([similarity(each, pose) for pose in poses.points], default=0)
+        for poses, own in zip(found, people)
+        for each in own
+    ]
     assert np.mean(np.array(similar) > 0.5) > 0.8
-    assert len(wanted) <= sum(map(len, poses.values())) <= 5 * len(wanted)
+    assert len(similar) <= sum(map(len, found)) <= 5 * len(similar)
+
+
+def test_a_real_top_down_network_finds_real_people():
+    """Where their boxes are, each in its turn."""
+    weights, images, people = real_people("simplepose/simplepose.onnx", 6)
+    settings = TopDownSettings(corner=True, similar=1.0)
+    made = top_down_from_onnx(weights, RECIPES / "simplepose.yaml", settings, {}, {}, threads=1)
+    boxes = [Boxes(np.array([each["bbox"] for each in own]), np.ones(len(own))) for own in people]
+    similar = [
+        max(similarity(each, pose) for pose in prediction.poses.points)
+        for prediction, own in zip(made(images, boxes), people)
+        for each in own
+    ]
+    assert np.mean(np.array(similar) > 0.5) > 0.8
 
 
 def similarity(label, points):

@@ -1,0 +1,85 @@
+"""SimpleBaselines: a ResNet and three deconvolutions (Xiao et al., arXiv:1804.06208; He et al., arXiv:1512.03385).
+
+Module names follow the published weights, so that they load without renaming. Those were trained on images whose
+channels were blue, green and red, and normalised by the means of red, green and blue: see `--teacher.color`.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rtpe.nets.blocks import Outputs
+from rtpe.nets.frozen import Freezable
+from rtpe.nets.hrnet import EXPANSION, Bottleneck, initialise
+
+DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # bottlenecks in each of the four layers
+COARSEST = 32  # the stride before the deconvolutions
+DECONVS = 3
+
+
+class SimpleBaseline(Freezable):
+    """A top-down pose net, one person a crop; its defaults are the published pose_resnet_50.
+
+    Args:
+        joints: heatmaps.
+        depth: of the ResNet: 50, 101 or 152.
+        width: channels of the first convolution, and inner ones of the first layer.
+        deconv: channels of each deconvolution.
+
+    Attributes:
+        numbers: the arguments, by name.
+
+    Raises:
+        ValueError: if there is no ResNet of that depth.
+    """
+
+    def __init__(self, joints: int = 17, depth: int = 50, width: int = 64, deconv: int = 256):
+        super().__init__()
+        if depth not in DEPTHS:
+            raise ValueError(f"depth: choose from {', '.join(map(str, DEPTHS))}, got {depth}")
+        self.numbers = {"joints": joints, "depth": depth, "width": width, "deconv": deconv}
+        self.conv1, self.bn1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(width)
+        inputs = width
+        for layer, blocks in enumerate(DEPTHS[depth]):
+            planes = width << layer
+            setattr(self, f"layer{layer + 1}", _layer(inputs, planes, blocks, stride=2 if layer else 1))
+            inputs = EXPANSION * planes
+        self.deconv_layers = _deconvolutions(inputs, deconv)
+        self.final_layer = nn.Conv2d(deconv, joints, 1)
+        initialise(self)
+        nn.init.normal_(self.final_layer.weight, std=0.001)  # maps start at nothing, as nearly all of their cells end
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Normalised images, (B, 3, H, W), to heatmaps (B, K, H/4, W/4).
+
+        Raises:
+            ValueError: if H or W is no multiple of 32.
+        """
+        if images.shape[-2] % COARSEST or images.shape[-1] % COARSEST:
+            raise ValueError(f"images: expected sides that are multiples of {COARSEST}, got {tuple(images.shape[-2:])}")
+        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return Outputs(heatmaps=[self.final_layer(self.deconv_layers(x))])
+
+    def maps(self, images: Tensor) -> tuple[Tensor, None]:
+        """Heatmaps, (B, K, H/4, W/4), and no tags."""
+        return self(images).heatmaps[0], None
+
+
+def _layer(inputs: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
+    others = (Bottleneck(EXPANSION * planes, planes) for _ in range(blocks - 1))
+    return nn.Sequential(Bottleneck(inputs, planes, stride), *others)
+
+
+def _deconvolutions(inputs: int, channels: int) -> nn.Sequential:
+    """Thrice twice the resolution."""
+    layers = []
+    for count in (inputs, *[channels] * (DECONVS - 1)):
+        layers += [
+            nn.ConvTranspose2d(count, channels, kernel_size=4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
