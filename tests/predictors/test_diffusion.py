@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_diffusion import save_pipeline
 
 from rtpe import build
@@ -316,6 +317,21 @@ def test_parts_that_are_missing(sd, tmp_path, torn, message):
     with pytest.raises(ValueError, match=message) as error:
         readout(18, str(tmp_path / "torn"), **SMALL)
     assert "\n" not in str(error.value) and "give a whole pipeline" in str(error.value)
+
+
+def test_a_folder_of_float16_files_alone(sd, tmp_path):
+    """As half of what is offered: `*.fp16.safetensors`, computed with in float32."""
+    folder = shutil.copytree(sd, tmp_path / "small")
+    for file in list(folder.rglob("*.safetensors")):
+        save_file(
+            {name: value.half() for name, value in load_file(file).items()}, file.with_suffix(".fp16.safetensors")
+        )
+        file.unlink()
+    images = normalise(as_images(photographs(1)))
+    whole, small = (readout(18, str(path), **SMALL).look(images) for path in (sd, folder))
+    assert small.maps[0].dtype == torch.float32
+    for one, other in zip(whole.maps, small.maps):
+        assert (one - other).abs().max() < 0.02 * one.abs().max()  # 11 bits of each weight
 
 
 @pytest.mark.parametrize("library", ["diffusers", "transformers"])
