@@ -138,6 +138,19 @@ def test_half_of_the_memory_says_nearly_the_same(sd):
         assert (one - other.float()).abs().max() < 0.02 * one.abs().max()  # 11 bits, through some 20 layers
 
 
+def test_bf16_stays_near(sd, tmp_path):
+    """The latents are float32 all the same: from there on 8 bits, through some 30 layers."""
+    settings = {"kind": "readout", "weights": published(tmp_path / "head.pt", sd)}
+    settings["numbers"] = {"backbone": str(sd), "embedded": 999, **SMALL}
+    exact, near = (
+        build.predictor(TeacherSettings(**settings, precision=precision), ARGMAX, OPENPOSE18, "cpu")(photographs(1))
+        for precision in ("fp32", "bf16")
+    )
+    spread = exact[0].maps.heatmaps.std()
+    difference = np.abs(near[0].maps.heatmaps - exact[0].maps.heatmaps).mean()
+    assert 0 < difference < 0.1 * spread
+
+
 def test_a_head_learns_two_photographs(sd):
     """On features of random nets, which still differ from place to place: every joint is found in its cell."""
     torch.manual_seed(0)
