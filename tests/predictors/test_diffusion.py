@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_diffusion import save_pipeline
 
 from rtpe import build
@@ -135,6 +136,19 @@ def test_half_of_the_memory_says_nearly_the_same(sd):
     assert half.maps[0].dtype == torch.float16
     for one, other in zip(whole.maps, half.maps):
         assert (one - other.float()).abs().max() < 0.02 * one.abs().max()  # 11 bits, through some 20 layers
+
+
+def test_bf16_stays_near(sd, tmp_path):
+    """The latents are float32 all the same: from there on 8 bits, through some 30 layers."""
+    settings = {"kind": "readout", "weights": published(tmp_path / "head.pt", sd)}
+    settings["numbers"] = {"backbone": str(sd), "embedded": 999, **SMALL}
+    exact, near = (
+        build.predictor(TeacherSettings(**settings, precision=precision), ARGMAX, OPENPOSE18, "cpu")(photographs(1))
+        for precision in ("fp32", "bf16")
+    )
+    spread = exact[0].maps.heatmaps.std()
+    difference = np.abs(near[0].maps.heatmaps - exact[0].maps.heatmaps).mean()
+    assert 0 < difference < 0.1 * spread
 
 
 def test_a_head_learns_two_photographs(sd):
@@ -316,6 +330,21 @@ def test_parts_that_are_missing(sd, tmp_path, torn, message):
     with pytest.raises(ValueError, match=message) as error:
         readout(18, str(tmp_path / "torn"), **SMALL)
     assert "\n" not in str(error.value) and "give a whole pipeline" in str(error.value)
+
+
+def test_a_folder_of_float16_files_alone(sd, tmp_path):
+    """As half of what is offered: `*.fp16.safetensors`, computed with in float32."""
+    folder = shutil.copytree(sd, tmp_path / "small")
+    for file in list(folder.rglob("*.safetensors")):
+        save_file(
+            {name: value.half() for name, value in load_file(file).items()}, file.with_suffix(".fp16.safetensors")
+        )
+        file.unlink()
+    images = normalise(as_images(photographs(1)))
+    whole, small = (readout(18, str(path), **SMALL).look(images) for path in (sd, folder))
+    assert small.maps[0].dtype == torch.float32
+    for one, other in zip(whole.maps, small.maps):
+        assert (one - other).abs().max() < 0.02 * one.abs().max()  # 11 bits of each weight
 
 
 @pytest.mark.parametrize("library", ["diffusers", "transformers"])
