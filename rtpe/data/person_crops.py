@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class PersonCrops(Sequence):
     A crop ends where the image does. Only its own person is labelled in it, in the joints of the data set's skeleton.
 
     Attributes:
+        people: the one person of each crop, by its id, without an outline.
         annotations: the labels as a COCO file has them, in the frames of the crops.
         bare: ids of crops that count as photographs without labels, see `CocoDataset.with_share_of_labels`.
 
@@ -69,19 +70,21 @@ class PersonCrops(Sequence):
         self.labelled_as = whole.skeleton
         self.split = f"{whole.split}, people times {padding:g}"
         self.records: list[tuple[int, str]] = []
-        self.crops: dict[int, tuple[int, Person, Crop]] = {}
+        self.crops: dict[int, tuple[int, Crop]] = {}
+        self.people: dict[int, list[Person]] = {}
         for place, (image_id, name) in enumerate(whole.records):
             for number, person in enumerate(whole.people[image_id]):
                 if person.labelled and (person.box_xywh[2:] > 0).all():
                     crop = Crop(whole.path(place), _corners(person.box_xywh, padding))
                     crop_id = image_id * CROWDED + number
-                    self.crops[crop_id] = place, person, crop
+                    self.crops[crop_id] = place, crop
+                    self.people[crop_id] = [_moved(person, crop.corners[:2])]
                     self.records.append((crop_id, f"{name}#{number}"))
         self.annotations = self._annotations()
         self.bare: frozenset[int] = frozenset()
 
     def _annotations(self) -> dict[str, Any]:
-        people = [_annotation(crop_id, person, crop.corners[:2]) for crop_id, (_, person, crop) in self.crops.items()]
+        people = [_annotation(crop_id, person) for crop_id, (person,) in self.people.items()]
         images = [{"id": crop_id, "file_name": name} for crop_id, name in self.records]
         return {"images": images, "annotations": people, "categories": [{"id": 1, "name": "person"}]}
 
@@ -94,7 +97,7 @@ class PersonCrops(Sequence):
 
     def sources(self) -> list[tuple[int, str, Crop]]:
         """Crop id, name and what `read_image` reads, as a cache is built from."""
-        return [(crop_id, name, self.crops[crop_id][2]) for crop_id, name in self.records]
+        return [(crop_id, name, self.crops[crop_id][1]) for crop_id, name in self.records]
 
     def only(self, ids: Sequence[int]) -> PersonCrops:
         """The same data set with these crops alone."""
@@ -118,9 +121,9 @@ class PersonCrops(Sequence):
 
     def __getitem__(self, index: int) -> Sample:
         crop_id, name = self.records[index]
-        place, person, crop = self.crops[crop_id]
+        place, crop = self.crops[crop_id]
         whole, labelled = self.whole[place], crop_id not in self.bare
-        points = _moved(person.points, crop.corners[:2])[None]
+        points = self.people[crop_id][0].points[None]
         return Sample(
             image_id=crop_id,
             file_name=name,
@@ -142,23 +145,22 @@ def _corners(box_xywh: np.ndarray, padding: float) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-def _moved(points: np.ndarray, origin: tuple[int, int]) -> np.ndarray:
-    """(K, 3) points in a frame that begins at the origin; those without a label stay 0, 0, 0."""
-    return (points - np.float32([*origin, 0])) * (points[:, 2:] > 0)
+def _moved(person: Person, origin: tuple[int, int]) -> Person:
+    """The person in a frame that begins at the origin; joints without a label stay 0, 0, 0."""
+    points = (person.points - np.float32([*origin, 0])) * (person.points[:, 2:] > 0)
+    return replace(person, points=points, box_xywh=person.box_xywh - np.float32([*origin, 0, 0]), outline=[])
 
 
-def _annotation(crop_id: int, person: Person, origin: tuple[int, int]) -> dict[str, Any]:
-    points = _moved(person.points, origin)
-    labelled = points[:, 2] > 0
+def _annotation(crop_id: int, person: Person) -> dict[str, Any]:
+    points, labelled = person.points.copy(), person.points[:, 2] > 0
     points[labelled, :2] = point_to_index(points[labelled, :2])
-    x, y, width, height = person.box_xywh.tolist()
     return {
         "id": crop_id,
         "image_id": crop_id,
         "category_id": 1,
         "iscrowd": 0,
         "area": person.area,
-        "bbox": [x - origin[0], y - origin[1], width, height],
+        "bbox": person.box_xywh.tolist(),
         "keypoints": points.ravel().tolist(),
         "num_keypoints": int(labelled.sum()),
     }

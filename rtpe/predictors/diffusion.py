@@ -213,8 +213,8 @@ def load(backbone: str, half: bool = False) -> tuple[nn.Module, nn.Module, Tenso
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
-    unet = _read(source, "unet", diffusers.UNet2DConditionModel).float()
-    vae = _read(source, "vae", diffusers.AutoencoderKL).float()
+    unet = _read(source, "unet", diffusers.UNet2DConditionModel)
+    vae = _read(source, "vae", diffusers.AutoencoderKL)
     context, pooled = _empty_prompt(source, xl=unet.config.addition_embed_type == "text_time")
     if half:
         unet, context = unet.half(), context.half()
@@ -230,7 +230,7 @@ def _empty_prompt(source: dict[str, Any], xl: bool) -> tuple[Tensor, Tensor | No
     said = []
     for number, kind in (("", CLIPTextModel), ("_2", CLIPTextModelWithProjection))[: 2 if xl else 1]:
         tokenizer = _read(source, f"tokenizer{number}", CLIPTokenizer)
-        encoder = _read(source, f"text_encoder{number}", kind).float().eval()
+        encoder = _read(source, f"text_encoder{number}", kind).eval()
         length = encoder.config.max_position_embeddings
         tokens = tokenizer("", padding="max_length", max_length=length, return_tensors="pt")
         said.append(encoder(tokens.input_ids, output_hidden_states=True))
@@ -259,9 +259,15 @@ def _source(backbone: str) -> dict[str, Any]:
 
 
 def _read(source: dict[str, Any], part: str, kind: type) -> Any:
-    weights = {} if part.startswith("tokenizer") else {"use_safetensors": True, **_variant(source, part)}
+    """A part of the pipeline, nets in float32; the libraries would leave missing weights random, and hardly say so."""
+    how = {"use_safetensors": True, "output_loading_info": True, **_variant(source, part)}
     try:
-        return kind.from_pretrained(**source, subfolder=part, **weights)
+        if part.startswith("tokenizer"):
+            return kind.from_pretrained(**source, subfolder=part)
+        made, told = kind.from_pretrained(**source, subfolder=part, **how)
+        if told["missing_keys"]:
+            raise ValueError(f"its weights lack {min(told['missing_keys'])}")
+        return made.float()
     except Exception as error:  # each library has its own exceptions, some of them pages long
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ValueError(

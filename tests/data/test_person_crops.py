@@ -64,6 +64,8 @@ def test_a_crop_is_the_box_grown_to_whole_pixels_and_cut_at_the_border(whole, bo
     want = index_to_point(np.array([[12, 7], [25, 30]])) - [left, top]
     np.testing.assert_array_equal(sample.points[0, :2], np.concatenate([want, [[2], [2]]], 1))
     assert not sample.points[0, 2:].any()
+    ((person,),) = PersonCrops(whole(a_person(box=box)), padding).people.values()
+    assert person.box_xywh.tolist() == pytest.approx([box[0] - left, box[1] - top, *box[2:]], abs=1e-5)  # float32
 
 
 def test_each_person_is_alone_in_its_crop(whole):

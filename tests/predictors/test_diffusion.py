@@ -292,6 +292,7 @@ def test_a_name_on_the_hub_is_read_by_that_name(tmp_path, monkeypatch):
     monkeypatch.setattr(diffusers.UNet2DConditionModel, "from_pretrained", no_network)
     with pytest.raises(ValueError, match=r"^backbone someone/sd: unet cannot be read \(no network\): give a whole"):
         readout(18, "someone/sd")
+    assert asked.pop("output_loading_info")
     assert asked == {"pretrained_model_name_or_path": "someone/sd", "subfolder": "unet", "use_safetensors": True}
 
 
@@ -332,6 +333,20 @@ def test_parts_that_are_missing(sd, tmp_path, torn, message):
     assert "\n" not in str(error.value) and "give a whole pipeline" in str(error.value)
 
 
+def test_a_folder_of_the_layout_of_the_first_pipelines(sd, tmp_path):
+    """Vocabulary and merges as two files, other names in the text encoder: so lies the real one."""
+    folder = shutil.copytree(sd, tmp_path / "first")
+    shutil.rmtree(folder / "tokenizer")
+    (folder / "tokenizer").mkdir()
+    words = {"<|startoftext|>": 0, "<|endoftext|>": 1, "!": 2}
+    (folder / "tokenizer" / "vocab.json").write_text(json.dumps(words))
+    (folder / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
+    file = folder / "text_encoder" / "model.safetensors"
+    state = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in load_file(file).items()}
+    save_file({**state, "text_model.embeddings.position_ids": torch.arange(77)[None]}, file, {"format": "pt"})
+    torch.testing.assert_close(load(str(folder))[2], load(str(sd))[2])
+
+
 def test_a_folder_of_float16_files_alone(sd, tmp_path):
     """As half of what is offered: `*.fp16.safetensors`, computed with in float32."""
     folder = shutil.copytree(sd, tmp_path / "small")
@@ -345,6 +360,19 @@ def test_a_folder_of_float16_files_alone(sd, tmp_path):
     assert small.maps[0].dtype == torch.float32
     for one, other in zip(whole.maps, small.maps):
         assert (one - other).abs().max() < 0.02 * one.abs().max()  # 11 bits of each weight
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_of_which_some_are_missing_are_not_made_up(sd, tmp_path, part):
+    folder = shutil.copytree(sd, tmp_path / "torn")
+    (file,) = (folder / part).glob("*.safetensors")
+    state = load_file(file)
+    lost = max(state)
+    save_file({name: value for name, value in state.items() if name != lost}, file, {"format": "pt"})
+    with pytest.raises(
+        ValueError, match=rf"{part} cannot be read \(its weights lack \S*{lost.split('.')[-2]}\S*\): give"
+    ):
+        load(str(folder))
 
 
 @pytest.mark.parametrize("library", ["diffusers", "transformers"])
