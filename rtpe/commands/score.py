@@ -43,8 +43,9 @@ def cached_people(cache: Cache, images: Images, skipped: list[str], decode=None)
 
 def score(found: Found, images: Images) -> tuple[dict[str, float], list[dict]]:
     """OKS and PCK figures over all of these images, found people or not, and the rows of COCO's results file."""
-    results = [row for image_id, poses in found for row in to_results(image_id, poses)]
+    joints = getattr(images, "labelled_as", images.skeleton)  # what is scored is what was labelled
+    results = [row for image_id, poses in found for row in to_results(image_id, poses.as_skeleton(joints))]
     return {
-        **score_keypoints(images.annotations, results, images.ids, images.skeleton),
-        **score_pck(images.annotations, results, images.ids, images.skeleton),
+        **score_keypoints(images.annotations, results, images.ids, joints),
+        **score_pck(images.annotations, results, images.ids, joints),
     }, results
