@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from rtpe.cache import Cache
-from rtpe.config import DataSettings, DecodeSettings, NetSettings, TeacherSettings
+from rtpe.config import CropSettings, DataSettings, DecodeSettings, NetSettings, TeacherSettings
 from rtpe.crops import of_net, of_network, refuse
 from rtpe.data.coco import CocoDataset, annotation_file
 from rtpe.data.folder import FolderDataset
 from rtpe.data.mpii import MpiiDataset, mpii_file
+from rtpe.data.person_crops import PersonCrops
 from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.decode.published import PublishedSettings, parse
@@ -28,15 +29,24 @@ from rtpe.nets.simple_baseline import SimpleBaseline
 from rtpe.nets.student import Student
 from rtpe.nets.weights import load_into, load_weights, read_metadata, save_weights, sha256
 from rtpe.predictors import Predictor
+from rtpe.predictors.as_skeleton import AsSkeleton
 from rtpe.predictors.dense import DensePredictor
 from rtpe.predictors.description import read_description
-from rtpe.skeleton import COCO17, MPII16, Skeleton, skeleton
+from rtpe.predictors.diffusion import readout, require_time
+from rtpe.skeleton import COCO17, MPII16, OPENPOSE18, SKELETONS, Skeleton, skeleton
 from rtpe.structures import PoseMaps, Poses
 
-Images = CocoDataset | FolderDataset
-NETS = {"student": Student, "higher_hrnet": HigherHRNet, "pose_hrnet": PoseHRNet, "simple_baseline": SimpleBaseline}
+Images = CocoDataset | FolderDataset | PersonCrops
+NETS = {
+    "student": Student,
+    "higher_hrnet": HigherHRNet,
+    "pose_hrnet": PoseHRNet,
+    "simple_baseline": SimpleBaseline,
+    "readout": readout,
+}
 # a tensor that published weights of that net have, and those of the nets below lack; all others are a HigherHRNet's
-SIGNS = {"simple_baseline": "layer4.0.conv1.weight", "pose_hrnet": "final_layer.weight"}
+SIGNS = {"readout": "mixing_weights", "simple_baseline": "layer4.0.conv1.weight", "pose_hrnet": "final_layer.weight"}
+TOP_DOWN = ("simple_baseline", "pose_hrnet")
 GROUPINGS = {
     "tags": (group, GroupingSettings),
     "centres": (from_centres, CentreSettings),
@@ -66,6 +76,10 @@ def dataset(settings: DataSettings) -> Images:
         whole = MpiiDataset(settings.root, settings.split)
     else:
         whole = FolderDataset(settings.root, settings.split, joints, settings.every)
+    if settings.crops:
+        if whole.annotations is None:
+            raise ValueError(f"data {settings.root}: nobody labelled the people to crop: leave out --data.crops")
+        whole = PersonCrops(whole, settings.crops)
     return whole.only(whole.ids[: settings.limit]) if settings.limit else whole
 
 
@@ -271,21 +285,34 @@ def _net_predictor(
 ) -> Predictor:
     said, state = read_metadata(settings.weights), load_weights(settings.weights)
     kind = said.get("kind", _kind_of(state)) if settings.kind == "auto" else settings.kind
-    numbers = {**json.loads(said.get("numbers", "{}")), **settings.numbers}
-    if said.get("skeleton", joints.name) != joints.name:
-        raise ValueError(
-            f"weights {settings.weights}: predict {said['skeleton']}, the data have {joints.name}: pass --data.skeleton"
-        )
-    made = net(kind, numbers, len(joints))
+    numbers = json.loads(said.get("numbers", "{}"))
+    if kind == "readout":
+        require_time(settings.weights, numbers, settings.numbers)
+    own = _own_skeleton(settings.weights, said, kind, joints)
+    made = net(kind, {**numbers, **settings.numbers}, len(own))
     load_into(made, state, settings.weights)
-    if settings.boxes or (kind in SIGNS and not said):  # what `rtpe train` wrote saw whole images, and says so
+    if settings.boxes or (kind in TOP_DOWN and not said):  # what `rtpe train` wrote saw whole images, and says so
         color = settings.color or ("bgr" if kind == "simple_baseline" and not said else "rgb")
-        told = replace(settings, color=color)
-        return of_net(made, told, decode, joints, where, images, _name(Path(settings.weights)))
-    refuse(settings, ("crop", "color"), f"this {kind}, which sees whole images,")
+        told = replace(settings, color=color, crop=_crop(settings.crop, made, said))
+        speaks = of_net(made, told, decode, own, where, images, _name(Path(settings.weights)))
+    else:
+        refuse(settings, ("crop", "color"), f"this {kind}, which sees whole images,")
+        speaks = _on_whole_images(made, settings, decode, own, where, {**getattr(made, "input", {}), **said})
+    return speaks if own == joints else AsSkeleton(speaks, joints)
+
+
+def _crop(asked: CropSettings, made: nn.Module, said: dict[str, str]) -> CropSettings:
+    """The size of a crop, where nobody names one, is that of the input of a net that knows it."""
+    size = {**getattr(made, "input", {}), **said}.get("size")
+    return replace(asked, size=[int(size)] * 2) if hasattr(made, "input") and not asked.size else asked
+
+
+def _on_whole_images(
+    made: nn.Module, settings: TeacherSettings, decode: DecodeSettings, own: Skeleton, where: str, said: dict
+) -> DensePredictor:
     return DensePredictor(
         made,
-        joints,
+        own,
         decoder(decode, made),
         name=_name(Path(settings.weights)),
         weights_sha256=sha256(settings.weights),
@@ -299,6 +326,15 @@ def _net_predictor(
         precision=settings.precision,
         reading=_reading(decode),
     )
+
+
+def _own_skeleton(weights: str, said: dict[str, str], kind: str, joints: Skeleton) -> Skeleton:
+    """The skeleton that weights were trained for: the one that is asked for, or one that has all of its joints."""
+    name = said.get("skeleton", OPENPOSE18.name if kind == "readout" else joints.name)
+    own = joints if name == joints.name else SKELETONS.get(name)
+    if own is None or not set(joints.joints) <= set(own.joints):
+        raise ValueError(f"weights {weights}: predict {name}, the data have {joints.name}: pass --data.skeleton")
+    return own
 
 
 def _kind_of(state: dict[str, Tensor]) -> str:

@@ -39,7 +39,11 @@ def of_net(
         ValueError: if there are no boxes, or a setting has no effect.
     """
     refuse(settings, ("size", "fit", "scales", "project"), "a net that sees one person a crop")
-    said = {"net": type(net).__name__, "numbers": dict(net.numbers), "precision": settings.precision}
+    said = {
+        "net": type(net).__name__,
+        "numbers": dict(getattr(net, "identity", net.numbers)),
+        "precision": settings.precision,
+    }
     boxes, source = _boxes(settings, images)
     look, how = net_look(net, where, settings.color, settings.precision), _how(settings, decode)
     return TopDownPredictor(

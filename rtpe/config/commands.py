@@ -86,6 +86,28 @@ class Validate:
 
 
 @dataclass(frozen=True)
+class Predict:
+    """Find the people in photographs and videos, labelled or not, by a teacher or a student.
+
+    Attributes:
+        weights: a net that says itself what it is (what `rtpe train` writes); short for --teacher.weights.
+        out: folder for results.json, in COCO's format, with the file name in every row; and for pictures/.
+        least: people of a lower score are left out.
+        draw: draw those people over each image.
+        device: auto, cpu or cuda.
+    """
+
+    data: DataSettings = field(default_factory=DataSettings)
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    weights: str = ""
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
+    out: str = "runs/predicted"
+    least: float = 0.0
+    draw: bool = False
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
 class CacheInfo:
     """Show who made a cache, of what, how exactly, how large it is, and how its people score on the labels there are.
 

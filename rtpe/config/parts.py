@@ -20,6 +20,7 @@ class DataSettings:
             files always have mpii16.
         limit: use only the first so many images; 0 for all.
         every: of a video, take every so many frames.
+        crops: take each labelled person's box as an image, its sides times this factor; 0 takes whole images.
         labels: in training, the share of the images whose labels are used; the others count as bare photographs.
     """
 
@@ -28,6 +29,7 @@ class DataSettings:
     skeleton: str = "coco17"
     limit: int = 0
     every: int = 1
+    crops: float = 0.0
     labels: float = 1.0
 
 
@@ -75,7 +77,8 @@ class TeacherSettings:
     """A network that predicts poses, and how it looks at images.
 
     Attributes:
-        kind: auto (the weights say themselves what they are), higher_hrnet, student, pose_hrnet or simple_baseline.
+        kind: auto (the weights say themselves what they are), higher_hrnet, student, pose_hrnet, simple_baseline or
+            readout.
         weights: .safetensors, .pth, .pth.tar, .onnx or .xml.
         network: for .onnx and .xml: the YAML file that describes inputs and outputs.
         numbers: for other weights that do not say it: the net's arguments, such as {width: 48}.
@@ -117,7 +120,7 @@ class DecodeSettings:
         threshold: least height of a peak.
         tag_threshold: tags closer than this belong to one person.
         max_people: at most so many an image.
-        refine: argmax, quarter or dark.
+        refine: argmax, quarter or dark; corner is argmax as the published readout head has it, half a cell off.
         fill: a joint that a person lacks is sought among the peaks near it above this; null seeks none.
     """
 
@@ -125,7 +128,7 @@ class DecodeSettings:
     threshold: float = 0.1
     tag_threshold: float = 1.0
     max_people: int = 30
-    refine: Literal["argmax", "quarter", "dark"] = "dark"
+    refine: Literal["argmax", "quarter", "dark", "corner"] = "dark"
     fill: float | None = 0.05
 
 
@@ -175,7 +178,7 @@ class NetSettings:
     """The net to train.
 
     Attributes:
-        kind: student, higher_hrnet, pose_hrnet or simple_baseline.
+        kind: student, higher_hrnet, pose_hrnet, simple_baseline or readout.
         numbers: its arguments, such as {width: 48}; those that are not given are as in `init`.
         init: weights to start from; every tensor that fits by name and shape is taken.
         stem: weights of a HigherHRNet whose stem the student keeps, frozen, or an .onnx file; empty for a stem of its

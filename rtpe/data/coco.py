@@ -6,7 +6,7 @@ import json
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,12 @@ from pycocotools import mask as rle
 
 from rtpe.geometry import Affine, index_to_point
 from rtpe.images import polygons, read_reduced, warp
-from rtpe.skeleton import COCO17, Skeleton
+from rtpe.skeleton import COCO17, OPENPOSE18, Skeleton
 from rtpe.structures import Sample
+
+# where each of OpenPose's joints stands among COCO's and a neck
+_OPENPOSE_ORDER = [(*COCO17.joints, "neck").index(joint) for joint in OPENPOSE18.joints]
+_SHOULDERS = [COCO17.joints.index(f"{side}_shoulder") for side in ("left", "right")]
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class CocoDataset(Sequence):
     """The images of one split and their people, in the order of the image ids.
 
     Attributes:
+        labelled_as: the skeleton of the file's labels: of COCO's, OpenPose's joints are made.
         bare: ids of images that count as photographs without labels, see `with_share_of_labels`.
 
     Args:
@@ -61,7 +66,8 @@ class CocoDataset(Sequence):
         self._index(_read_json(self.annotations), self.annotations, ids)
 
     def _index(self, raw: dict, path: Path, ids: Sequence[int] | None) -> None:
-        people = _people(raw, path, self.skeleton)
+        self.labelled_as = _labelled_as(raw, self.skeleton)
+        people = _people(raw, path, self.labelled_as, self.skeleton)
         wanted = None if ids is None else set(ids)
         self.records = sorted(
             (int(image["id"]), str(image["file_name"]))
@@ -101,10 +107,8 @@ class CocoDataset(Sequence):
         Raises:
             ValueError: if the share is not from 0 to 1.
         """
-        if not 0 <= share <= 1:
-            raise ValueError(f"data.labels: expected a share from 0 to 1, got {share}")
         other = _with_records(self, self.records)
-        other.bare = frozenset(self.ids) - frozenset(fixed_choice(self.ids, round(share * len(self))))
+        other.bare = bare_ids(self.ids, share)
         return other
 
     def __getitem__(self, index: int) -> Sample:
@@ -142,6 +146,17 @@ def fixed_choice(ids: Sequence[int], count: int) -> list[int]:
     return sorted(sorted(ids, key=lambda image_id: (zlib.crc32(str(image_id).encode()), image_id))[:count])
 
 
+def bare_ids(ids: Sequence[int], share: float) -> frozenset[int]:
+    """All but a fixed choice of this share of the ids.
+
+    Raises:
+        ValueError: if the share is not from 0 to 1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"data.labels: expected a share from 0 to 1, got {share}")
+    return frozenset(ids) - frozenset(fixed_choice(ids, round(share * len(ids))))
+
+
 def _with_records(dataset: CocoDataset, records: list) -> CocoDataset:
     other = object.__new__(type(dataset))
     other.__dict__.update(dataset.__dict__, records=records)
@@ -162,11 +177,27 @@ def _read_json(path: Path) -> dict:
     return raw
 
 
-def _people(raw: dict, path: Path, skeleton: Skeleton) -> dict[int, list[Person]]:
+def _labelled_as(raw: dict, skeleton: Skeleton) -> Skeleton:
+    """The skeleton of the labels: the one that is asked for, or COCO's, which has all but the neck of OpenPose's."""
+    counts = {len(row["keypoints"]) for row in raw["annotations"] if row.get("keypoints")}
+    return COCO17 if skeleton == OPENPOSE18 and counts == {3 * len(COCO17)} else skeleton
+
+
+def _people(raw: dict, path: Path, labelled_as: Skeleton, skeleton: Skeleton) -> dict[int, list[Person]]:
     people: dict[int, list[Person]] = {}
     for row in raw["annotations"]:
-        people.setdefault(int(row["image_id"]), []).append(_person(row, path, skeleton))
+        person = _person(row, path, labelled_as)
+        if labelled_as != skeleton:
+            person = replace(person, points=openpose_points(person.points))
+        people.setdefault(int(row["image_id"]), []).append(person)
     return people
+
+
+def openpose_points(points: np.ndarray) -> np.ndarray:
+    """COCO's joints, (17, 3) x, y and visibility, as OpenPose's, (18, 3): with a neck midway between two shoulders."""
+    shoulders = points[_SHOULDERS]
+    neck = np.append(shoulders[:, :2].mean(0), 2) * (shoulders[:, 2] > 0).all()
+    return np.vstack([points, neck])[_OPENPOSE_ORDER].astype(points.dtype)
 
 
 def _person(row: dict, path: Path, skeleton: Skeleton) -> Person:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtpe.geometry import HALF, index_to_point
+from rtpe.geometry import HALF, index_to_point, point_to_index
 
 Refiner = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -92,6 +92,15 @@ def argmax(heatmaps: np.ndarray, joints: np.ndarray, ys: np.ndarray, xs: np.ndar
     return index_to_point(np.column_stack([xs, ys]).astype(np.float64))
 
 
+def corner(heatmaps: np.ndarray, joints: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
+    """The corners of the cells nearest to the origin, (N, 2): a readout head's own way, half a cell off on average.
+
+    >>> corner(np.zeros((1, 8, 8)), [0], [3], [5]).tolist()
+    [[5.0, 3.0]]
+    """
+    return point_to_index(argmax(heatmaps, joints, ys, xs))
+
+
 def quarter(heatmaps: np.ndarray, joints: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
     """A quarter of a cell from the centre towards the higher neighbour, (N, 2); off by up to a quarter each way.
 
@@ -168,7 +177,7 @@ def _newton_step(logs: np.ndarray) -> np.ndarray:
     return np.where(((determinant > 0) & (gxx < 0))[:, None], step, np.nan)
 
 
-REFINERS: dict[str, Refiner] = {"argmax": argmax, "quarter": quarter, "dark": dark}
+REFINERS: dict[str, Refiner] = {"argmax": argmax, "quarter": quarter, "dark": dark, "corner": corner}
 
 
 def refiner(name: str) -> Refiner:

@@ -52,6 +52,12 @@ def normalise(images: Tensor) -> Tensor:
     return (images.float() - mean) / std
 
 
+def denormalise(images: Tensor) -> Tensor:
+    """Normalised images, (B, 3, H, W), as float32 in 0..1."""
+    mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return images * std + mean
+
+
 def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, dilation: int = 1):
     """A convolution that keeps the size (over the stride), batch norm, ReLU."""
     padding = dilation * (kernel // 2)

@@ -13,7 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-WRAPPERS = ("best_state_dict", "state_dict", "model")  # under which of their keys training programs keep the weights
+# under which of their keys training programs keep the weights
+WRAPPERS = ("best_state_dict", "state_dict", "model", "aggregation_network")
 PREFIXES = ("module.", "1.")  # what data-parallel and half-precision wrappers put before every name
 COUNTER = "num_batches_tracked"  # of batch norms: of no use to a net that does not train with a cumulative average
 STATISTICS = ("running_mean", "running_var")

@@ -108,7 +108,7 @@ class DensePredictor:
             "weights_sha256": self.weights_sha256,
             "settings": {
                 "net": type(self.net).__name__,
-                "numbers": dict(getattr(self.net, "numbers", {})),
+                "numbers": dict(getattr(self.net, "identity", getattr(self.net, "numbers", {}))),
                 "size": self.size if isinstance(self.size, int) else list(self.size),
                 "fit": self.fit,
                 "flip": self.flip,

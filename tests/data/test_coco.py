@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from rtpe.data.coco import CocoDataset, fixed_choice
+from rtpe.data.coco import CocoDataset, fixed_choice, openpose_points
 from rtpe.images import UnreadableImage, encode_jpeg, write_image
-from rtpe.skeleton import COCO17, LSP14
+from rtpe.skeleton import COCO17, LSP14, OPENPOSE18
 
 SIZE_HW = (40, 60)
 SQUARE = np.s_[10:20, 30:50]  # rows and columns
@@ -249,3 +249,27 @@ def test_a_halved_crowd_counts_where_half_of_a_pixel_is_covered(dataset):
     want[5:11, 15:25] = 0
     want[10, 15] = 1  # a quarter
     np.testing.assert_array_equal(dataset([crowd]).reduced(0, 30).valid, want)
+
+
+def test_cocos_joints_as_openposes():
+    """The order that ControlNet's annotator has, by hand; the neck is between the shoulders."""
+    points = np.array([[10 * i + 1, 20 * i + 2, 2] for i in range(17)], np.float32)
+    want = [
+        (1, 2), (56, 112), (61, 122), (81, 162), (101, 202), (51, 102), (71, 142), (91, 182), (121, 242), (141, 282),
+        (161, 322), (111, 222), (131, 262), (151, 302), (21, 42), (11, 22), (41, 82), (31, 62),
+    ]  # fmt: skip
+    made = openpose_points(points)
+    assert made.dtype == np.float32 and (made[:, 2] == 2).all()
+    assert made[:, :2].tolist() == [list(xy) for xy in want]
+    points[6] = 0
+    made = openpose_points(points)
+    assert np.flatnonzero(made[:, 2] == 0).tolist() == [1, 2] and (made[[1, 2]] == 0).all()
+
+
+@pytest.mark.parametrize("count, labelled_as", [(17, COCO17), (18, OPENPOSE18)])
+def test_openposes_joints_are_made_of_cocos_or_read_as_they_are(dataset, count, labelled_as):
+    keypoints = [7, 3, 2] * count
+    made = dataset([a_person(keypoints=keypoints)], skeleton=OPENPOSE18)
+    assert made.labelled_as == labelled_as and made.skeleton == OPENPOSE18
+    assert made[0].points.tolist() == [[[7.5, 3.5, 2]] * 18]
+    assert dataset([a_person(keypoints=[])], skeleton=OPENPOSE18).labelled_as == OPENPOSE18

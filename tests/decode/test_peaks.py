@@ -6,7 +6,7 @@ from rtpe.decode.peaks import REFINERS, dark, local_maxima, refiner
 from rtpe.geometry import index_to_point
 
 # exact-centre Gaussians sampled at cell centres; dark is exact up to the rounding of float32
-BOUNDS = {"argmax": 0.5, "quarter": 0.25, "dark": 0.01}
+BOUNDS = {"argmax": 0.5, "quarter": 0.25, "dark": 0.01, "corner": 1.0}
 
 
 def gaussians(points, size_hw, sigma=2.0):
@@ -105,5 +105,5 @@ def test_no_peaks_no_points(name):
 
 
 def test_an_unknown_refiner_lists_the_known():
-    with pytest.raises(ValueError, match="unknown refiner 'udp': choose from argmax, quarter, dark"):
+    with pytest.raises(ValueError, match="unknown refiner 'udp': choose from argmax, quarter, dark, corner"):
         refiner("udp")

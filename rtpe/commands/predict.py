@@ -1,0 +1,56 @@
+"""Find the people in photographs and videos by any teacher or student; no labels are needed.
+
+rtpe predict --weights runs/s/best.safetensors --data.root photos --out runs/photos --draw true
+rtpe predict --config recipes/hpe0001.yaml --teacher.weights FILE.xml --data.root clip.mp4 --data.every 10
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from rtpe import build
+from rtpe.commands.score import predicted_people
+from rtpe.commands.table import write_json
+from rtpe.config import Predict
+from rtpe.draw import draw_poses
+from rtpe.images import read_image, write_image
+from rtpe.metrics.oks import to_results
+from rtpe.structures import Poses
+
+RESULTS, PICTURES = "results.json", "pictures"
+
+
+def predict(settings: Predict) -> Path:
+    """Write the results in COCO's format, and pictures if asked to; returns the file of the results."""
+    images, out = build.dataset(settings.data), Path(settings.out)
+    teacher = settings.teacher
+    teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
+    predictor = build.predictor(teacher, settings.decode, images.skeleton, build.device(settings.device), images)
+    sources = {image_id: (name, source) for image_id, name, source in images.sources()}
+    rows: list[dict] = []
+    skipped: list[str] = []
+    for image_id, poses in predicted_people(predictor, images, teacher.batch, skipped):
+        name, source = sources[image_id]
+        poses = poses.only(poses.person_scores >= settings.least)
+        rows += [{**row, "file_name": name} for row in to_results(image_id, poses)]
+        if settings.draw:
+            _draw(source, poses, _place(out / PICTURES, name))
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(rows, out / RESULTS)
+    print(f"{len(rows)} people in {len(images) - len(skipped)} of {len(images)} images: {out / RESULTS}")
+    for reason in skipped[:5]:
+        print(f"skipped: {reason}")
+    return out / RESULTS
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Where the picture of an image goes: below the folder, whatever the name says."""
+    parts = [part for part in Path(name).parts if part not in ("..", "/")]
+    picture = folder.joinpath(*parts)
+    return picture if picture.suffix == ".jpg" else picture.with_name(f"{picture.name}.jpg")
+
+
+def _draw(source, poses: Poses, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_image(place, draw_poses(read_image(source), poses, threshold=0.0))  # all that is in the results
