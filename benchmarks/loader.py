@@ -102,7 +102,7 @@ def benchmark(settings: LoaderBenchmark) -> list[dict]:
 def _examples(settings: LoaderBenchmark) -> TrainingExamples:
     """What a training of these settings learns from."""
     images = build.dataset(settings.data)
-    cache = build.cache(settings.cache.path, images.skeleton) if settings.cache.path else None
+    cache = build.cache(settings.cache.path, images) if settings.cache.path else None
     images = images if cache is None else images.only(set(images.ids) & set(cache.ids))
     if not len(images):
         raise ValueError(f"data {settings.data.root}: no image to measure on: check --data.split and --cache.path")

@@ -27,7 +27,9 @@ def onnx_cost(path: str | Path, input_hw: tuple[int, int]) -> tuple[int, float] 
         (image,) = [each for each in graph.input if each.name not in constants]
         for place, size in enumerate((1, 3, *input_hw)):
             image.type.tensor_type.shape.dim[place].dim_value = size
-        del graph.value_info[:]  # shapes that were stored for another size
+        del graph.value_info[:]  # shapes that were stored for another size, as those of the outputs may have been
+        for each in graph.output:
+            each.type.tensor_type.ClearField("shape")
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
         shapes = constants | {each.name: _shape(each) for each in (*inferred.value_info, *inferred.input)}
         shapes |= {each.name: _shape(each) for each in inferred.output if each.name not in shapes}
