@@ -33,7 +33,6 @@ MAY_IMPORT = {
     "export": FOUNDATION | {"nets"},
     "engine": FOUNDATION | {"nets", "losses", "data", "metrics", "log"},
     "config": set(),
-    "crops": ANYTHING,
     "build": ANYTHING,
     "commands": ANYTHING,
     "cli": ANYTHING,
