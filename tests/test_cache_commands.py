@@ -14,6 +14,7 @@ from rtpe import build
 from rtpe.cache import Cache
 from rtpe.cache.w48 import w48_input
 from rtpe.cli import main
+from rtpe.config import DataSettings
 from rtpe.skeleton import COCO17
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -143,7 +144,7 @@ def test_convert_to_another_store_and_codec(cache, tmp_path, capsys):
 
 
 def test_files_of_the_first_rtpe_become_a_cache(world, tmp_path, capsys):
-    images = build.dataset(build.DataSettings(root=str(world), split="val2017"))
+    images = build.dataset(DataSettings(root=str(world), split="val2017"))
     (input_h, input_w), _ = w48_input((96, 96))
     maps = {
         "pred_heatmaps": np.zeros((17, input_h // 4, input_w // 4), np.float32),

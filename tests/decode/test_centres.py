@@ -255,7 +255,7 @@ def test_maps_without_centres_are_refused(missing):
         ({"reach": -1.0}, "centres.reach: must be 0 or more, got -1.0"),
         ({"fill": -1.0}, "centres.fill: must be 0 or more, or null, got -1.0"),
         ({"nms": 0.0}, "centres.nms: must be above 0, up to 1, got 0.0"),
-        ({"refine": "udp"}, "unknown refiner 'udp': choose from argmax, quarter, dark"),
+        ({"refine": "udp"}, "unknown refiner 'udp': choose from argmax, quarter, dark, corner"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(wrong, message):

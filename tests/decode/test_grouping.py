@@ -280,7 +280,7 @@ def test_bodies_are_read_from_head_to_ankles():
         ({"kernel": 1}, "grouping.kernel: must be odd and 3 or more, got 1"),
         ({"fill": -1.0}, "grouping.fill: must be 0 or more, or null, got -1.0"),
         ({"nms": 0.0}, "grouping.nms: must be above 0, up to 1, got 0.0"),
-        ({"refine": "udp"}, "unknown refiner 'udp': choose from argmax, quarter, dark"),
+        ({"refine": "udp"}, "unknown refiner 'udp': choose from argmax, quarter, dark, corner"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(wrong, message):
