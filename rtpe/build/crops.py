@@ -1,0 +1,126 @@
+"""From settings to top-down predictors: nets that see one person a crop, and the boxes that tell them where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from rtpe.build.data import Images
+from rtpe.config import DecodeSettings, TeacherSettings
+from rtpe.data.boxes import read_boxes, truth_boxes
+from rtpe.nets.weights import sha256
+from rtpe.predictors.top_down import Look, TopDownPredictor, TopDownSettings, net_look
+from rtpe.skeleton import Skeleton
+from rtpe.structures import Boxes
+
+TRUTH = "truth"
+
+def of_net(
+    net: nn.Module,
+    settings: TeacherSettings,
+    decode: DecodeSettings,
+    joints: Skeleton,
+    where: str,
+    images: Images | None,
+    name: str,
+) -> TopDownPredictor:
+    """A net of ours, with its weights, on crops; `settings.color` is rgb or bgr.
+
+    Raises:
+        ValueError: if there are no boxes, or a setting has no effect.
+    """
+    refuse(settings, ("size", "fit", "scales", "project"), "a net that sees one person a crop")
+    said = {
+        "net": type(net).__name__,
+        "numbers": dict(getattr(net, "identity", net.numbers)),
+        "precision": settings.precision,
+    }
+    boxes, source = _boxes(settings, images)
+    look, how = net_look(net, where, settings.color, settings.precision), _how(settings, decode)
+    return TopDownPredictor(
+        look=look,
+        skeleton=joints,
+        settings=how,
+        stride=_stride(look, how.size_hw),
+        name=_named(name, settings),
+        weights_sha256=sha256(settings.weights),
+        boxes=boxes,
+        boxes_from=source,
+        net=said | {"color": settings.color},
+        batch=settings.batch,
+    )
+
+
+def of_network(
+    settings: TeacherSettings, decode: DecodeSettings, images: Images | None, threads: int | None
+) -> TopDownPredictor:
+    """A network in a file, on crops.
+
+    Raises:
+        ValueError: if there are no boxes, a setting has no effect, or the files are wrong.
+    """
+    from rtpe.predictors.from_onnx import top_down_from_onnx  # needs an extra: only who asks for it must have it
+
+    if settings.crop.size:
+        raise ValueError(f"weights {settings.weights}: its description says the size: leave out --teacher.crop.size")
+    boxes, source = _boxes(settings, images)
+    files = settings.weights, settings.network
+    made = top_down_from_onnx(*files, _how(settings, decode), boxes, source, threads, settings.batch)
+    return replace(made, name=_named(made.name, settings))
+
+
+def refuse(settings: TeacherSettings, names: Sequence[str], whom: str) -> None:
+    """Raise ValueError for the first of these settings that is set, as it would have no effect."""
+    plain = TeacherSettings()
+    for name in names:
+        if getattr(settings, name) != getattr(plain, name):
+            raise ValueError(f"weights {settings.weights}: {whom} takes no --teacher.{name}: leave it out")
+
+
+def _stride(look: Look, size_hw: tuple[int, int]) -> int:
+    """Pixels a cell, by what it shows of a black crop."""
+    try:
+        return size_hw[1] // look(np.zeros((1, *size_hw, 3), np.uint8)).shape[-1]
+    except ValueError as error:
+        raise ValueError(f"teacher.crop.size {list(size_hw)}: {error}") from error
+
+
+def _how(settings: TeacherSettings, decode: DecodeSettings) -> TopDownSettings:
+    crop = asdict(settings.crop)
+    size, _ = crop.pop("size"), crop.pop("least")
+    size_hw = {"size_hw": tuple(size)} if size else {}
+    return TopDownSettings(**size_hw, **crop, flip=settings.flip, refine=decode.refine, threshold=decode.threshold)
+
+
+def _boxes(settings: TeacherSettings, images: Images | None) -> tuple[dict[int, Boxes], dict[str, Any]]:
+    """The boxes of everyone in these images, by image id, and where they are from.
+
+    Raises:
+        ValueError: if none are named, or there are none.
+    """
+    if not settings.boxes:
+        raise ValueError(
+            f"weights {settings.weights}: this net sees one person a crop: pass --teacher.boxes truth (the labels' "
+            "boxes) or a JSON file of COCO detections"
+        )
+    if images is None:
+        raise ValueError(f"weights {settings.weights}: this net sees one person a crop: choose one for whole images")
+    if settings.boxes != TRUTH:
+        boxes = read_boxes(settings.boxes, images.ids, settings.crop.least)
+        digest = sha256(settings.boxes)
+        return boxes, {"from": Path(settings.boxes).name, "sha256": digest, "least": settings.crop.least}
+    if images.annotations is None:
+        raise ValueError(
+            f"boxes truth: nobody labelled the images of {images.root}: pass --teacher.boxes FILE, COCO detections"
+        )
+    return truth_boxes(images), {"from": TRUTH}
+
+
+def _named(name: str, settings: TeacherSettings) -> str:
+    """Who is told by the labels where people are is called so, in every table."""
+    return f"{name}@truth_boxes" if settings.boxes == TRUTH else name

@@ -1,0 +1,57 @@
+"""From settings to what reads people from maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from rtpe.config import DecodeSettings
+from rtpe.decode.centres import CentreSettings, from_centres
+from rtpe.decode.grouping import GroupingSettings, group
+from rtpe.decode.published import PublishedSettings, parse
+from rtpe.structures import PoseMaps, Poses
+
+GROUPINGS = {
+    "tags": (group, GroupingSettings),
+    "centres": (from_centres, CentreSettings),
+    "published": (parse, PublishedSettings),
+}
+READ = {"published": "tags"}  # what a grouping reads, where it is not called after that
+
+
+def decoder(settings: DecodeSettings, of: nn.Module | None = None) -> Callable[[PoseMaps], Poses]:
+    """From the maps of an image to its people.
+
+    Args:
+        of: the net that is to give the maps.
+
+    Raises:
+        ValueError: for an unknown grouping, one that the net has no maps for, or a setting that makes no sense.
+    """
+    if settings.grouping not in GROUPINGS:
+        raise ValueError(f"unknown grouping {settings.grouping!r}: choose from {', '.join(GROUPINGS)}")
+    given = [] if of is None else groupings(of)
+    if given and settings.grouping not in given:
+        raise ValueError(
+            f"the net has no {READ.get(settings.grouping, settings.grouping)}: pass --decode.grouping {given[0]}"
+        )
+    read, own = GROUPINGS[settings.grouping]
+    names = {each.name for each in fields(own)}
+    return partial(read, settings=own(**{name: each for name, each in asdict(settings).items() if name in names}))
+
+
+def groupings(of: nn.Module) -> list[str]:
+    """What a net tells people apart by, if anything: tags unless it says otherwise, centres if it says so."""
+    numbers = getattr(of, "numbers", {})
+    has = {"tags": numbers.get("tags", True), "centres": numbers.get("centres", False)}
+    return [name for name in GROUPINGS if has[READ.get(name, name)]]
+
+
+def reading(settings: DecodeSettings) -> dict[str, Any]:
+    """What a predictor says of how it reads people; tags go unsaid, as before there was a choice: old caches go on."""
+    said = asdict(settings)
+    return said if said["grouping"] != "tags" else {name: each for name, each in said.items() if name != "grouping"}

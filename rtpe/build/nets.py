@@ -1,0 +1,150 @@
+"""From settings to nets, their weights, and the files of these."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from rtpe.config import NetSettings
+from rtpe.nets.higher_hrnet import HigherHRNet
+from rtpe.nets.hrnet import HRNet, PoseHRNet, trunk_numbers
+from rtpe.nets.simple_baseline import SimpleBaseline
+from rtpe.nets.student import Student
+from rtpe.nets.weights import load_into, load_weights, read_metadata, save_weights
+from rtpe.predictors.description import read_description
+from rtpe.predictors.diffusion import readout
+from rtpe.skeleton import Skeleton
+
+NETS = {
+    "student": Student,
+    "higher_hrnet": HigherHRNet,
+    "pose_hrnet": PoseHRNet,
+    "simple_baseline": SimpleBaseline,
+    "readout": readout,
+}
+NETWORK_FILES = (".onnx", ".xml")
+
+
+def net(kind: str, numbers: dict[str, Any], joints: int) -> nn.Module:
+    """A net by name, with random weights.
+
+    Raises:
+        ValueError: for an unknown name or argument.
+    """
+    if kind not in NETS:
+        raise ValueError(f"unknown net {kind!r}: choose from {', '.join(NETS)}")
+    try:
+        return NETS[kind](**{**numbers, "joints": joints})
+    except TypeError as error:
+        raise ValueError(f"net {kind}: {str(error).split('__init__() ')[-1]}: see --net.numbers") from error
+
+
+def trainable_net(settings: NetSettings, joints: int) -> nn.Module:
+    """The net to train, with the weights it starts from, and frozen what is not to learn."""
+    trunk, weights = _trunk(settings)
+    numbers = {**_started_numbers(settings), **settings.numbers, **({"trunk": trunk} if trunk else {})}
+    if settings.imitate:
+        numbers["stem"] = _imitating(numbers, imitated_stem(settings.imitate).channels)
+    made = net(settings.kind, numbers, joints)
+    if trunk:
+        load_into(made.stem.trunk, weights, settings.stem)
+    if settings.learn:
+        _freeze_others(made, settings.learn)
+    if settings.init:
+        _start(made, settings)
+    return made
+
+
+def imitated_stem(path: str) -> nn.Module:
+    """The stem of a student, to learn from: (B, 3, H, W) normalised images -> (B, channels, H/4, W/4)."""
+    said = read_metadata(path)
+    if said.get("kind") != "student":
+        raise ValueError(
+            f"weights {path}: expected a student's, whose stem can be imitated: choose other --net.imitate"
+        )
+    numbers = json.loads(said["numbers"])
+    whole = net("student", numbers, numbers["joints"])
+    load_into(whole, load_weights(path), path)
+    return whole.stem.eval().requires_grad_(False)
+
+
+def _imitating(numbers: dict[str, Any], channels: int) -> dict[str, Any]:
+    """The numbers of a stem that gives as many features."""
+    if numbers.get("trunk"):
+        raise ValueError(
+            "net.imitate: this student stands on a frozen stem: leave out --net.stem, or give it a stem of its own by "
+            "--net.numbers '{trunk: null}'"
+        )
+    return {**(numbers.get("stem") or {}), "outputs": channels}
+
+
+def _started_numbers(settings: NetSettings) -> dict[str, Any]:
+    """The numbers of the net whose weights are the start, if it is of this kind and says them."""
+    said = read_metadata(settings.init) if settings.init else {}
+    return json.loads(said.get("numbers", "{}")) if said.get("kind") == settings.kind else {}
+
+
+def _freeze_others(made: nn.Module, parts: list[str]) -> None:
+    try:
+        made.learn_only(parts)
+    except ValueError as error:
+        raise ValueError(f"net.learn: {error}") from error
+
+
+def _start(made: nn.Module, settings: NetSettings) -> None:
+    """Take from other weights what fits; of what is not to learn, all.
+
+    Raises:
+        ValueError: if nothing fits, or something is lacking that would stay random.
+    """
+    own = made.state_dict()
+    start = load_weights(settings.init)
+    fitting = {name: value for name, value in start.items() if name in own and value.shape == own[name].shape}
+    if not fitting:
+        raise ValueError(f"weights {settings.init}: not one tensor fits this {settings.kind}: choose other --net.init")
+    given = (*fitting, *(name for name in own if settings.stem and name.startswith("stem.")))
+    lacking = [name for name, p in made.named_parameters() if not p.requires_grad and name not in given]
+    if lacking:
+        raise ValueError(f"weights {settings.init}: lack {lacking[0]}, which --net.learn freezes: let it learn too")
+    made.load_state_dict({**own, **fitting})
+
+
+def _trunk(settings: NetSettings) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The numbers of another net's beginning that the student stands on, and its weights; nothing if on none."""
+    if not settings.stem:
+        return {}, {}
+    if Path(settings.stem).suffix in NETWORK_FILES:
+        return _file_trunk(settings)
+    weights = load_weights(settings.stem)
+    try:
+        numbers = trunk_numbers(weights, settings.stem_stages)
+    except ValueError as error:
+        raise ValueError(f"weights {settings.stem}: {error}: choose other --net.stem or --net.stem_stages") from error
+    own = HRNet(**numbers).state_dict()
+    return numbers, {name: value for name, value in weights.items() if name in own}
+
+
+def _file_trunk(settings: NetSettings) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from rtpe.predictors.onnx_graph import read_graph  # needs an extra: only who asks for it must have it
+
+    if Path(settings.stem).suffix != ".onnx":
+        raise ValueError(f"weights {settings.stem}: a stem comes from an .onnx file or a HigherHRNet's weights")
+    if not settings.stem_network:
+        raise ValueError(f"weights {settings.stem}: pass --net.stem_network FILE.yaml, which describes the network")
+    return read_graph(settings.stem, settings.stem_tensor, read_description(settings.stem_network))
+
+
+def save_net(path: Path, trained: nn.Module, kind: str, joints: Skeleton, size: int, made: dict, half=False) -> None:
+    """Write weights that say themselves what they are: net, skeleton, input size, and how they were made."""
+    metadata = {
+        "kind": kind,
+        "numbers": json.dumps(trained.numbers),
+        "skeleton": joints.name,
+        "size": str(size),
+        "fit": "letterbox",
+        "made": json.dumps(made),
+    }
+    save_weights(path, trained, metadata, half)

@@ -1,0 +1,143 @@
+"""From settings to predictors: teachers, and students that speak for themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from rtpe.build.crops import of_net, of_network, refuse
+from rtpe.build.data import Images
+from rtpe.build.decoders import decoder, reading
+from rtpe.build.nets import NETWORK_FILES, net
+from rtpe.config import CropSettings, DecodeSettings, TeacherSettings
+from rtpe.nets.weights import load_into, load_weights, read_metadata, sha256
+from rtpe.predictors import Predictor
+from rtpe.predictors.as_skeleton import AsSkeleton
+from rtpe.predictors.dense import DensePredictor
+from rtpe.predictors.description import read_description
+from rtpe.predictors.diffusion import require_time
+from rtpe.skeleton import OPENPOSE18, SKELETONS, Skeleton
+
+# a tensor that published weights of that net have, and those of the nets below lack; all others are a HigherHRNet's
+SIGNS = {"readout": "mixing_weights", "simple_baseline": "layer4.0.conv1.weight", "pose_hrnet": "final_layer.weight"}
+TOP_DOWN = ("simple_baseline", "pose_hrnet")
+
+
+def device(name: str, process: int = 0) -> str:
+    """The device of that name; `auto` is a GPU if there is one, of several the one of that process's number."""
+    if name != "auto":
+        return name
+    return f"cuda:{process % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
+
+
+def predictor(
+    settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str, images: Images | None = None
+) -> Predictor:
+    """The teacher, or student, that the settings name.
+
+    Args:
+        images: those that it is to see; a top-down one asks for the boxes of their people.
+
+    Raises:
+        ValueError: if the weights are missing, or not of such a net or skeleton, or there are no boxes.
+    """
+    if not settings.weights:
+        raise ValueError("no weights: pass --teacher.weights FILE, or --cache.path to score what a teacher said")
+    path = Path(settings.weights)
+    if not path.is_file():
+        raise ValueError(f"weights {path}: no such file: pass --teacher.weights FILE")
+    if path.suffix in NETWORK_FILES:
+        return _onnx_predictor(settings, decode, joints, images)
+    return _net_predictor(settings, decode, joints, where, images)
+
+
+def _onnx_predictor(
+    settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, images: Images | None
+) -> Predictor:
+    from rtpe.predictors.from_onnx import from_onnx  # needs an extra: only who asks for it must have it
+
+    if not settings.network:
+        raise ValueError(f"weights {settings.weights}: pass --teacher.network FILE.yaml, which describes the network")
+    top_down = bool(settings.boxes) or read_description(settings.network).top_down
+    unused = ("kind", "numbers", "fit", "scales", "project", "precision", "color")
+    refuse(settings, (*unused, *(("size",) if top_down else ("flip", "crop"))), "a network in a file")
+    threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or None
+    if top_down:
+        made = of_network(settings, decode, images, threads)
+    else:
+        made = from_onnx(settings.weights, settings.network, settings.size or None, threads, settings.batch)
+    if made.skeleton != joints:
+        raise ValueError(f"network {settings.network}: predicts {made.skeleton.name}, the data have {joints.name}")
+    return made
+
+
+def _net_predictor(
+    settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str, images: Images | None
+) -> Predictor:
+    said, state = read_metadata(settings.weights), load_weights(settings.weights)
+    kind = said.get("kind", _kind_of(state)) if settings.kind == "auto" else settings.kind
+    numbers = json.loads(said.get("numbers", "{}"))
+    if kind == "readout":
+        require_time(settings.weights, numbers, settings.numbers)
+    own = _own_skeleton(settings.weights, said, kind, joints)
+    made = net(kind, {**numbers, **settings.numbers}, len(own))
+    load_into(made, state, settings.weights)
+    if settings.boxes or (kind in TOP_DOWN and not said):  # what `rtpe train` wrote saw whole images, and says so
+        color = settings.color or ("bgr" if kind == "simple_baseline" and not said else "rgb")
+        told = replace(settings, color=color, crop=_crop(settings.crop, made, said))
+        speaks = of_net(made, told, decode, own, where, images, _name(Path(settings.weights)))
+    else:
+        refuse(settings, ("crop", "color"), f"this {kind}, which sees whole images,")
+        speaks = _on_whole_images(made, settings, decode, own, where, {**getattr(made, "input", {}), **said})
+    return speaks if own == joints else AsSkeleton(speaks, joints)
+
+
+def _crop(asked: CropSettings, made: nn.Module, said: dict[str, str]) -> CropSettings:
+    """The size of a crop, where nobody names one, is that of the input of a net that knows it."""
+    size = {**getattr(made, "input", {}), **said}.get("size")
+    return replace(asked, size=[int(size)] * 2) if hasattr(made, "input") and not asked.size else asked
+
+
+def _on_whole_images(
+    made: nn.Module, settings: TeacherSettings, decode: DecodeSettings, own: Skeleton, where: str, said: dict
+) -> DensePredictor:
+    return DensePredictor(
+        made,
+        own,
+        decoder(decode, made),
+        name=_name(Path(settings.weights)),
+        weights_sha256=sha256(settings.weights),
+        size=settings.size or int(said.get("size", 512)),
+        fit=settings.fit or said.get("fit", "short_side"),
+        flip=settings.flip,
+        scales=tuple(settings.scales),
+        project=settings.project,
+        device=where,
+        batch=settings.batch,
+        precision=settings.precision,
+        reading=reading(decode),
+    )
+
+
+def _own_skeleton(weights: str, said: dict[str, str], kind: str, joints: Skeleton) -> Skeleton:
+    """The skeleton that weights were trained for: the one that is asked for, or one that has all of its joints."""
+    name = said.get("skeleton", OPENPOSE18.name if kind == "readout" else joints.name)
+    own = joints if name == joints.name else SKELETONS.get(name)
+    if own is None or not set(joints.joints) <= set(own.joints):
+        raise ValueError(f"weights {weights}: predict {name}, the data have {joints.name}: pass --data.skeleton")
+    return own
+
+
+def _kind_of(state: dict[str, Tensor]) -> str:
+    """Which net's weights these are that do not say it."""
+    return next((kind for kind, sign in SIGNS.items() if sign in state), "higher_hrnet")
+
+
+def _name(weights: Path) -> str:
+    """How tables call a net: after its file, or after its run, whose best weights all have one name."""
+    return weights.resolve().parent.name if weights.stem == "best" else weights.name.split(".")[0]
