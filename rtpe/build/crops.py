@@ -20,6 +20,7 @@ from rtpe.structures import Boxes
 
 TRUTH = "truth"
 
+
 def of_net(
     net: nn.Module,
     settings: TeacherSettings,

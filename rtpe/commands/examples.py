@@ -8,6 +8,7 @@ from dataclasses import replace
 from rtpe import build, config
 from rtpe.build import Images
 from rtpe.cache import Cache
+from rtpe.commands.pictures import spread_out
 from rtpe.config import DataSettings, Train
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.joined import Joined, JoinedCaches
@@ -48,6 +49,16 @@ def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamp
     joined = Joined([images for images, _ in parts])
     caches = _caches(joined, [cache for _, cache in parts])
     return TrainingExamples(joined, (size, size), STRIDE, caches, labels, augment, settings.train.seed)
+
+
+def shown_examples(settings: Train, minival: Images, examples: TrainingExamples) -> tuple[Joined, JoinedCaches | None]:
+    """A few images to draw, of the minival if there is one, and what a teacher said of them."""
+    if not len(minival):
+        return spread_out(examples.samples, settings.train.pictures), examples.cache
+    held_out = Joined([minival])
+    path = settings.cache.path
+    caches = JoinedCaches(held_out, [build.cache(path, minival)]) if path else None
+    return spread_out(held_out, settings.train.pictures), caches
 
 
 def _part(images: Images, settings: DataSettings, path: str, says: bool) -> tuple[Images, Cache | None]:

@@ -29,14 +29,14 @@ from torch import Tensor, nn
 
 from rtpe import build, config
 from rtpe.build import Images
-from rtpe.commands.examples import training_examples, without_labels
+from rtpe.commands.examples import shown_examples, training_examples, without_labels
 from rtpe.commands.facts import run_facts
-from rtpe.commands.pictures import gallery, loss_charts, spread_out
+from rtpe.commands.pictures import gallery, loss_charts
 from rtpe.commands.score import predicted_people, score
 from rtpe.config import Train
 from rtpe.data.coco import fixed_choice
 from rtpe.data.distill import TrainingExamples, batches, epoch_order
-from rtpe.data.joined import JoinedCaches
+from rtpe.data.joined import Joined, JoinedCaches
 from rtpe.engine.checkpoint import TrainingState
 from rtpe.engine.criterion import TERMS, Criterion
 from rtpe.engine.loop import Schedule, fit
@@ -51,6 +51,7 @@ MAY_CHANGE = {
     "out", "device", "data.root", "cache.path", "train.epochs", "train.minutes", "train.workers", "train.processes",
     "train.threads", "train.pictures", "train.half",
 }  # fmt: skip
+Shown = tuple[Joined, JoinedCaches | None]
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -64,7 +65,7 @@ def train(settings: Train) -> Path:
     minival = everything.only(fixed_choice(everything.ids, settings.train.minival))
     rest = everything.only(sorted(set(everything.ids) - set(minival.ids)))
     examples = training_examples(settings, rest, says=fabric.global_rank == 0)
-    shown = spread_out(minival if len(minival) else examples.samples, settings.train.pictures)
+    shown = shown_examples(settings, minival, examples)
     state = _state(fabric, settings, examples)
     epoch_batches = len(epoch_order(len(examples), settings.train.batch, settings.train.seed, 0))
     if fabric.global_rank == 0:
@@ -77,7 +78,7 @@ def train(settings: Train) -> Path:
         _schedule(settings),
         lambda epoch, start: _own_batches(fabric, settings, examples, epoch, start),
         epoch_batches,
-        lambda means: _after_epoch(fabric, settings, state, minival, shown, examples.cache, means, log),
+        lambda means: _after_epoch(fabric, settings, state, minival, shown, means, log),
         lambda: _ship(settings, state, everything.skeleton),
         out,
     )
@@ -188,8 +189,7 @@ def _after_epoch(
     settings: Train,
     state: TrainingState,
     minival: Images,
-    shown: Images,
-    cache: JoinedCaches | None,
+    shown: Shown,
     means: dict[str, float],
     log: Log | None,
 ) -> dict[str, float]:
@@ -199,8 +199,8 @@ def _after_epoch(
         student = _predictor(settings, state.ema, minival, str(fabric.device))
         if len(minival):
             scores, _ = score(predicted_people(student, minival, student.batch, []), minival)
-        if len(shown):
-            sheet = gallery(shown, cache, student, state.ema, settings.net.size)
+        if len(shown[0]):
+            sheet = gallery(*shown, student, state.ema, settings.net.size)
             log.image("minival" if len(minival) else "training", sheet, state.step)
         log.scalars({**means, **scores}, step=state.step, epoch=state.epoch)
         log.histograms(state.net.named_parameters(), state.step)
@@ -216,16 +216,16 @@ def _say(state: TrainingState, means: dict[str, float], scores: dict[str, float]
 
 
 def _finish(
-    settings: Train, state: TrainingState, minival: Images, shown: Images, examples: TrainingExamples, log: Log
+    settings: Train, state: TrainingState, minival: Images, shown: Shown, examples: TrainingExamples, log: Log
 ) -> None:
     """The report, and the settings beside the score that they led to."""
     out = Path(settings.out)
     history = read_history(out / HISTORY)
     log.hyperparameters(config.flat(settings), {"AP": max(state.best, 0.0)})
     pictures = []
-    if len(shown):
-        student = _predictor(settings, state.ema, shown, str(next(state.ema.parameters()).device))
-        sheet = gallery(shown, examples.cache, student, state.ema, settings.net.size)
+    if len(shown[0]):
+        student = _predictor(settings, state.ema, shown[0], str(next(state.ema.parameters()).device))
+        sheet = gallery(*shown, student, state.ema, settings.net.size)
         pictures = [Picture("Images held out of training" if len(minival) else "Images of the training", sheet)]
     tables, charts = [], loss_charts(history)
     if len(minival):

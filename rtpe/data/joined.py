@@ -77,10 +77,10 @@ class JoinedCaches:
 
     def __init__(self, images: Joined, caches: Sequence[Cache]):
         of_part = {id(part): cache for part, cache in zip(images.parts, caches, strict=True)}
-        self.origins = [(of_part[id(images.part(image_id))], images.own_id(image_id)) for image_id in images.ids]
+        self.origins = {i: (of_part[id(images.part(i))], images.own_id(i)) for i in images.ids}
 
     def __contains__(self, image_id: int) -> bool:
-        cache, own_id = self.origins[image_id]
+        cache, own_id = self.origins.get(image_id, ((), None))
         return own_id in cache
 
     def load(self, image_id: int) -> Prediction:

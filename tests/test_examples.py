@@ -1,0 +1,61 @@
+"""What a training draws: the teacher's word beside an image is about that image."""
+
+import numpy as np
+import pytest
+
+from rtpe import build
+from rtpe.cache import Cache, Manifest
+from rtpe.commands.examples import shown_examples, training_examples
+from rtpe.config import CacheSettings, DataSettings, MoreDataSettings, NetSettings, OptimSettings, Train
+from rtpe.data.coco import fixed_choice
+from rtpe.data.synthetic import write_world
+from rtpe.geometry import cells
+from rtpe.skeleton import COCO17
+from rtpe.structures import PoseMaps, Poses, Prediction
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Two splits of one numbering; the heat that a cache holds of an image tells its split and id."""
+    for number, (split, count) in enumerate((("train2017", 6), ("val2017", 3)), 1):
+        write_world(str(tmp_path), split, count, number, (64, 64), 0)
+        images = build.dataset(DataSettings(root=str(tmp_path), split=split))
+        manifest = Manifest({"name": "teller"}, COCO17, source=f"world/{split}", codec="float32")
+        with Cache.create(tmp_path / f"cache-{split}", manifest) as cache:
+            for image_id in images.ids:
+                maps = PoseMaps(np.full((17, 16, 16), told(split, image_id)), cells(4), (64, 64), COCO17)
+                cache.add(image_id, "", Prediction(maps, Poses.none(COCO17)))
+    return Train(
+        data=DataSettings(root=str(tmp_path)),
+        more=[MoreDataSettings(root=str(tmp_path), split="val2017", cache=str(tmp_path / "cache-val2017"))],
+        cache=CacheSettings(path=str(tmp_path / "cache-train2017")),
+        net=NetSettings(size=64),
+        train=OptimSettings(minival=2, pictures=9),
+    )
+
+
+def told(split, image_id):
+    return np.float32(image_id / 16 + (split == "val2017") / 2)
+
+
+@pytest.mark.parametrize("minival", [2, 0])
+def test_beside_an_image_stands_what_was_said_of_it(settings, minival):
+    everything = build.dataset(settings.data)
+    held_out = everything.only(fixed_choice(everything.ids, minival))
+    rest = everything.only(set(everything.ids) - set(held_out.ids))
+    examples = training_examples(settings, rest, says=False)
+    images, caches = shown_examples(settings, held_out, examples)
+    assert len(examples) == 9 - minival and 0 < len(images) <= (minival or 9)
+    for sample in images:
+        part, own_id = images.part(sample.image_id), images.own_id(sample.image_id)
+        assert sample.image_id in caches
+        assert caches.load(sample.image_id).maps.heatmaps.flat[0] == told(part.split, own_id)
+        assert own_id in held_out.ids or not minival
+
+
+def test_without_a_cache_the_images_stand_alone(settings, tmp_path):
+    everything = build.dataset(settings.data)
+    alone = Train(data=settings.data, net=settings.net, train=OptimSettings(minival=2, pictures=1))
+    examples = training_examples(alone, everything, says=False)
+    images, caches = shown_examples(alone, everything.only(everything.ids[:2]), examples)
+    assert len(images) == 1 and caches is None
