@@ -22,15 +22,12 @@ from rtpe.config.parts import (
     CropSettings,
     DataSettings,
     DecodeSettings,
-    LossSettings,
     MoreDataSettings,
-    NetSettings,
-    OptimSettings,
     ScoreSettings,
     TeacherSettings,
-    ViewSettings,
 )
 from rtpe.config.reading import UserError, as_dict, flat, parse, save
+from rtpe.config.training import LossSettings, NetSettings, OptimSettings, ViewSettings
 
 __all__ = [
     "CacheBuild",

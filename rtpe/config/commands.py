@@ -9,14 +9,11 @@ from rtpe.config.parts import (
     CacheSettings,
     DataSettings,
     DecodeSettings,
-    LossSettings,
     MoreDataSettings,
-    NetSettings,
-    OptimSettings,
     ScoreSettings,
     TeacherSettings,
-    ViewSettings,
 )
+from rtpe.config.training import LossSettings, NetSettings, OptimSettings, ViewSettings
 
 
 @dataclass(frozen=True)
