@@ -89,7 +89,7 @@ class Predict:
     Attributes:
         weights: a net that says itself what it is (what `rtpe train` writes); short for --teacher.weights.
         out: folder for results.json, in COCO's format, with the file name in every row; and for pictures/.
-        least: people of a lower score are left out.
+        least: people of a lower score are left out; 0 keeps all, as AP wants them.
         draw: draw those people over each image.
         device: auto, cpu or cuda.
     """
@@ -99,7 +99,7 @@ class Predict:
     weights: str = ""
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     out: str = "runs/predicted"
-    least: float = 0.0
+    least: float = 0.2
     draw: bool = False
     device: str = "auto"
 
