@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as rle
@@ -63,7 +64,7 @@ class CocoDataset(Sequence):
     def __init__(self, root: str | Path, split: str, skeleton: Skeleton = COCO17, ids: Sequence[int] | None = None):
         self.root, self.split, self.skeleton = Path(root), split, skeleton
         self.annotations = annotation_file(root, split)
-        self._index(_read_json(self.annotations), self.annotations, ids)
+        self._index(_read_coco(self.annotations), self.annotations, ids)
 
     def _index(self, raw: dict, path: Path, ids: Sequence[int] | None) -> None:
         self.labelled_as = _labelled_as(raw, self.skeleton)
@@ -163,15 +164,24 @@ def _with_records(dataset: CocoDataset, records: list) -> CocoDataset:
     return other
 
 
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> Any:
+    """What an annotation file says.
+
+    Raises:
+        ValueError: if it cannot be read, or is no JSON.
+    """
     try:
-        raw = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except OSError as error:
         raise ValueError(
             f"annotations {path}: {error.strerror or error}: check --data.root and --data.split"
         ) from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"annotations {path}: not JSON ({error})") from error
+    except ValueError as error:  # no JSON, or no text at all
+        raise ValueError(f"annotations {path}: not JSON ({error}): download it again") from error
+
+
+def _read_coco(path: Path) -> dict:
+    raw = read_json(path)
     if not isinstance(raw, dict) or not {"images", "annotations"} <= raw.keys():
         raise ValueError(f"annotations {path}: expected a COCO file with images and annotations")
     return raw

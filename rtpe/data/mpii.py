@@ -5,7 +5,6 @@ http://human-pose.mpi-inf.mpg.de (Andriluka et al., CVPR 2014); https://github.c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from rtpe.data.coco import CocoDataset
+from rtpe.data.coco import CocoDataset, read_json
 from rtpe.geometry import index_to_point
 from rtpe.skeleton import MPII16
 
@@ -116,14 +115,7 @@ def _person(place: int, record: dict[str, Any], file: str | Path) -> dict[str, A
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
-    try:
-        raw = json.loads(path.read_text())
-    except OSError as error:
-        raise ValueError(
-            f"annotations {path}: {error.strerror or error}: check --data.root and --data.split"
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"annotations {path}: not JSON ({error}): download it again") from error
+    raw = read_json(path)
     if not isinstance(raw, list):
         raise ValueError(
             f"annotations {path}: expected a list of people, one record each, got {type(raw).__name__}: take HRNet's "
