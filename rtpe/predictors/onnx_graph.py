@@ -49,11 +49,13 @@ class _Sketch:
 
     Attributes:
         constants: of the file, by name.
+        readers: the nodes that read each value, by its name.
         numbers: of the values seen so far, by name, as in `Graph`.
         nodes, kept: of the graph; the constants that it needs.
     """
 
     constants: dict[str, np.ndarray]
+    readers: dict[str, list]
     numbers: dict[str, int]
     nodes: list[dict[str, Any]] = field(default_factory=list)
     kept: list[np.ndarray] = field(default_factory=list)
@@ -110,8 +112,10 @@ def _sketch(graph, image: str, tensor: str) -> _Sketch:
     unknown = sorted({node.op_type for node in nodes} - OPERATORS.keys() - _READERS.keys())
     if unknown:
         raise ValueError(f"tensor {tensor} needs the operators {', '.join(unknown)}: choose one before them")
-    sketch = _Sketch(constants, {image: 0})
+    sketch = _Sketch(constants, _readers(nodes), {image: 0})
     for node in nodes:
+        if node.output[0] in sketch.numbers:  # folded into the one before it
+            continue
         try:
             sketch.numbers[node.output[0]] = _READERS.get(node.op_type, _plain)(sketch, node, _attributes(node))
         except KeyError as error:
@@ -128,6 +132,14 @@ def _ancestors(tensor: str, makers: dict[str, Any]) -> set[str]:
             found.add(name)
             todo += makers[name].input
     return found
+
+
+def _readers(nodes) -> dict[str, list]:
+    readers: dict[str, list] = {}
+    for node in nodes:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    return readers
 
 
 def _attributes(node) -> dict[str, Any]:
@@ -152,12 +164,50 @@ def _same(sketch: _Sketch, node, attributes: dict[str, Any]) -> int:
     return sketch.number(node.input[0])
 
 
+def _conv(sketch: _Sketch, node, attributes: dict[str, Any]) -> int:
+    """With what is done to each channel next in its own weights: each pass over large maps that is saved counts."""
+    if any(name not in sketch.constants for name in node.input[1:] if name):
+        return _plain(sketch, node, attributes)
+    weight, *given = (sketch.constants[name].astype(np.float64) for name in node.input[1:] if name)
+    bias = given[0] if given else np.zeros(len(weight))
+    outputs = [node.output[0]]
+    while change := _next_change(sketch, outputs[-1], len(weight)):
+        output, factor, shift = change
+        outputs.append(output)
+        weight, bias = weight * factor[:, None, None, None], bias * factor + shift
+    chosen = {name: attributes[name] for name in ATTRIBUTES if name in attributes}
+    kept = [sketch.keep(values) for values in (weight, bias)]
+    number = sketch.add("Conv", sketch.number(node.input[0]), *kept, **chosen)
+    sketch.numbers |= dict.fromkeys(outputs, number)
+    return number
+
+
+def _next_change(sketch: _Sketch, name: str, channels: int) -> tuple[str, np.ndarray, np.ndarray] | None:
+    """The name of what a norm or an added constant makes of a value that nothing else reads; its factors and shifts."""
+    readers = sketch.readers.get(name, [])
+    if len(readers) != 1 or len(readers[0].output) != 1:
+        return None
+    (node,) = readers
+    if node.op_type == "BatchNormalization" and node.input[0] == name:
+        return node.output[0], *_factor_and_shift(sketch, node, _attributes(node))
+    others = [sketch.constants[other] for other in node.input if other in sketch.constants]
+    if node.op_type == "Add" and others and others[0].shape in {(channels, 1, 1), (1, channels, 1, 1)}:
+        return node.output[0], np.ones(channels), others[0].astype(np.float64).ravel()
+    return None
+
+
 def _batch_norm(sketch: _Sketch, node, attributes: dict[str, Any]) -> int:
     """A factor and a shift for each channel."""
-    scale, shift, mean, variance = (sketch.constants[name].astype(np.float64)[:, None, None] for name in node.input[1:])
-    factor = scale / np.sqrt(variance + attributes.get("epsilon", 1e-5))
+    factor, shift = (values[:, None, None] for values in _factor_and_shift(sketch, node, attributes))
     scaled = sketch.add("Mul", sketch.number(node.input[0]), sketch.keep(factor))
-    return sketch.add("Add", scaled, sketch.keep(shift - mean * factor))
+    return sketch.add("Add", scaled, sketch.keep(shift))
+
+
+def _factor_and_shift(sketch: _Sketch, node, attributes: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """What a norm does to each channel, (C,) both."""
+    scale, shift, mean, variance = (sketch.constants[name].astype(np.float64) for name in node.input[1:])
+    factor = scale / np.sqrt(variance + attributes.get("epsilon", 1e-5))
+    return factor, shift - mean * factor
 
 
 def _clip(sketch: _Sketch, node, attributes: dict[str, Any]) -> int:
@@ -184,6 +234,7 @@ def _resize(sketch: _Sketch, node, attributes: dict[str, Any]) -> int:
 _READERS: dict[str, Callable[[_Sketch, Any, dict[str, Any]], int]] = {
     "BatchNormalization": _batch_norm,
     "Clip": _clip,
+    "Conv": _conv,
     "Dropout": _same,
     "Identity": _same,
     "Resize": _resize,

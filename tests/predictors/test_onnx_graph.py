@@ -137,6 +137,33 @@ CASES = {
 }
 
 
+NORM = [("s", values(6)), ("b", values(6)), ("m", values(6)), ("v", np.abs(values(6)))]
+CONV, ADD, RELU = ("Conv", ["x", "w"], "z", {"pads": [1] * 4}), ("Add", ["c", "z"], "y", {}), ("Relu", ["y"], "r", {})
+FOLDED = {  # name: nodes behind the first convolution, the tensor asked for, operators that are left
+    "a bias": ([CONV, ADD, RELU], "r", ["Conv", "Conv", "Relu"]),
+    "a norm": ([CONV, ("BatchNormalization", ["z", "s", "b", "m", "v"], "y", {})], "y", ["Conv", "Conv"]),
+    "a norm, then a bias": (
+        [CONV, ("BatchNormalization", ["z", "s", "b", "m", "v"], "n", {}), ("Add", ["n", "c"], "y", {})],
+        "y",
+        ["Conv", "Conv"],
+    ),
+    "read twice": ([CONV, ADD, ("Mul", ["y", "z"], "r", {})], "r", ["Conv", "Conv", "Add", "Mul"]),
+    "asked for": ([CONV, ADD, RELU], "z", ["Conv", "Conv"]),
+    "one number for all": ([CONV, ("Add", ["z", "one"], "y", {})], "y", ["Conv", "Conv", "Add"]),
+}
+
+
+@pytest.mark.parametrize("case", FOLDED)
+def test_what_follows_a_convolution_becomes_its_weights(case):
+    """Fewer passes over the maps, the same features: wherever nobody else reads what lies between."""
+    nodes, tensor, want = FOLDED[case]
+    path = write(nodes, [W, ("c", values(1, 6, 1, 1)), ("one", np.float32(2.0)), *NORM])
+    made, image = trunk(path, tensor, described()), photograph()
+    assert [node["op"] for node in made.trunk.nodes] == want
+    features = as_onnxruntime_says(path, tensor, image.astype(np.float32) / 255)
+    np.testing.assert_allclose(graph_of(made, image), features, atol=TOLERANCE, rtol=TOLERANCE)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_operators_do_as_in_onnxruntime(case):
     nodes, constants = CASES[case]
