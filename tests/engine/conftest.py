@@ -7,12 +7,12 @@ from lightning_fabric import Fabric
 from miniature import STRIDE, samples, teacher_cache
 
 from rtpe.data.distill import TrainingExamples, batches, epoch_order
-from rtpe.data.transforms import AugmentSettings
 from rtpe.engine.checkpoint import TrainingState
 from rtpe.engine.criterion import Criterion
 from rtpe.engine.loop import Schedule, fit
 from rtpe.engine.optim import optimizer
 from rtpe.nets.student import Student
+from rtpe.views import ViewSettings
 
 SIDE = 64
 
@@ -57,7 +57,7 @@ def examples(cache):
     """Views of four photographs with labels and a teacher."""
 
     def make(photographs=None, **options):
-        options = {"cache": cache, "augment": AugmentSettings(), "seed": 1, **options}
+        options = {"cache": cache, "augment": ViewSettings(), "seed": 1, **options}
         return TrainingExamples(samples(4) if photographs is None else photographs, (SIDE, SIDE), STRIDE, **options)
 
     return make
