@@ -236,7 +236,12 @@ def batches(
     rank, processes = share
     order = [keys[rank::processes] for keys in epoch_order(len(examples), size, examples.seed, epoch)[start:]]
     loader = DataLoader(
-        examples, batch_sampler=order, num_workers=workers, collate_fn=collate, worker_init_fn=_quiet_worker
+        examples,
+        batch_sampler=order,
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=_quiet_worker,
+        generator=torch.Generator(),  # of the net's random numbers it would take one more whenever a run is resumed
     )
     for raw in loader:
         yield as_batch(raw)
