@@ -232,9 +232,18 @@ def batches(
 
     Args:
         share: (rank, processes): every process takes its own part of each batch.
+
+    Raises:
+        ValueError: if a batch has not one image for each process.
     """
     rank, processes = share
-    order = [keys[rank::processes] for keys in epoch_order(len(examples), size, examples.seed, epoch)[start:]]
+    whole = epoch_order(len(examples), size, examples.seed, epoch)
+    if len(whole[0]) < processes:
+        raise ValueError(
+            f"train.batch: {len(whole[0])} images a step cannot be shared by {processes} processes: pass a larger "
+            "--train.batch, or fewer --train.processes"
+        )
+    order = [keys[rank::processes] for keys in whole[start:]]
     loader = DataLoader(
         examples,
         batch_sampler=order,
