@@ -21,7 +21,6 @@ reads whole entries, shuffled, by two workers.
 
 from __future__ import annotations
 
-import io
 import sys
 import tempfile
 import time
@@ -33,9 +32,10 @@ import numpy as np
 import torch
 from timing import milliseconds
 from torch.utils.data import DataLoader, Dataset
+from ways import Arrays, Predictions, Way, ways_to_hold
 
 from rtpe import build, config
-from rtpe.cache import CODECS, STORES, Cache, Manifest, predict
+from rtpe.cache import Manifest, predict
 from rtpe.commands.cache import COCO_IMAGES
 from rtpe.commands.score import score
 from rtpe.commands.table import print_table, write_json
@@ -43,18 +43,14 @@ from rtpe.config import DataSettings, DecodeSettings, TeacherSettings
 from rtpe.data.coco import CocoDataset
 from rtpe.decode.peaks import dark, local_maxima
 from rtpe.images import read_image
-from rtpe.structures import PoseMaps, Poses, Prediction
+from rtpe.structures import PoseMaps, Poses
 
-PLAIN = {"npz_float32": np.float32, "npz_float16": np.float16}
 CONFIDENT = 0.3  # heat of a peak that must not be lost
 NEAR = 2.0  # cells
 ENCODED = 16  # images over which encoding is timed: it is slow, and done once
 LOADED = 240  # images at least that a loader is timed over
 WORKERS = 2
 BATCH = 8
-
-Predictions = dict[int, Prediction]
-Arrays = tuple[np.ndarray, np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -75,25 +71,6 @@ class CacheBenchmark:
     device: str = "auto"
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way to hold maps: bytes of them, maps of these bytes, and what reads an image from the disk.
-
-    Attributes:
-        encode: the bytes of a prediction.
-        decode: the maps of these bytes; the prediction tells what else an entry holds.
-        load: from image id to maps, out of its file; can be pickled.
-        entry_bytes: mean bytes of an image on disk.
-    """
-
-    store: str
-    codec: str
-    encode: Callable[[Prediction], bytes]
-    decode: Callable[[bytes, Prediction], Arrays]
-    load: Callable[[int], Arrays]
-    entry_bytes: float
-
-
 def benchmark(settings: CacheBenchmark) -> list[dict]:
     """Print the table, write the rows; returns them."""
     images = build.dataset(settings.data)
@@ -106,7 +83,7 @@ def benchmark(settings: CacheBenchmark) -> list[dict]:
     ap = _ap(((key, decoder(each.maps)) for key, each in live.items()), images) if decoder else None
     rows, of_codec = [], {}
     with tempfile.TemporaryDirectory() as folder:
-        for way in _ways(Path(folder), live, images):
+        for way in ways_to_hold(live, images.skeleton, Path(folder)):
             if way.codec not in of_codec:  # which file holds the bytes changes neither their cost nor what they lose
                 of_codec[way.codec] = {**_cost(way, live, settings.passes), **_loss(way, live)}
                 change = None if ap is None else _ap(_decoded(way, live, decoder), images) - ap
@@ -131,66 +108,6 @@ def _predictions(teacher, images: CocoDataset, batch: int) -> Predictions:
 
 def _has_tags(live: Predictions) -> bool:
     return all(each.maps.tags is not None for each in live.values())
-
-
-def _ways(folder: Path, live: Predictions, images: CocoDataset) -> Iterator[Way]:
-    """The plain files first, to which the others are compared; each is written when it is asked for."""
-    for name, dtype in PLAIN.items():
-        yield _plain_way(folder / name, name, dtype, live)
-    for store in STORES:
-        for name, codec in CODECS.items():
-            manifest = Manifest({"name": "benchmark"}, images.skeleton, store=store, codec=name)
-            with Cache.create(folder / f"{store}-{name}", manifest) as cache:
-                for image_id, each in live.items():
-                    cache.add(image_id, str(image_id), each)
-            cache = Cache.open(folder / f"{store}-{name}")
-
-            def encode(given: Prediction, codec=codec) -> bytes:
-                return codec.encode(given.maps.heatmaps, given.maps.tags)
-
-            def decode(blob: bytes, given: Prediction, codec=codec) -> Arrays:
-                people = given.poses.moved(given.maps.to_image.inverse()) if codec.renders else None
-                return codec.decode(blob, people)
-
-            yield Way(store, name, encode, decode, _FromCache(cache), cache.bytes_per_image)
-
-
-def _plain_way(folder: Path, name: str, dtype: type, live: Predictions) -> Way:
-    def encode(given: Prediction) -> bytes:
-        stacks = {"heatmaps": given.maps.heatmaps, "tags": given.maps.tags}
-        file = io.BytesIO()
-        np.savez_compressed(file, **{key: stack.astype(dtype) for key, stack in stacks.items() if stack is not None})
-        return file.getvalue()
-
-    def decode(blob: bytes, given: Prediction) -> Arrays:
-        return _read_npz(io.BytesIO(blob))
-
-    folder.mkdir()
-    sizes = [(folder / f"{image_id}.npz").write_bytes(encode(each)) for image_id, each in live.items()]
-    return Way("npz", name, encode, decode, _FromFiles(folder), float(np.mean(sizes)))
-
-
-def _read_npz(file) -> Arrays:
-    with np.load(file, allow_pickle=False) as arrays:
-        heatmaps, tags = (arrays.get(name) for name in ("heatmaps", "tags"))
-    return heatmaps.astype(np.float32, copy=False), None if tags is None else tags.astype(np.float32, copy=False)
-
-
-@dataclass(frozen=True)
-class _FromCache:
-    cache: Cache
-
-    def __call__(self, image_id: int) -> Arrays:
-        maps = self.cache.load(image_id).maps
-        return maps.heatmaps, maps.tags
-
-
-@dataclass(frozen=True)
-class _FromFiles:
-    folder: Path
-
-    def __call__(self, image_id: int) -> Arrays:
-        return _read_npz(self.folder / f"{image_id}.npz")
 
 
 class _Entries(Dataset):

@@ -40,7 +40,6 @@ from rtpe.config import CacheSettings, DataSettings, LossSettings, NetSettings, 
 from rtpe.data import coco, distill, folder
 from rtpe.data.distill import TrainingExamples, as_batch, collate, epoch_order
 from rtpe.data.targets import cell_indices, gaussian_maps
-from rtpe.data.transforms import AugmentSettings
 
 STAGES = {
     "decode the image": [(coco, "read_reduced"), (folder, "read_reduced")],
@@ -107,9 +106,8 @@ def _examples(settings: LoaderBenchmark) -> TrainingExamples:
     if not len(images):
         raise ValueError(f"data {settings.data.root}: no image to measure on: check --data.split and --cache.path")
     labels = settings.loss.truth > 0 and images.annotations is not None
-    augment = AugmentSettings(**config.as_dict(settings.view))
     side = settings.net.size
-    return TrainingExamples(images, (side, side), STRIDE, cache, labels, augment, settings.train.seed)
+    return TrainingExamples(images, (side, side), STRIDE, cache, labels, settings.view, settings.train.seed)
 
 
 class Clock:

@@ -16,6 +16,7 @@ ANYTHING = None
 MAY_IMPORT = {
     "skeleton": set(),
     "geometry": set(),
+    "views": set(),
     "structures": GEOMETRY,
     "images": GEOMETRY,
     "nets": set(),
@@ -24,7 +25,7 @@ MAY_IMPORT = {
     "decode": FOUNDATION,
     "metrics": FOUNDATION,
     "draw": FOUNDATION,
-    "data": FOUNDATION | {"cache"},
+    "data": FOUNDATION | {"cache", "views"},
     "predictors": FOUNDATION | {"nets", "decode"},
     "attribution": FOUNDATION | {"decode"},
     "log": FOUNDATION | {"draw"},
@@ -32,7 +33,7 @@ MAY_IMPORT = {
     "report": FOUNDATION | {"draw", "log"},  # it shows what the log wrote
     "export": FOUNDATION | {"nets"},
     "engine": FOUNDATION | {"nets", "losses", "data", "metrics", "log"},
-    "config": set(),
+    "config": {"views"},  # what a user may set of them is what the data are told
     "build": ANYTHING,
     "commands": ANYTHING,
     "cli": ANYTHING,

@@ -16,13 +16,14 @@ from miniature import FACE, STRIDE, cache_of, look, mirrored, spots
 from torch import nn
 
 from rtpe.cache import STORES
-from rtpe.data.transforms import AugmentSettings, plain_view, random_view, warp_points, warp_teacher_maps
+from rtpe.data.transforms import plain_view, random_view, warp_points, warp_teacher_maps
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.geometry import short_side
 from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
 from rtpe.predictors.dense import DensePredictor
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Poses, Prediction
+from rtpe.views import ViewSettings
 
 SIZES_HW = [(60, 240), (64, 192), (150, 300), (480, 640), (333, 334), (427, 320), (401, 199), (633, 211), (400, 100)]
 MIDDLE = Skeleton("middle", ("nose", "neck", "pelvis"), (), (0.1, 0.1, 0.1))
@@ -30,7 +31,7 @@ INPUT, SPREAD = 256, 2.0  # pixels of the short side or of both, and cells
 FITS = ["short_side", "letterbox"]
 WORST_PX, MEAN_PX = 0.1, 0.03  # DARK is exact to .01 cell, a cell here is up to 10 pixels
 VIEW_HW = (256, 192)
-VIEWS = AugmentSettings(rotate=25.0, scale=(0.7, 1.35), shift=0.12, flip=0.5)
+VIEWS = ViewSettings(rotate=25.0, scale=(0.7, 1.35), shift=0.12, flip=0.5)
 
 
 class Colours(nn.Module):

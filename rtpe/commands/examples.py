@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rtpe import build, config
+from rtpe import build
 from rtpe.build import Images
 from rtpe.cache import Cache
 from rtpe.commands.pictures import spread_out
 from rtpe.config import DataSettings, Train
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.joined import Joined, JoinedCaches
-from rtpe.data.transforms import AugmentSettings
 
 STRIDE = 4  # of the grid on which masks and teacher maps are handed over; coarser and finer levels are resized from it
 
@@ -45,10 +44,9 @@ def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamp
     parts = [_part(own, settings.data, settings.cache.path, says)]
     parts += [_part(build.dataset(each), each, each.cache, says) for each in settings.more]
     size, labels = settings.net.size, settings.loss.truth != 0
-    augment = AugmentSettings(**config.as_dict(settings.view))
     joined = Joined([images for images, _ in parts])
     caches = _caches(joined, [cache for _, cache in parts])
-    return TrainingExamples(joined, (size, size), STRIDE, caches, labels, augment, settings.train.seed)
+    return TrainingExamples(joined, (size, size), STRIDE, caches, labels, settings.view, settings.train.seed)
 
 
 def shown_examples(settings: Train, minival: Images, examples: TrainingExamples) -> tuple[Joined, JoinedCaches | None]:

@@ -6,10 +6,11 @@ r"""Train a light student on what a teacher cached, or a teacher on labels.
     rtpe train --config recipes/student_s.yaml --data.labels 0.1 --cache.path caches/teacher \
         --more '[{root: photos, cache: caches/photos}]' --out runs/more
     rtpe train --config runs/s/settings.yaml --out runs/again
+    torchrun --standalone --nproc-per-node 2 train_student.py --config recipes/student_s.yaml --out runs/s2
 
 The second one uses no label at all; the third one has none, for it learns from a folder of photographs and videos; the
 fourth one uses the labels of a tenth of the images, and what the teacher said of these, of the others and of a folder
-of photographs; the last one repeats a recorded run.
+of photographs; the fifth one repeats a recorded run; the last one does what `--train.processes 2` does.
 
 A run that was stopped goes on where it stood when it is started again with the same `--out`.
 """
@@ -20,6 +21,7 @@ import copy
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -57,7 +59,7 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 def train(settings: Train) -> Path:
     """Train as the settings say; returns the weights of the best epoch, `<out>/best.safetensors`."""
-    out = Path(settings.out)
+    out, settings = Path(settings.out), _as_launched(settings)
     fabric = _fabric(settings)
     everything = build.dataset(settings.data)
     if everything.annotations is None:
@@ -88,16 +90,26 @@ def train(settings: Train) -> Path:
     return out / WEIGHTS
 
 
+def _as_launched(settings: Train) -> Train:
+    """With as many processes as there are if torchrun started them; else the one there is starts the others."""
+    if not torch.distributed.is_torchelastic_launched():
+        return settings
+    return replace(settings, train=replace(settings.train, processes=int(os.environ["WORLD_SIZE"])))
+
+
 def _fabric(settings: Train) -> Fabric:
     """Devices, precision and processes."""
     where = build.device(settings.device)
     if settings.train.precision == "fp16" and not where.startswith("cuda"):
         raise ValueError("train.precision fp16: needs a GPU, this is a CPU: pass --train.precision bf16")
     processes = settings.train.processes
-    torch.set_num_threads(settings.train.threads or max(1, (os.cpu_count() or 1) // processes))
+    machines = int(os.environ.get("GROUP_WORLD_SIZE", 1))  # as torchrun counts them
+    here = processes // machines
+    torch.set_num_threads(settings.train.threads or max(1, (os.cpu_count() or 1) // here))
     fabric = Fabric(
         accelerator="cuda" if where.startswith("cuda") else "cpu",
-        devices=processes,
+        devices=here,
+        num_nodes=machines,
         strategy="ddp" if processes > 1 else "auto",
         precision=PRECISIONS[settings.train.precision],
     )

@@ -27,7 +27,8 @@ from rtpe.config.parts import (
     TeacherSettings,
 )
 from rtpe.config.reading import UserError, as_dict, flat, parse, save
-from rtpe.config.training import LossSettings, NetSettings, OptimSettings, ViewSettings
+from rtpe.config.training import LossSettings, NetSettings, OptimSettings
+from rtpe.views import ViewSettings
 
 __all__ = [
     "CacheBuild",

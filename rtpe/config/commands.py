@@ -13,7 +13,8 @@ from rtpe.config.parts import (
     ScoreSettings,
     TeacherSettings,
 )
-from rtpe.config.training import LossSettings, NetSettings, OptimSettings, ViewSettings
+from rtpe.config.training import LossSettings, NetSettings, OptimSettings
+from rtpe.views import ViewSettings
 
 
 @dataclass(frozen=True)

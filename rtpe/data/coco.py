@@ -58,7 +58,8 @@ class CocoDataset(Sequence):
         ids: keep only these images; all by default.
 
     Raises:
-        ValueError: if a file is missing or no COCO keypoint file, or holds another skeleton.
+        ValueError: if a file is missing or no COCO keypoint file, or holds another skeleton, or masks of another size
+            than their images.
     """
 
     def __init__(self, root: str | Path, split: str, skeleton: Skeleton = COCO17, ids: Sequence[int] | None = None):
@@ -116,12 +117,17 @@ class CocoDataset(Sequence):
         return self.reduced(index, math.inf)
 
     def reduced(self, index: int, least: float) -> Sample:
-        """The sample halved as often, thrice at most, as its long side keeps `least` pixels."""
+        """The sample halved as often, thrice at most, as its long side keeps `least` pixels.
+
+        Raises:
+            ValueError: if a mask is of another size than the image, or the image cannot be read.
+        """
         image_id, file_name = self.records[index]
         image, reduction = read_reduced(self.path(index), least)
         frame = image.shape[:2], reduction
         labelled = image_id not in self.bare
         people = self.people[image_id] if labelled else []
+        _refuse_masks_of_others(people, self.path(index), *frame)
         points = [person.points for person in people if person.labelled]
         return Sample(
             image_id=image_id,
@@ -195,8 +201,11 @@ def _labelled_as(raw: dict, skeleton: Skeleton) -> Skeleton:
 
 def _people(raw: dict, path: Path, labelled_as: Skeleton, skeleton: Skeleton) -> dict[int, list[Person]]:
     people: dict[int, list[Person]] = {}
+    # a file of bare names says no sizes: then the images do, when they are read
+    sizes = {image["id"]: (image["height"], image["width"]) for image in raw["images"] if "height" in image}
     for row in raw["annotations"]:
         person = _person(row, path, labelled_as)
+        _refuse_mask_of_another(row, path, sizes.get(row["image_id"]))
         if labelled_as != skeleton:
             person = replace(person, points=openpose_points(person.points))
         people.setdefault(int(row["image_id"]), []).append(person)
@@ -225,6 +234,28 @@ def _person(row: dict, path: Path, skeleton: Skeleton) -> Person:
     return Person(points, box, float(row.get("area") or box[2] * box[3]), outline, bool(row.get("iscrowd", 0)))
 
 
+def _refuse_mask_of_another(row: dict, path: Path, size_hw: tuple | None) -> None:
+    runs = row.get("segmentation")
+    if isinstance(runs, dict) and size_hw and tuple(runs["size"]) != size_hw:
+        raise ValueError(
+            f"{path}: annotation {row.get('id')} has a mask of {_told(runs['size'])}, its image {row['image_id']} is "
+            f"of {_told(size_hw)}: correct or remove it"
+        )
+
+
+def _refuse_masks_of_others(people: Sequence[Person], path: Path, size_hw: tuple[int, int], reduction: int) -> None:
+    sizes = {tuple(person.outline["size"]) for person in people if isinstance(person.outline, dict)}
+    for mask_hw in sizes:
+        if tuple(-(-side // reduction) for side in mask_hw) != size_hw:
+            raise ValueError(
+                f"image {path}: has masks of {_told(mask_hw)}, which is not its size: take the image that was labelled"
+            )
+
+
+def _told(size_hw: Sequence[int]) -> str:
+    return f"height {size_hw[0]}, width {size_hw[1]}"
+
+
 def _mask(person: Person, size_hw: tuple[int, int], reduction: int) -> np.ndarray:
     """(H, W) uint8: the outline if there is one, else the box."""
     if isinstance(person.outline, dict):
@@ -241,11 +272,9 @@ def _mask(person: Person, size_hw: tuple[int, int], reduction: int) -> np.ndarra
 
 
 def _decoded(runs: dict, size_hw: tuple[int, int], reduction: int) -> np.ndarray:
-    """The mask of an RLE, a pixel counting if half of it does; empty if it is of another image."""
+    """The mask of an RLE, a pixel counting if half of it does."""
     runs = rle.frPyObjects(runs, *runs["size"]) if isinstance(runs["counts"], list) else runs
     mask = rle.decode(runs)
-    if tuple(-(-side // reduction) for side in mask.shape) != tuple(size_hw):
-        return np.zeros(size_hw, np.uint8)
     if reduction == 1:
         return mask
     return (warp(mask * np.uint8(255), Affine.scaling(1 / reduction), size_hw) > 127).astype(np.uint8)

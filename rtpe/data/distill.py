@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset
 from rtpe.cache import Cache
 from rtpe.data.mixing import FILL, Example, mosaic, paste, quadrants
 from rtpe.data.transforms import (
-    AugmentSettings,
     photometric,
     plain_view,
     poses_as_points,
@@ -25,6 +24,7 @@ from rtpe.data.transforms import (
 from rtpe.geometry import Affine
 from rtpe.images import capsules, filled, warp
 from rtpe.structures import Prediction, Sample
+from rtpe.views import ViewSettings
 
 BODY_WIDTH = 0.14  # of a person's scale: the thickness of the limbs that stand in for a body nobody outlined
 CUT_WIDTH = 0.2  # the same where it is cut out: better some surroundings than half a head
@@ -80,7 +80,7 @@ class TrainingExamples(Dataset):
         stride: int,
         cache: Cache | None,
         labels: bool = True,
-        augment: AugmentSettings | None = None,
+        augment: ViewSettings | None = None,
         seed: int = 0,
         joint_threshold: float = 0.2,
     ):
@@ -101,7 +101,7 @@ class TrainingExamples(Dataset):
         example = self._mixed(index, self.augment, rng)
         return {**example, "images": photometric(example["images"], self.augment, rng)}
 
-    def _mixed(self, index: int, settings: AugmentSettings, rng: np.random.Generator) -> Example:
+    def _mixed(self, index: int, settings: ViewSettings, rng: np.random.Generator) -> Example:
         """The image alone or in a mosaic with three others, and people of yet another one over it, as the dice fall."""
         if settings.mosaic and rng.random() < settings.mosaic:
             frames = quadrants(self.input_hw, self.stride, rng)
@@ -232,11 +232,25 @@ def batches(
 
     Args:
         share: (rank, processes): every process takes its own part of each batch.
+
+    Raises:
+        ValueError: if a batch has not one image for each process.
     """
     rank, processes = share
-    order = [keys[rank::processes] for keys in epoch_order(len(examples), size, examples.seed, epoch)[start:]]
+    whole = epoch_order(len(examples), size, examples.seed, epoch)
+    if len(whole[0]) < processes:
+        raise ValueError(
+            f"train.batch: {len(whole[0])} images a step cannot be shared by {processes} processes: pass a larger "
+            "--train.batch, or fewer --train.processes"
+        )
+    order = [keys[rank::processes] for keys in whole[start:]]
     loader = DataLoader(
-        examples, batch_sampler=order, num_workers=workers, collate_fn=collate, worker_init_fn=_quiet_worker
+        examples,
+        batch_sampler=order,
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=_quiet_worker,
+        generator=torch.Generator(),  # of the net's random numbers it would take one more whenever a run is resumed
     )
     for raw in loader:
         yield as_batch(raw)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -10,36 +9,10 @@ import numpy as np
 from rtpe.geometry import Affine, cells, centred
 from rtpe.images import add_grain, greatest, recolour, resize, warp, warp_maps
 from rtpe.structures import PoseMaps, Poses
+from rtpe.views import ViewSettings
 
 # the middles of 256 equal shares of a normal distribution
 _NORMAL = np.array([NormalDist().inv_cdf((2 * rank + 1) / 512) for rank in range(256)])
-
-
-@dataclass(frozen=True)
-class AugmentSettings:
-    """How far a view may stray from the plain one, and how colours may change.
-
-    Attributes:
-        rotate: degrees to either side.
-        scale: smallest and largest factor on the plain view's scale.
-        shift: share of the input's size to either side.
-        flip: probability of mirroring.
-        light: strength of brightness, contrast and colour changes, 0 to 1.
-        noise: standard deviation of sensor noise at most, in grey levels.
-        grey: probability of losing all colour.
-        mosaic: probability of sharing the input with three other images, each in a quadrant of its own.
-        paste: probability of people of another image over this one.
-    """
-
-    rotate: float = 25.0
-    scale: tuple[float, float] = (0.7, 1.35)
-    shift: float = 0.12
-    flip: float = 0.5
-    light: float = 0.25
-    noise: float = 6.0
-    grey: float = 0.05
-    mosaic: float = 0.0
-    paste: float = 0.0
 
 
 def plain_view(size_hw: tuple[int, int], input_hw: tuple[int, int], fill: float = 0.0) -> Affine:
@@ -49,7 +22,7 @@ def plain_view(size_hw: tuple[int, int], input_hw: tuple[int, int], fill: float 
 
 
 def random_view(
-    size_hw: tuple[int, int], input_hw: tuple[int, int], settings: AugmentSettings, rng: np.random.Generator
+    size_hw: tuple[int, int], input_hw: tuple[int, int], settings: ViewSettings, rng: np.random.Generator
 ) -> Affine:
     """Image to input: turned, scaled, shifted and mirrored at random about the plain view."""
     height, width = input_hw
@@ -110,7 +83,7 @@ def poses_as_points(poses: Poses, threshold: float) -> np.ndarray:
     return points[seen.any(1)]
 
 
-def photometric(image: np.ndarray, settings: AugmentSettings, rng: np.random.Generator) -> np.ndarray:
+def photometric(image: np.ndarray, settings: ViewSettings, rng: np.random.Generator) -> np.ndarray:
     """Light, contrast, colour cast and noise changed at random; geometry untouched."""
     gain = 1 + rng.uniform(-settings.light, settings.light) + rng.uniform(-1, 1, 3) * settings.light / 3
     offset = rng.uniform(-settings.light, settings.light) * 64

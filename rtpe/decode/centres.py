@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from rtpe.decode.limits import refuse_beyond
 from rtpe.decode.peaks import Peaks, argmax, local_maxima, refiner
 from rtpe.decode.suppress import suppress
 from rtpe.structures import PoseMaps, Poses
@@ -54,9 +55,7 @@ class CentreSettings:
             "fill": ("0 or more, or null", self.fill is None or self.fill >= 0),
             "nms": ("above 0, up to 1", 0 < self.nms <= 1),
         }
-        for name, (want, holds) in wants.items():
-            if not holds:
-                raise ValueError(f"centres.{name}: must be {want}, got {getattr(self, name)}")
+        refuse_beyond("centres", self, wants)
 
 
 def from_centres(maps: PoseMaps, settings: CentreSettings) -> Poses:

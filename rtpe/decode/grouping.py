@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from rtpe.decode.confidence import expected_similarity
+from rtpe.decode.limits import refuse_beyond
 from rtpe.decode.peaks import Peaks, local_maxima, refiner, tagged
 from rtpe.decode.suppress import suppress
 from rtpe.geometry import index_to_point
@@ -66,9 +67,7 @@ class GroupingSettings:
             "fill": ("0 or more, or null", self.fill is None or self.fill >= 0),
             "nms": ("above 0, up to 1", 0 < self.nms <= 1),
         }
-        for name, (want, holds) in wants.items():
-            if not holds:
-                raise ValueError(f"grouping.{name}: must be {want}, got {getattr(self, name)}")
+        refuse_beyond("grouping", self, wants)
 
 
 @dataclass(frozen=True)

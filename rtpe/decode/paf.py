@@ -14,6 +14,7 @@ from scipy.ndimage import map_coordinates
 from scipy.optimize import linear_sum_assignment
 
 from rtpe.decode.confidence import expected_similarity
+from rtpe.decode.limits import refuse_beyond
 from rtpe.decode.peaks import Peaks, local_maxima, refiner
 from rtpe.geometry import point_to_index
 from rtpe.skeleton import Skeleton
@@ -59,9 +60,7 @@ class PafSettings:
             "max_people": ("1 or more", self.max_people >= 1),
             "min_joints": ("1 or more", self.min_joints >= 1),
         }
-        for name, (want, holds) in wants.items():
-            if not holds:
-                raise ValueError(f"paf.{name}: must be {want}, got {getattr(self, name)}")
+        refuse_beyond("paf", self, wants)
 
 
 @dataclass(frozen=True)

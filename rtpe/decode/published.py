@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from rtpe.decode.limits import refuse_beyond
 from rtpe.decode.peaks import Peaks, argmax, strongest, tagged, windows
 from rtpe.geometry import HALF
 from rtpe.structures import PoseMaps, Poses
@@ -49,9 +50,7 @@ class PublishedSettings:
             "max_people": ("1 or more", self.max_people >= 1),
             "kernel": ("odd and 3 or more", self.kernel % 2 == 1 and self.kernel >= 3),
         }
-        for name, (want, holds) in wants.items():
-            if not holds:
-                raise ValueError(f"published.{name}: must be {want}, got {getattr(self, name)}")
+        refuse_beyond("published", self, wants)
 
 
 @dataclass

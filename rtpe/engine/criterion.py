@@ -80,8 +80,7 @@ class Criterion:
         terms: dict[str, list[Tensor]] = {"truth": [], "teacher": []}
         levels = list(enumerate(outputs.heatmaps))
         judged = levels if self.stages == "all" else levels[-1:]
-        # a head that is not judged gets a gradient of 0: of several processes, each waits for every gradient
-        idle = sum(predicted.float().sum() * 0.0 for _, predicted in levels[: len(levels) - len(judged)])
+        idle = self._idle(outputs, len(levels) - len(judged))
         drawn: dict[tuple, Tensor] = {}  # levels of one size and spread share their target
         for level, predicted in judged:
             valid = _resized(batch.valid, predicted)
@@ -96,6 +95,16 @@ class Criterion:
                 target = _resized(batch.teacher.float(), predicted)
                 terms["teacher"].append(heatmap_loss(predicted, target, valid, self.foreground, self.hardest))
         return {name: torch.stack(levels).mean() + idle for name, levels in terms.items() if levels}
+
+    def _idle(self, outputs: Outputs, levels: int) -> Tensor | float:
+        """Nothing, of these first levels and of what no term asks for.
+
+        A head that is not judged gets a gradient of 0: of several processes, each waits for every gradient.
+        """
+        heads = outputs.heatmaps[:levels]
+        if outputs.tags is not None and not self._asked("pull", "push"):
+            heads = [*heads, outputs.tags]
+        return sum(head.float().sum() * 0.0 for head in heads)
 
     def _tag_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         if outputs.tags is None or not self._asked("pull", "push"):

@@ -88,7 +88,7 @@ def train_one_epoch(
     epoch_batches: int,
     out: Path,
 ) -> dict[str, float]:
-    """One pass over what is left of the epoch; the mean of every loss term, and the rate."""
+    """One pass over what is left of the epoch; the mean of every loss term over all processes, and the rate."""
     state.net.train()
     mean, start, images = Mean(), time.perf_counter(), 0
     clock = saved = time.perf_counter()
@@ -116,7 +116,8 @@ def train_one_epoch(
             state.save(out / "last.pt")
             saved = now
     bar.close()
-    return {**mean.result(), "lr": rate, "images_per_s": images / (time.perf_counter() - start)}
+    rates = {"lr": rate, "images_per_s": fabric.world_size * images / (time.perf_counter() - start)}
+    return {**_over_processes(fabric, mean.result()), **rates}
 
 
 def train_step(
@@ -159,6 +160,12 @@ def update_average(ema: nn.Module, net: nn.Module, decay: float) -> None:
             average.lerp_(value.to(average.dtype), 1 - decay)
         else:
             average.copy_(value)
+
+
+def _over_processes(fabric: Fabric, means: dict[str, float]) -> dict[str, float]:
+    """Each process knows its own share of the images; all of them name the same terms, in the same order."""
+    values = fabric.all_reduce(torch.tensor(list(means.values()), dtype=torch.float64, device=fabric.device))
+    return dict(zip(means, values.tolist()))
 
 
 class Mean:

@@ -57,10 +57,11 @@ OUTLINES = {
 def dataset(tmp_path):
     """Writes images 3, 1, 2, in this order, and the annotations; opens them."""
 
-    def make(annotations=(), ids=(3, 1, 2), text=None, **options):
+    def make(annotations=(), ids=(3, 1, 2), text=None, sizes=True, **options):
         (tmp_path / "annotations").mkdir(exist_ok=True)
         (tmp_path / "images" / "val").mkdir(parents=True, exist_ok=True)
-        images = [{"id": i, "file_name": f"{i}.png", "height": SIZE_HW[0], "width": SIZE_HW[1]} for i in ids]
+        size = {"height": SIZE_HW[0], "width": SIZE_HW[1]} if sizes else {}
+        images = [{"id": i, "file_name": f"{i}.png", **size} for i in ids]
         for i in ids:
             write_image(tmp_path / "images" / "val" / f"{i}.png", np.full((*SIZE_HW, 3), i, np.uint8))
         written = json.dumps({"images": images, "annotations": list(annotations)}) if text is None else text
@@ -205,6 +206,27 @@ def test_another_number_of_keypoints_names_the_setting(dataset):
     with pytest.raises(ValueError, match=want):
         dataset([row])
     assert dataset([row], skeleton=LSP14)[0].points.shape == (1, 14, 3)
+
+
+OTHER_HW = [20, 60]
+EMPTY_RUNS = {"compressed": rle.encode(np.zeros(OTHER_HW, np.uint8, order="F"))["counts"].decode(), "plain": [1200]}
+
+
+@pytest.mark.parametrize("counts", EMPTY_RUNS.values(), ids=EMPTY_RUNS)
+@pytest.mark.parametrize("iscrowd", [0, 1])
+def test_a_mask_of_another_size_than_its_image_is_named(dataset, counts, iscrowd):
+    """Taken for an empty one, it would make background of the people in it."""
+    row = a_person(2, id=1047, iscrowd=iscrowd, segmentation={"size": OTHER_HW, "counts": counts})
+    want = "annotation 1047 has a mask of height 20, width 60, its image 2 is of height 40, width 60: correct or remove"
+    with pytest.raises(ValueError, match=want):
+        dataset([row])
+    made = dataset([row], sizes=False)  # then the image itself tells
+    assert made[0].valid.all()
+    for least in (60, 30):
+        with pytest.raises(
+            ValueError, match=r"image .*2\.png: has masks of height 20, width 60, which is not its size"
+        ):
+            made.reduced(1, least)
 
 
 @pytest.mark.parametrize("damage", ["missing", "torn"])

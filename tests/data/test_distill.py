@@ -10,15 +10,15 @@ from miniature import FACE, STRIDE, cache_of, sample, samples, teach, teacher_ca
 
 from rtpe.data.coco import CocoDataset
 from rtpe.data.distill import TrainingExamples, as_batch, batches, collate, epoch_order, limb_mask
-from rtpe.data.transforms import AugmentSettings
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.geometry import cells, point_to_index
 from rtpe.images import write_image
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
+from rtpe.views import ViewSettings
 
 INPUT_HW, GRID_HW = (64, 96), (16, 24)
-WILD = AugmentSettings(rotate=40.0, scale=(0.8, 1.3), shift=0.1, flip=0.5, light=0.2, noise=6.0, grey=0.1)
+WILD = ViewSettings(rotate=40.0, scale=(0.8, 1.3), shift=0.1, flip=0.5, light=0.2, noise=6.0, grey=0.1)
 
 
 @pytest.fixture

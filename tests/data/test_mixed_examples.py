@@ -1,20 +1,20 @@
 """Mixed examples: joints stay with what their image showed, whichever the views, mirrors, partners and labels were."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from miniature import FACE, STRIDE, sample, samples, teacher_cache
 
-from rtpe.config import ViewSettings
 from rtpe.data.distill import TrainingExamples, collate
 from rtpe.data.mixing import quadrants
-from rtpe.data.transforms import AugmentSettings, photometric, random_view, warp_points
+from rtpe.data.transforms import photometric, random_view, warp_points
 from rtpe.decode.peaks import dark
 from rtpe.images import warp
+from rtpe.views import ViewSettings
 
 INPUT_HW, GRID_HW = (128, 160), (32, 40)
-PLAIN = AugmentSettings(light=0, noise=0, grey=0)
+PLAIN = ViewSettings(light=0, noise=0, grey=0)
 ABSENT = np.zeros((0, 3, 3), np.float32)
 
 
@@ -68,7 +68,7 @@ def test_joints_stay_with_their_spots_and_blobs(tmp_path, flip):
 
 def test_nobody_reaches_over_the_cross(cache):
     """All joints that a person has left are in one quadrant, however far views stray."""
-    wild = AugmentSettings(rotate=90.0, scale=(0.8, 2.0), shift=0.4, mosaic=1.0)
+    wild = ViewSettings(rotate=90.0, scale=(0.8, 2.0), shift=0.4, mosaic=1.0)
     made, people_seen, cut = examples(samples(5), cache, wild), 0, 0
     for key in [(epoch, index) for epoch in range(4) for index in range(5)]:
         (top, left), points = cross(made, key), made[key]["points"]
@@ -141,7 +141,7 @@ def test_an_image_without_labels_among_others(cache):
 
 def test_mixtures_are_what_their_key_drew(cache):
     """Seed, epoch and index; some are mosaics, some pastes, some both, some neither, and all stack to a batch."""
-    settings = AugmentSettings(mosaic=0.5, paste=0.5)
+    settings = ViewSettings(mosaic=0.5, paste=0.5)
     keys = [(epoch, index) for epoch in range(2) for index in range(5)]
     made, again = (examples(samples(5), cache, settings, seed=3) for _ in range(2))
     for key in keys:
@@ -156,7 +156,7 @@ def test_mixtures_are_what_their_key_drew(cache):
 
 def test_unmixed_views_are_what_they_were():
     """Where nothing is to be mixed, no number is drawn for it: recorded runs can be repeated."""
-    photograph, settings = samples(1)[0], AugmentSettings()
+    photograph, settings = samples(1)[0], ViewSettings()
     drawn = rng([0, 7, 0])
     view = random_view(photograph.size_hw, INPUT_HW, settings, drawn)
     example = examples([photograph], augment=settings)[7, 0]
@@ -173,9 +173,3 @@ def test_mixtures_happen_as_often_as_asked():
         made = examples([photograph], augment=replace(settings, shift=0.3 * (most == 2)))
         share = np.mean([len(made[epoch, 0]["points"]) == most for epoch in range(200)])
         assert 0.15 < share < 0.4  # .3, four standard deviations of it; a pasted person may cover the other
-
-
-def test_settings_stand_twice_and_say_the_same():
-    """Data know no settings, settings no data: the command hands the one to the other by name."""
-    said = asdict(ViewSettings())
-    assert {**said, "scale": tuple(said["scale"])} == asdict(AugmentSettings())

@@ -1,18 +1,22 @@
 import copy
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from miniature import STRIDE, samples, teacher_cache
+from miniature import STRIDE, samples, spots, teacher_cache
 
 from rtpe.data.distill import TrainingExamples, batches, epoch_order
-from rtpe.data.transforms import AugmentSettings
 from rtpe.engine.checkpoint import TrainingState
 from rtpe.engine.criterion import Criterion
 from rtpe.engine.loop import Schedule, fit
 from rtpe.engine.optim import optimizer
+from rtpe.images import write_image
 from rtpe.nets.student import Student
+from rtpe.views import ViewSettings
 
 SIDE = 64
 
@@ -57,7 +61,7 @@ def examples(cache):
     """Views of four photographs with labels and a teacher."""
 
     def make(photographs=None, **options):
-        options = {"cache": cache, "augment": AugmentSettings(), "seed": 1, **options}
+        options = {"cache": cache, "augment": ViewSettings(), "seed": 1, **options}
         return TrainingExamples(samples(4) if photographs is None else photographs, (SIDE, SIDE), STRIDE, **options)
 
     return make
@@ -70,6 +74,40 @@ def criterion():
         return Criterion({**terms, **weights}, sigmas=(1.0,), foreground=5.0)
 
     return make
+
+
+@dataclass(frozen=True)
+class World:
+    """Pictures in a folder, and the words of a quick training on their labels."""
+
+    root: Path
+
+    @property
+    def words(self):
+        return [
+            f"--data.root={self.root}", "--loss.teacher=0", "--net.size=64", "--train.batch=4", "--train.minival=0",
+            "--train.workers=0", "--train.threads=1", "--train.pictures=0", "--device=cpu",
+        ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Eight pictures of one person each, as COCO's files."""
+    root, rng = tmp_path_factory.mktemp("world"), np.random.default_rng(0)
+    (root / "images" / "train2017").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    images, people = [], []
+    for number in range(1, 9):
+        points = np.column_stack([rng.integers(10, 54, (17, 2)), np.full(17, 2)])
+        picture = spots(points[:3, :2], (64, 64), 4.0)
+        write_image(root / "images" / "train2017" / f"{number}.png", picture)
+        images.append({"id": number, "file_name": f"{number}.png", "height": 64, "width": 64})
+        person = {"bbox": [8, 8, 48, 48], "area": 1200.0, "iscrowd": 0, "segmentation": [[8, 8, 56, 8, 56, 56, 8, 56]]}
+        person |= {"keypoints": points.ravel().tolist(), "num_keypoints": 17, "category_id": 1}
+        people.append({"id": number, "image_id": number, **person})
+    written = json.dumps({"images": images, "annotations": people, "categories": []})
+    (root / "annotations" / "person_keypoints_train2017.json").write_text(written)
+    return World(root)
 
 
 @dataclass

@@ -178,6 +178,14 @@ def test_the_last_stage_alone_can_be_supervised():
     assert not out.heatmaps[0].grad.any() and not out.heatmaps[1].grad.any() and out.heatmaps[2].grad.any()
 
 
+@pytest.mark.parametrize("name", ["teacher", "truth"])
+def test_tags_that_no_term_asks_for_learn_nothing(name):
+    """But they get a gradient: without one, the second step of several processes would fail."""
+    out = outputs(16)
+    Criterion(only(name))(out, batch())[name].backward()
+    assert out.tags.grad is not None and not out.tags.grad.any()
+
+
 @pytest.mark.parametrize("side", [2, 8, 16])
 def test_coarse_attention_is_judged_by_the_share_of_each_cell(side):
     """The mean of all that a cell covers: a thin body between two samples would else be nobody."""

@@ -21,8 +21,6 @@ from rtpe.geometry import cells
 from rtpe.nets.blocks import normalise
 from rtpe.structures import PoseMaps
 
-HOUR = 60.0
-
 
 def weights(state):
     """Everything that training changes, by name."""
@@ -259,27 +257,6 @@ def test_time_ends_a_run_within_an_epoch(fresh, run):
     other.restore(made.out / "last.pt")
     again.go(other)
     assert again.rows == []
-
-
-def test_one_process_tells_the_time(fresh, run, fabric):
-    """By their own clocks two processes would step at different rates, and one would leave the other waiting."""
-
-    class Second:
-        """The second of two processes, told the first one's time."""
-
-        global_rank = 1
-
-        def __getattr__(self, name):
-            return getattr(fabric, name)
-
-        def broadcast(self, seconds):
-            return HOUR
-
-    made = run(schedule=Schedule(epochs=1000, lr=0.003, minutes=1.0, checkpoint_minutes=0.0))
-    made.fabric = Second()
-    state = made.go(fresh())
-    assert state.step == 1 and state.seconds == HOUR
-    assert made.kept == [] and list(made.out.iterdir()) == []  # only the first process writes
 
 
 @pytest.mark.parametrize(

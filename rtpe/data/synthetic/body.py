@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .head import add_head
 from .outfit import Outfit
-from .paint import Cover
 from .pose import Pose, turn
-from .solids import Solids
+from .solids import Clay, Solids
 
 # what one sees of a joint lies this far before its centre (metres at a height of 1.7 m), in COCO order
 JOINT_DEPTH_M = np.array(
@@ -68,31 +68,15 @@ class Figure:
         )
 
 
-class _Clay:
-    """Collects solids."""
-
-    def __init__(self):
-        self.rows = []
-
-    def add(self, start, end, r0, r1, cover: Cover, frame: np.ndarray, squash: float = 1.0):
-        """`frame`: columns side, up, forward of the bone it sits on."""
-        self.rows.append((start, end, (r0, r1), frame.T, squash, cover))
-
-    def solids(self) -> Solids:
-        starts, ends, radii, frames, squash, covers = zip(*self.rows)
-        both = np.stack([np.array(starts), np.array(ends)], 1)
-        return Solids(both, np.array(radii), np.array(frames), np.array(squash), list(covers))
-
-
 def make_figure(build: Build, pose: Pose, outfit: Outfit) -> Figure:
     """Bones from the pelvis outwards, then flesh; the lowest point of the figure touches y = 0."""
-    clay, joints = _Clay(), np.zeros((17, 3))
+    clay, joints = Clay(), np.zeros((17, 3))
     pelvis = turn(*pose.root)
     chest = pelvis @ turn(*pose.spine)
     unit = build.height / 1.7
     waist = pelvis @ np.array([0, 0.16 * unit, 0])
     neck = waist + chest @ np.array([0, 0.34 * unit, 0])
-    head_count = _head(clay, joints, build, outfit, neck, chest, chest @ turn(*pose.head))
+    head_count = add_head(clay, joints, build.head, build.girth, outfit, neck, chest, chest @ turn(*pose.head))
     _torso(clay, build, outfit, pelvis, chest, waist, neck)
     for side, sign in enumerate((1, -1)):
         _arm(clay, joints, build, outfit, pose, chest, neck, side, sign)
@@ -111,71 +95,6 @@ def make_figure(build: Build, pose: Pose, outfit: Outfit) -> Figure:
     figure = Figure(joints, clay.solids(), head_count, np.zeros(3))
     lowest = (figure.solids.ends[:, :, 1] - figure.solids.radii).min()
     return figure.moved(np.eye(3), np.array([0, -lowest, 0]))
-
-
-def _head(clay, joints, build, outfit, neck, chest, head) -> int:
-    """Skull, hair and face, whose joints lie on the skull's surface. Returns how many solids are skull and hair."""
-    size = build.head
-    top = neck + chest @ np.array([0, 0.045, 0.014]) * size  # where the head turns on the neck
-
-    def at(*place):
-        return top + head @ (np.array(place) * size)
-
-    def dot(place, radius, cover, squash=1.0, end=None):
-        clay.add(at(*place), at(*(end or place)), radius * size, radius * size, cover, head, squash)
-
-    skin, hair = ((1, outfit.skin),), ((1, outfit.hair),)
-    clay.add(at(0, 0.035, 0.03), at(0, 0.125, 0.0), 0.056 * size, 0.077 * size, skin, head, 1.14)
-    if outfit.hair_style != "bald":
-        clay.add(at(0, 0.085, -0.02), at(0, 0.135, -0.008), 0.076 * size, 0.084 * size, hair, head, 1.1)
-    if outfit.hair_style == "long":
-        clay.add(at(0, 0.08, -0.035), at(0, -0.08, -0.05), 0.078 * size, 0.07 * size, hair, head, 0.7)
-    if outfit.hair_style == "bun":
-        dot((0, 0.16, -0.1), 0.04, hair)
-    if outfit.hair_style == "cap":
-        clay.add(at(0, 0.14, -0.005), at(0, 0.16, -0.005), 0.086 * size, 0.072 * size, ((1, outfit.hat),), head, 1.15)
-        clay.add(
-            at(0, 0.15, 0.075), at(0, 0.14, 0.13), 0.05 * size, 0.045 * size, ((1, outfit.hat),), head @ turn(x=90), 0.2
-        )
-    count = len(clay.rows)
-    face = {
-        0: (0, 0.066, 0.105),
-        1: (0.031, 0.098, 0.079),
-        2: (-0.031, 0.098, 0.079),
-        3: (0.079, 0.085, -0.004),
-        4: (-0.079, 0.085, -0.004),
-    }
-    for joint, place in face.items():
-        joints[joint] = at(*place)
-    clay.add(at(0, 0.1, 0.082), at(0, 0.068, 0.098), 0.007 * size, 0.0145 * size, skin, head)
-    for sign in (1, -1):
-        dot((sign * 0.031, 0.098, 0.0755), 0.0135, ((1, outfit.eye_white),), 0.7)
-        dot((sign * 0.031, 0.098, 0.084), 0.0075, ((1, outfit.iris),), 0.6)
-        dot(
-            (sign * 0.02, 0.12, 0.081),
-            0.0055,
-            hair if outfit.hair_style != "bald" else ((1, outfit.lips),),
-            end=(sign * 0.042, 0.12, 0.073),
-        )
-        clay.add(
-            at(sign * 0.076, 0.1, -0.006),
-            at(sign * 0.074, 0.07, 0.0),
-            0.016 * size,
-            0.011 * size,
-            skin,
-            head @ turn(y=90),
-            0.6,
-        )
-    dot((-0.02, 0.03, 0.0885), 0.0065, ((1, outfit.lips),), end=(0.02, 0.03, 0.0885))
-    clay.add(
-        neck - chest @ np.array([0, 0.05, 0]) * size,
-        at(0, 0.03, -0.01),
-        0.058 * size * min(build.girth, 1.2),
-        0.052 * size,
-        skin,
-        chest,
-    )
-    return count
 
 
 def _torso(clay, build, outfit, pelvis, chest, waist, neck):

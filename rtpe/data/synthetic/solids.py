@@ -75,6 +75,22 @@ class Solids:
         return Solids(self.ends @ rotation.T + shift, self.radii, self.frames @ rotation.T, self.squash, self.covers)
 
 
+class Clay:
+    """Collects solids one by one."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, start, end, r0, r1, cover: Cover, frame: np.ndarray, squash: float = 1.0):
+        """`frame`: columns side, up, forward of the bone it sits on."""
+        self.rows.append((start, end, (r0, r1), frame.T, squash, cover))
+
+    def solids(self) -> Solids:
+        starts, ends, radii, frames, squash, covers = zip(*self.rows)
+        both = np.stack([np.array(starts), np.array(ends)], 1)
+        return Solids(both, np.array(radii), np.array(frames), np.array(squash), list(covers))
+
+
 class ScreenCones:
     """Solids on the screen, met by rays along the depth axis.
 
