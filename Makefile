@@ -15,7 +15,7 @@ install: .venv/installed
 	@touch $@
 
 .venv/extras: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,diffusion,eval]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,diffusion,eval,vitpose]"
 	@touch $@
 
 demo: install

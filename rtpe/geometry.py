@@ -208,6 +208,26 @@ def crop(box_xywh: np.ndarray, input_hw: tuple[int, int], padding: float = 1.25)
     )
 
 
+def udp_crop(box_xywh: np.ndarray, input_hw: tuple[int, int], padding: float = 1.25) -> Affine:
+    """As `crop`, in unbiased data processing (UDP, Huang et al., arXiv:1911.07524).
+
+    The box is one of pixels' indices, and its edges, grown and padded, become the input's first and last indices.
+    """
+    h, w = input_hw
+    by_index = Affine.scaling((w - 1) / w, (h - 1) / h) @ crop(box_xywh, input_hw, padding)
+    return Affine.from_index_matrix(by_index.matrix)
+
+
+def udp_cells(cells_hw: tuple[int, int], input_hw: tuple[int, int]) -> Affine:
+    """As `cells`, in UDP: the first and last cells have their centres on those of the input's first and last pixels.
+
+    >>> udp_cells((64, 48), (256, 192))(np.array([[0.5, 0.5], [47.5, 63.5]])).tolist()
+    [[0.5, 0.5], [191.5, 255.5]]
+    """
+    factors = [(side - 1) / max(count - 1, 1) for count, side in zip(cells_hw[::-1], input_hw[::-1])]
+    return Affine.from_index_matrix(Affine.scaling(*factors).matrix)
+
+
 def cells(stride: float) -> Affine:
     """Cell coordinates of a map to coordinates of the network's input."""
     return Affine.scaling(stride)

@@ -51,7 +51,7 @@ OWNERS = {
 }
 EXTRAS = {
     "onnx", "onnxscript", "onnxruntime", "openvino", "transformers", "mmpose", "mmengine", "diffusers",
-    "faster_coco_eval",
+    "faster_coco_eval", "huggingface_hub",
 }  # fmt: skip
 LAZY_IN = ("rtpe.predictors", "rtpe.export", "rtpe.metrics")
 RUNNING = {"pickle", "dill", "joblib", "marshal", "shelve"}

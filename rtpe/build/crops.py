@@ -14,6 +14,7 @@ from rtpe.build.data import Images
 from rtpe.config import DecodeSettings, TeacherSettings
 from rtpe.data.boxes import read_boxes, truth_boxes
 from rtpe.nets.weights import sha256
+from rtpe.predictors.from_transformers import from_transformers
 from rtpe.predictors.top_down import Look, TopDownPredictor, TopDownSettings, net_look
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes
@@ -72,6 +73,26 @@ def of_network(
     boxes, source = _boxes(settings, images)
     files = settings.weights, settings.network
     made = top_down_from_onnx(*files, _how(settings, decode), boxes, source, threads, settings.batch)
+    return replace(made, name=_named(made.name, settings))
+
+
+def of_vitpose(
+    settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str, images: Images | None
+) -> TopDownPredictor:
+    """A ViTPose of transformers, on crops.
+
+    Raises:
+        ValueError: if there are no boxes, a setting has no effect, or it cannot be loaded.
+    """
+    refuse(settings, ("network", "size", "fit", "scales", "project", "color"), "a ViTPose")
+    if settings.crop.size:
+        raise ValueError(f"weights {settings.weights}: its config.json says the size: leave out --teacher.crop.size")
+    unknown = sorted(settings.numbers.keys() - {"dataset_index"})
+    if unknown:
+        raise ValueError(f"weights {settings.weights}: a ViTPose takes no --teacher.numbers.{unknown[0]}: leave it out")
+    boxes, source = _boxes(settings, images)
+    loading = {"device": where, "precision": settings.precision, "batch": settings.batch, **settings.numbers}
+    made = from_transformers(settings.weights, joints, _how(settings, decode), boxes, source, **loading)
     return replace(made, name=_named(made.name, settings))
 
 

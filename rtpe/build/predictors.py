@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rtpe.build.crops import of_net, of_network, refuse
+from rtpe.build.crops import of_net, of_network, of_vitpose, refuse
 from rtpe.build.data import Images
 from rtpe.build.decoders import decoder, reading
 from rtpe.build.nets import NETWORK_FILES, net
@@ -49,6 +49,8 @@ def predictor(
     if not settings.weights:
         raise ValueError("no weights: pass --teacher.weights FILE, or --cache.path to score what a teacher said")
     path = Path(settings.weights)
+    if settings.kind == "vitpose" or (settings.kind == "auto" and path.is_dir()):
+        return of_vitpose(settings, decode, joints, where, images)
     if not path.is_file():
         raise ValueError(f"weights {path}: no such file: pass --teacher.weights FILE")
     if path.suffix in NETWORK_FILES:

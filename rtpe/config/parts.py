@@ -52,6 +52,8 @@ class CropSettings:
         least: boxes of a lower score are left out.
         by_index: image, crop and cells are mapped by indices instead of by points, so that cell i stands for pixel
             stride * i, not for all the pixels that it covers; so were published nets trained.
+        udp: the box's edges are indices too, and the outermost ones of crop and cells lie on them (unbiased data
+            processing); a ViTPose has it unasked.
         shift: with by_index, the flip test moves the mirrored maps by a whole cell instead of by the part that is due.
         counted: a person's score is the mean height of the joints that are higher than this.
         rescore: times the score of the person's box.
@@ -63,6 +65,7 @@ class CropSettings:
     padding: float = 1.25
     least: float = 0.0
     by_index: bool = False
+    udp: bool = False
     shift: bool = False
     counted: float = 0.0
     rescore: bool = False
@@ -75,11 +78,12 @@ class TeacherSettings:
     """A network that predicts poses, and how it looks at images.
 
     Attributes:
-        kind: auto (the weights say themselves what they are), higher_hrnet, student, pose_hrnet, simple_baseline or
-            readout.
-        weights: .safetensors, .pth, .pth.tar, .onnx or .xml.
+        kind: auto (the weights say themselves what they are), higher_hrnet, student, pose_hrnet, simple_baseline,
+            readout or vitpose.
+        weights: .safetensors, .pth, .pth.tar, .onnx or .xml; of a vitpose its folder, or OWNER/NAME on the hub.
         network: for .onnx and .xml: the YAML file that describes inputs and outputs.
-        numbers: for other weights that do not say it: the net's arguments, such as {width: 48}.
+        numbers: for other weights that do not say it: the net's arguments, such as {width: 48}; of a ViTPose+
+            {dataset_index: 0}, the data set whose experts are asked.
         size: side of the input in pixels; 0 takes what the weights were made for.
         fit: short_side (of that size, the long side as it comes), letterbox (a square of that size) or published (the
             short side as the authors of HigherHRNet have it); empty takes what the weights were made for.

@@ -7,7 +7,6 @@ the residual blocks of its upward path see on the way is the features (Luo et al
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +18,13 @@ from torch import Tensor, nn
 
 from rtpe.nets.blocks import denormalise
 from rtpe.nets.readout import Features, Readout
+from rtpe.predictors.pretrained import on_hub, quiet, read_net, reason
 
 CLEANEST = 1  # the last time of the published schedule: the image has all but no noise
 LATENTS = ("mode", "sample")
 UNSAID = 64  # latents a side, where a pipeline does not say it
 TOLD = 1024  # values of each weight that tell one diffusion net from another
 PARTS = ("unet", "vae", "text_encoder", "tokenizer")
-HUB_NAME = re.compile(r"([\w.-]+)/[\w.-]+")
 
 
 @dataclass(eq=False)
@@ -210,9 +209,7 @@ def load(backbone: str, half: bool = False) -> tuple[nn.Module, nn.Module, Tenso
     except ImportError as error:
         missing = error.name or "diffusers"
         raise ValueError(f"backbone {backbone}: {missing} is not installed: pip install rtpe[diffusion]") from error
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()
-        library.utils.logging.disable_progress_bar()
+    quiet(diffusers, transformers)
     unet = _read(source, "unet", diffusers.UNet2DConditionModel)
     vae = _read(source, "vae", diffusers.AutoencoderKL)
     context, pooled = _empty_prompt(source, xl=unet.config.addition_embed_type == "text_time")
@@ -248,9 +245,9 @@ def _source(backbone: str) -> dict[str, Any]:
     want = f"a folder with {', '.join(PARTS)}, or OWNER/NAME on the hub"
     if not backbone:
         raise ValueError(f"no backbone: pass {{backbone: FOLDER}} in --net.numbers or --teacher.numbers: {want}")
-    folder, name = Path(backbone), HUB_NAME.fullmatch(backbone)
-    if not folder.exists() and name and not Path(name[1]).exists():
+    if on_hub(backbone):
         return {"pretrained_model_name_or_path": backbone}
+    folder = Path(backbone)
     lacking = [part for part in PARTS if not (folder / part).is_dir()]
     if lacking:
         what = f"no {lacking[0]} in it, so no diffusion pipeline" if folder.exists() else "no such folder"
@@ -259,20 +256,15 @@ def _source(backbone: str) -> dict[str, Any]:
 
 
 def _read(source: dict[str, Any], part: str, kind: type) -> Any:
-    """A part of the pipeline, nets in float32; the libraries would leave missing weights random, and hardly say so."""
-    how = {"use_safetensors": True, "output_loading_info": True, **_variant(source, part)}
+    """A part of the pipeline, nets in float32."""
     try:
         if part.startswith("tokenizer"):
             return kind.from_pretrained(**source, subfolder=part)
-        made, told = kind.from_pretrained(**source, subfolder=part, **how)
-        if told["missing_keys"]:
-            raise ValueError(f"its weights lack {min(told['missing_keys'])}")
-        return made.float()
-    except Exception as error:  # each library has its own exceptions, some of them pages long
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        return read_net(kind, **source, subfolder=part, **_variant(source, part))
+    except Exception as error:
         raise ValueError(
-            f"backbone {source['pretrained_model_name_or_path']}: {part} cannot be read ({reason}): give a whole "
-            "pipeline of Stable Diffusion 1.5 or XL with safetensors weights"
+            f"backbone {source['pretrained_model_name_or_path']}: {part} cannot be read ({reason(error)}): give a "
+            "whole pipeline of Stable Diffusion 1.5 or XL with safetensors weights"
         ) from error
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from rtpe.decode.peaks import refiner
 from rtpe.decode.suppress import suppress
-from rtpe.geometry import Affine, cells, centred, crop, round_up
+from rtpe.geometry import Affine, cells, centred, crop, round_up, udp_cells, udp_crop
 from rtpe.images import greatest, warp, warp_maps
 from rtpe.nets.blocks import Maps, normalise
 from rtpe.skeleton import Skeleton
@@ -36,6 +36,8 @@ class TopDownSettings:
         flip: average with what the mirrored crop shows.
         by_index: the maps between image, crop and cells are between indices instead of between points: cell i stands
             for pixel stride * i of the crop, not for all the pixels that it covers.
+        udp: they are those of unbiased data processing instead, see `udp_crop` and `udp_cells`; cells are mirrored onto
+            cells.
         shift: with `by_index`, move the mirrored crop's maps by a whole cell instead of by the part of one that is due.
         refine: argmax, quarter or dark.
         threshold: a joint that is no higher is not found.
@@ -52,6 +54,7 @@ class TopDownSettings:
     padding: float = 1.25
     flip: bool = False
     by_index: bool = False
+    udp: bool = False
     shift: bool = False
     refine: str = "quarter"
     threshold: float = 0.0
@@ -67,6 +70,8 @@ class TopDownSettings:
             raise ValueError(f"crop.padding, crop.canvas: expected above 0, got {self.padding} and {self.canvas}")
         if self.shift and not self.by_index:
             raise ValueError("crop.shift: only of nets that were trained so: pass --teacher.crop.by_index true as well")
+        if self.udp and self.by_index:
+            raise ValueError("crop.by_index: not with crop.udp, as which every ViTPose is shown crops: leave it out")
         refiner(self.refine)
 
 
@@ -121,16 +126,27 @@ class TopDownPredictor:
         """Who speaks: plain values, equal for equal predictors."""
         settings = asdict(self.settings)
         size = list(settings.pop("size_hw"))
+        if not self.settings.udp:
+            del settings["udp"]  # caches made before there was a choice go on
         said = {"net": dict(self.net), "size": size, "stride": self.stride, **settings, "boxes": dict(self.boxes_from)}
         return {"name": self.name, "weights_sha256": self.weights_sha256, "settings": said}
 
     @property
+    def _grid_hw(self) -> tuple[int, int]:
+        """Cells of a crop's maps."""
+        return tuple(side // self.stride for side in self.settings.size_hw)
+
+    @property
     def _cells(self) -> Affine:
         """Cells of a crop to its pixels."""
+        if self.settings.udp:
+            return udp_cells(self._grid_hw, self.settings.size_hw)
         return self._meant(cells(self.stride))
 
     def _view(self, box_xywh: np.ndarray) -> Affine:
         """Image to the crop of a box."""
+        if self.settings.udp:
+            return udp_crop(box_xywh, self.settings.size_hw, self.settings.padding)
         return self._meant(crop(box_xywh, self.settings.size_hw, self.settings.padding))
 
     def _meant(self, affine: Affine) -> Affine:
@@ -138,8 +154,7 @@ class TopDownPredictor:
 
     def _heatmaps(self, wanted: list[tuple[np.ndarray, Affine]]) -> np.ndarray:
         """What the net shows in these views of images, (N, K, h, w)."""
-        size_hw = self.settings.size_hw
-        grid_hw = tuple(side // self.stride for side in size_hw)
+        size_hw, grid_hw = self.settings.size_hw, self._grid_hw
         seen = [np.zeros((0, len(self.skeleton), *grid_hw), np.float32)]
         for start in range(0, len(wanted), self.batch):
             crops = np.stack([warp(image, view, size_hw) for image, view in wanted[start : start + self.batch]])

@@ -39,6 +39,18 @@ def corners(crops):
     return crops[:, ::STRIDE, ::STRIDE].transpose(0, 3, 1, 2).astype(np.float32) / 255
 
 
+def ends(crops):
+    """The same net, whose outermost cells see the outermost pixels, as in unbiased data processing."""
+    heat = crops / 255
+    for axis in (1, 2):
+        side = crops.shape[axis]
+        places = np.linspace(0, side - 1, side // STRIDE)
+        below = np.minimum(places.astype(int), side - 2)
+        share = (places - below).reshape([-1 if dimension == axis else 1 for dimension in range(4)])
+        heat = (1 - share) * heat.take(below, axis) + share * heat.take(below + 1, axis)
+    return heat.transpose(0, 3, 1, 2).astype(np.float32)
+
+
 def lopsided(crops):
     """Nothing about it is the same from left to right or from joint to joint."""
     weights = np.random.default_rng(3).normal(size=(3, STRIDE, STRIDE, 3))
@@ -95,12 +107,12 @@ def test_boxes_that_are_not_given_are_asked_for():
 # argmax is off by half a cell each way, quarter by a quarter, DARK by .01; a byte's rounding and the warp cost .03 more
 @pytest.mark.parametrize("refine, bound", [("argmax", 0.53), ("quarter", 0.28), ("dark", 0.04)])
 @pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("look, by_index", [(means, False), (corners, True)])
+@pytest.mark.parametrize("look, how", [(means, {}), (corners, {"by_index": True}), (ends, {"udp": True})])
 @pytest.mark.parametrize("size_hw, box", PLACES, ids=str)
-def test_a_lit_joint_comes_back_to_its_place(size_hw, box, look, by_index, flip, refine, bound):
+def test_a_lit_joint_comes_back_to_its_place(size_hw, box, look, how, flip, refine, bound):
     """Image, crop, heat, decode: no shape of box, border or mirror costs half a pixel."""
     image, points = person(box, size_hw)
-    (found,) = predictor(look, flip=flip, refine=refine, by_index=by_index)([image], [boxes(box)])
+    (found,) = predictor(look, flip=flip, refine=refine, **how)([image], [boxes(box)])
     assert np.abs(found.poses.points[0] - points).max() <= bound * cell_px(box)
     assert found.poses.scores.min() > 0.8
 
@@ -118,6 +130,17 @@ def test_by_index_a_crop_is_what_published_code_warps():
     matrix = predictor(by_index=True)._view(np.array([10, 20, 40, 30])).index_matrix()
     scale = 96 / 40 / 1.25
     np.testing.assert_allclose(matrix, [[scale, 0, 48 - scale * 30], [0, scale, 64 - scale * 35]])
+
+
+def test_in_udp_the_edges_of_the_box_are_the_outermost_indices():
+    """Of crop and cells alike, whatever their aspect."""
+    made = predictor(udp=True, padding=1.0)
+    corner_indices = np.array([[10.0, 20.0], [40.0, 60.0]])  # of a box 30 wide and 40 high, which has the crop's aspect
+    view = made._view(np.array([10, 20, 30, 40]))
+    h, w = SIZE_HW
+    np.testing.assert_allclose(view(index_to_point(corner_indices)), index_to_point(np.array([[0, 0], [w - 1, h - 1]])))
+    ends_of_cells = index_to_point(np.array([[0, 0], [w // STRIDE - 1, h // STRIDE - 1]]))
+    np.testing.assert_allclose((view.inverse() @ made._cells)(ends_of_cells), index_to_point(corner_indices))
 
 
 def test_a_whole_cells_shift_is_a_quarter_too_much_for_the_mirrored_half():
@@ -239,7 +262,9 @@ def test_a_predictor_says_who_it_is():
     said = predictor().describe()
     assert said == predictor(batch=1).describe() and json.loads(json.dumps(said)) == said
     assert said["settings"]["size"] == [128, 96] and said["settings"]["boxes"] == {"from": "truth"}
+    assert "udp" not in said["settings"]  # nor was it in caches made before there was a choice
     others = [{"flip": True}, {"refine": "quarter"}, {"canvas": 512}, {"boxes_from": {"from": "found.json"}}]
+    others += [{"udp": True}]
     assert all(predictor(**other).describe() != said for other in others)
 
 
@@ -249,6 +274,7 @@ def test_a_predictor_says_who_it_is():
         ({"size_hw": (256,)}, r"crop.size: expected \[height, width\], got \[256\]"),
         ({"padding": 0}, "crop.padding, crop.canvas: expected above 0, got 0 and 640"),
         ({"shift": True}, "crop.shift: only of nets that were trained so: pass --teacher.crop.by_index true as well"),
+        ({"udp": True, "by_index": True}, "crop.by_index: not with crop.udp, as which every ViTPose is shown crops"),
         ({"refine": "sharp"}, "unknown refiner 'sharp': choose from argmax, quarter, dark"),
     ],
 )
