@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from rtpe.chart import _axis, _tick_names
 from rtpe.images import read_image
-from rtpe.report import Chart, Picture, Table, _axis, _tick_names, curves, read_history, write_report
+from rtpe.report import Chart, Picture, Table, curves, read_history, write_report
 
 VOID = {"meta", "link", "img", "br"}
 HOSTILE = """<script>alert("1")</script> & 'x' {title} é"""
