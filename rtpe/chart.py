@@ -23,7 +23,8 @@ _MARKERS = (  # relative to their centre
 _ROW, _TITLE, _COLUMN = 19, 30, 240  # of a file: heights of a row of the legend and of the title, width of an entry
 _SCALE = 1.5  # pixels of a file's picture over its units
 _STYLE = (
-    "text{font:12.5px system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans',sans-serif;fill:#5b6270}"
+    "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans',sans-serif;font-size:12.5px;"
+    "fill:#5b6270}"
     ".title{font-size:14px;font-weight:600;fill:#1c1e22}.grid,.axis,.line{fill:none}.grid{stroke:#dfe2e8}"
     ".axis{stroke:#5b6270}.line{stroke-width:2;stroke-linejoin:round}.mark{stroke:#fff}.band{opacity:.15}"
 ) + "".join(f".s{n} .line{{stroke:{c}}}.s{n} .mark,.s{n} .band{{fill:{c}}}" for n, c in enumerate(COLOURS))
@@ -149,11 +150,11 @@ def _drawable(xs: Sequence[float], ys: Sequence[float]) -> np.ndarray:
 def _axis(values: np.ndarray, tight: bool, about: int = 6) -> tuple[tuple[float, float], np.ndarray]:
     """The range of an axis, and its round ticks; a tight range ends with the values, another with the ticks."""
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    size = max(abs(low), abs(high))
+    size, least = max(abs(low), abs(high)), 1.0 if high - low >= 1 and (values == values.round()).all() else 0.0
     if high - low <= 1e-9 * size or size < 1e-25:
         pad = 0.1 * size if size > 1e-25 else 1.0
         low, high = low - pad, high + pad
-    raw = (high - low) / about
+    raw = max((high - low) / about, least if tight else 0.0)  # there is no epoch one and a half
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * (1 - 1e-9))
     first, last = (math.ceil, math.floor) if tight else (math.floor, math.ceil)

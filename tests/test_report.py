@@ -243,6 +243,11 @@ def test_ticks_read_as(values, names):
     assert _tick_names(_axis(np.array(values, float), tight=False)[1]) == names
 
 
+@pytest.mark.parametrize("values, names", [([1, 2, 3], "123"), ([1, 8], "2468"), ([4, 5], "45")], ids=str)
+def test_whole_numbers_have_ticks_at_whole_numbers(values, names):
+    assert _tick_names(_axis(np.array(values, float), tight=True)[1]) == list(names)
+
+
 def test_pictures_are_inside_the_file(page, tmp_path):
     image = np.random.default_rng(0).integers(100, 110, (40, 60, 3), dtype=np.uint8)
     (img,) = page(pictures=[Picture("p", image)]).all("img")
