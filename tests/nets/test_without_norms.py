@@ -86,7 +86,8 @@ def test_the_default_says_nothing_of_it():
 def test_features_neither_explode_nor_die(variant, seed):
     """44 sums deep. With norms a sum adds its own; without, the initial weights keep the images' mean square of 1.
 
-    Measured over 3 seeds and all variants: .4 to 12 without norms, 36 to 50 with; Kaiming's weights alone give 1e15.
+    Measured over 3 seeds and all variants: 1.1 to 14 without any norm, 41 to 54 with; Kaiming's weights alone and no
+    norm give 4e13 to 1e30.
     """
     net = small(DEEP, seed, **variant).train()
     with torch.no_grad():
