@@ -33,7 +33,7 @@ from torch.fx.experimental.optimization import fuse
 from rtpe import build, config
 from rtpe.commands.table import print_table, write_json
 from rtpe.nets.cost import gmacs, parameters
-from rtpe.nets.hrnet import BasicBlock
+from rtpe.nets.residual import BasicBlock
 from rtpe.nets.student import ContextAwareModule, PlainModule
 from rtpe.skeleton import skeleton
 

@@ -15,7 +15,6 @@ what it says to a log beside its folder.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +22,10 @@ from pathlib import Path
 from statistics import mean
 
 import yaml
+from tqdm import tqdm
 
 from rtpe import config
+from rtpe.commands.study import Training, rtpe, run_trainings, words
 from rtpe.commands.table import print_table, write_json
 from rtpe.log import HISTORY, read_history
 
@@ -57,12 +58,14 @@ def run(settings: Study) -> list[dict]:
     if unknown := set(settings.ways) - set(study["ways"]):
         raise ValueError(f"ways: no {min(unknown)!r} in {settings.study}: choose from {', '.join(study['ways'])}")
     ways = {name: own for name, own in study["ways"].items() if name in settings.ways or not settings.ways}
-    scores: dict[str, list[dict]] = {name: [] for name in ways}
+    trainings, score = [], {}
     for seed in settings.seeds:
         for name, own in ways.items():
             options = {**study["common"], **(own or {}), "train.seed": seed}
-            score = {**study["score"], **options.pop("score", {})}
-            scores[name].append(trained_and_scored(f"{name}-{seed}", options, score, out))
+            score[f"{name}-{seed}"] = {**study["score"], **options.pop("score", {})}
+            trainings.append(Training(f"{name}-{seed}", options, out))
+    runs = run_trainings(trainings, lambda training: scored(training, score[training.name]))
+    scores = {name: runs[place :: len(ways)] for place, name in enumerate(ways)}
     rows = table(scores)
     print_table(rows, COLUMNS)
     write_json([{**row, "runs": scores[row["way"]]} for row in rows], out / "scores.json")
@@ -83,26 +86,15 @@ def read_study(path: Path) -> dict[str, dict]:
     return said
 
 
-def trained_and_scored(name: str, options: Options, score: Options, out: Path) -> dict:
-    """The scores of one training, and its command; from its file if that is there.
-
-    Raises:
-        ValueError: if the file is of another command, or a command fails.
-    """
-    folder, file, log = out / name, out / f"{name}.json", out / f"{name}.log"
-    train = ["train", *_words(options), f"--out={folder}"]
-    if file.exists():
-        (row,) = json.loads(file.read_text())
-        if row["command"] != train:
-            raise ValueError(f"run {folder}: was trained by another command: pass another --out, or remove it")
-        return row
-    _rtpe(train, log)
-    scored = folder / "scores.json"
-    _rtpe(["validate", f"--weights={folder / 'best.safetensors'}", *_words(score), f"--out={scored}"], log)
-    (row,) = json.loads(scored.read_text())
-    row = {**row, "command": train, "steps": read_history(folder / HISTORY)[-1]["step"]}
-    write_json([row], file)
-    print(f"{name}: AP {row['AP']:.3f} after {row['steps']} steps", flush=True)
+def scored(training: Training, score: Options) -> dict:
+    """The scores of a training that has ended."""
+    file = training.folder / "scores.json"
+    weights = training.folder / "best.safetensors"
+    rtpe(["validate", f"--weights={weights}", *words(score), f"--out={file}"], training.log)
+    (row,) = json.loads(file.read_text())
+    row = {**row, "steps": read_history(training.folder / HISTORY)[-1]["step"]}
+    with tqdm.external_write_mode():
+        print(f"{training.name}: AP {row['AP']:.3f} after {row['steps']} steps", flush=True)
     return row
 
 
@@ -120,18 +112,6 @@ def table(scores: Mapping[str, Sequence[dict]]) -> list[dict]:
             "seeds": len(runs), "steps": steps.pop() if len(steps) == 1 else None,
         })  # fmt: skip
     return rows
-
-
-def _words(options: Options) -> list[str]:
-    return [f"--{name}={each if isinstance(each, str) else json.dumps(each)}" for name, each in options.items()]
-
-
-def _rtpe(words: Sequence[str], log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file:
-        done = subprocess.run([sys.executable, "-m", "rtpe.cli", *words], stdout=file, stderr=subprocess.STDOUT)
-    if done.returncode:
-        raise ValueError(f"`rtpe {words[0]}` failed: {log.read_text().strip().splitlines()[-1]}: see {log}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ COMMANDS = {
     "cache convert": ("CacheConvert", "rtpe.commands.cache", "cache_convert"),
     "train": ("Train", "rtpe.commands.train", "train"),
     "validate": ("Validate", "rtpe.commands.validate", "validate"),
+    "study norms": ("StudyNorms", "rtpe.commands.norms", "norms"),
     "predict": ("Predict", "rtpe.commands.predict", "predict"),
     "demo": ("Demo", "rtpe.commands.demo", "demo"),
 }

@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "attribution": FOUNDATION | {"decode"},
     "log": FOUNDATION | {"draw"},
     "video": FOUNDATION | {"draw"},
-    "report": FOUNDATION | {"draw", "log"},  # it shows what the log wrote
+    "chart": set(),
+    "report": FOUNDATION | {"draw", "log", "chart"},  # it shows what the log wrote
     "export": FOUNDATION | {"nets"},
     "engine": FOUNDATION | {"nets", "losses", "data", "metrics", "log"},
     "config": {"views"},  # what a user may set of them is what the data are told

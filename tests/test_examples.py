@@ -1,11 +1,13 @@
 """What a training draws: the teacher's word beside an image is about that image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rtpe import build
 from rtpe.cache import Cache, Manifest
-from rtpe.commands.examples import shown_examples, training_examples
+from rtpe.commands.examples import held_out, shown_examples, training_examples
 from rtpe.config import CacheSettings, DataSettings, MoreDataSettings, NetSettings, OptimSettings, Train
 from rtpe.data.coco import fixed_choice
 from rtpe.data.synthetic import write_world
@@ -41,16 +43,36 @@ def told(split, image_id):
 @pytest.mark.parametrize("minival", [2, 0])
 def test_beside_an_image_stands_what_was_said_of_it(settings, minival):
     everything = build.dataset(settings.data)
-    held_out = everything.only(fixed_choice(everything.ids, minival))
-    rest = everything.only(set(everything.ids) - set(held_out.ids))
+    chosen, rest = held_out(replace(settings, train=replace(settings.train, minival=minival)), everything)
+    assert chosen.ids == fixed_choice(everything.ids, minival)
     examples = training_examples(settings, rest, says=False)
-    images, caches = shown_examples(settings, held_out, examples)
+    images, caches = shown_examples(settings, chosen, examples)
     assert len(examples) == 9 - minival and 0 < len(images) <= (minival or 9)
     for sample in images:
         part, own_id = images.part(sample.image_id), images.own_id(sample.image_id)
         assert sample.image_id in caches
         assert caches.load(sample.image_id).maps.heatmaps.flat[0] == told(part.split, own_id)
-        assert own_id in held_out.ids or not minival
+        assert own_id in chosen.ids or not minival
+
+
+def test_another_split_than_that_of_the_training_holds_out_nothing(settings):
+    """Though the images of both are numbered alike, and the training takes but a few of its own."""
+    few = replace(settings.data, limit=4)
+    other = replace(settings, data=few, train=OptimSettings(minival=2, minival_split="val2017"))
+    everything = build.dataset(few)
+    minival, rest = held_out(other, everything)
+    assert (minival.split, len(minival), rest.split, len(rest)) == ("val2017", 2, "train2017", 4)
+    assert set(minival.ids) & set(rest.ids)
+    images, caches = shown_examples(other, minival, training_examples(other, rest, says=False))
+    assert len(images) == 2 and caches is None  # the cache is of the training's split
+
+
+def test_a_split_without_labels_chooses_nothing(settings):
+    for_nothing = replace(settings, train=OptimSettings(minival_split="photos"))
+    (build.dataset(settings.data).root / "images" / "photos").mkdir()
+    (build.dataset(settings.data).path(0)).rename(build.dataset(settings.data).root / "images" / "photos" / "1.jpg")
+    with pytest.raises(ValueError, match=r"train\.minival_split photos: nobody labelled these images"):
+        held_out(for_nothing, build.dataset(settings.data))
 
 
 def test_without_a_cache_the_images_stand_alone(settings, tmp_path):

@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from rtpe.chart import _axis, _tick_names
 from rtpe.images import read_image
-from rtpe.report import Chart, Picture, Table, _axis, _tick_names, curves, read_history, write_report
+from rtpe.report import Chart, Picture, Table, curves, read_history, write_report
 
 VOID = {"meta", "link", "img", "br"}
 HOSTILE = """<script>alert("1")</script> & 'x' {title} é"""
@@ -240,6 +241,11 @@ def test_ticks_are_few_round_and_cover_the_values():
 )
 def test_ticks_read_as(values, names):
     assert _tick_names(_axis(np.array(values, float), tight=False)[1]) == names
+
+
+@pytest.mark.parametrize("values, names", [([1, 2, 3], "123"), ([1, 8], "2468"), ([4, 5], "45")], ids=str)
+def test_whole_numbers_have_ticks_at_whole_numbers(values, names):
+    assert _tick_names(_axis(np.array(values, float), tight=True)[1]) == list(names)
 
 
 def test_pictures_are_inside_the_file(page, tmp_path):

@@ -10,6 +10,7 @@ from rtpe.build import Images
 from rtpe.cache import Cache
 from rtpe.commands.pictures import spread_out
 from rtpe.config import DataSettings, Train
+from rtpe.data.coco import fixed_choice
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.joined import Joined, JoinedCaches
 
@@ -35,6 +36,22 @@ def without_labels(settings: Train, says: bool) -> Train:
     return bare
 
 
+def held_out(settings: Train, everything: Images) -> tuple[Images, Images]:
+    """The images that choose the best epoch, and those to learn from.
+
+    Raises:
+        ValueError: if the former are of a split without labels.
+    """
+    count, split = settings.train.minival, settings.train.minival_split
+    if not split:
+        minival = everything.only(fixed_choice(everything.ids, count))
+        return minival, everything.only(sorted(set(everything.ids) - set(minival.ids)))
+    other = build.dataset(replace(settings.data, split=split, limit=0))
+    if other.annotations is None:
+        raise ValueError(f"train.minival_split {split}: nobody labelled these images: choose a split with labels")
+    return other.only(fixed_choice(other.ids, count)), everything
+
+
 def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamples:
     """What is trained on: these images of `--data` and all of `--more`, what is left out counted and said.
 
@@ -55,7 +72,8 @@ def shown_examples(settings: Train, minival: Images, examples: TrainingExamples)
         return spread_out(examples.samples, settings.train.pictures), examples.cache
     held_out = Joined([minival])
     path = settings.cache.path
-    caches = JoinedCaches(held_out, [build.cache(path, minival)]) if path else None
+    own = path and not settings.train.minival_split  # a cache is of one split
+    caches = JoinedCaches(held_out, [build.cache(path, minival)]) if own else None
     return spread_out(held_out, settings.train.pictures), caches
 
 

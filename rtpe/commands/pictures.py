@@ -61,7 +61,7 @@ def attention(sample: Sample, net: nn.Module, size: int) -> np.ndarray | None:
 def loss_charts(history: Sequence[dict]) -> list[Chart]:
     """The loss terms of a run; those of maps and those of tags and masks differ tenfold, so each kind has its own."""
     kinds = {
-        "Loss: all terms and heatmaps": ("loss", "teacher", "truth"),
+        "Loss: all terms and heatmaps": ("loss", "teacher", "truth", "minival truth"),
         "Loss: tags, centres and mask": ("pull", "push", "centre", "offset", "person"),
         "Loss: features of the stem": ("stem",),
     }

@@ -31,17 +31,16 @@ from torch import Tensor, nn
 
 from rtpe import build, config
 from rtpe.build import Images
-from rtpe.commands.examples import shown_examples, training_examples, without_labels
+from rtpe.commands.examples import STRIDE, held_out, shown_examples, training_examples, without_labels
 from rtpe.commands.facts import run_facts
 from rtpe.commands.pictures import gallery, loss_charts
 from rtpe.commands.score import predicted_people, score
 from rtpe.config import Train
-from rtpe.data.coco import fixed_choice
-from rtpe.data.distill import TrainingExamples, batches, epoch_order
+from rtpe.data.distill import TrainingExamples, batches, epoch_order, plain_batches
 from rtpe.data.joined import Joined, JoinedCaches
 from rtpe.engine.checkpoint import TrainingState
 from rtpe.engine.criterion import TERMS, Criterion
-from rtpe.engine.loop import Schedule, fit
+from rtpe.engine.loop import Schedule, fit, mean_terms
 from rtpe.engine.optim import optimizer, restarts, warm_cosine
 from rtpe.log import HISTORY, Log, read_history
 from rtpe.predictors.dense import DensePredictor
@@ -64,8 +63,7 @@ def train(settings: Train) -> Path:
     everything = build.dataset(settings.data)
     if everything.annotations is None:
         settings = without_labels(settings, says=fabric.global_rank == 0)
-    minival = everything.only(fixed_choice(everything.ids, settings.train.minival))
-    rest = everything.only(sorted(set(everything.ids) - set(minival.ids)))
+    minival, rest = held_out(settings, everything)
     examples = training_examples(settings, rest, says=fabric.global_rank == 0)
     shown = shown_examples(settings, minival, examples)
     state = _state(fabric, settings, examples)
@@ -211,6 +209,7 @@ def _after_epoch(
         student = _predictor(settings, state.ema, minival, str(fabric.device))
         if len(minival):
             scores, _ = score(predicted_people(student, minival, student.batch, []), minival)
+            scores |= _minival_truth(fabric, settings, state, minival)
         if len(shown[0]):
             sheet = gallery(*shown, student, state.ema, settings.net.size)
             log.image("minival" if len(minival) else "training", sheet, state.step)
@@ -219,6 +218,17 @@ def _after_epoch(
         _say(state, means, scores)
     fabric.barrier()
     return fabric.broadcast(scores)
+
+
+def _minival_truth(fabric: Fabric, settings: Train, state: TrainingState, minival: Images) -> dict[str, float]:
+    """What `truth` is of the averaged net on plain views of images that it does not learn from, if it is asked for."""
+    if not settings.loss.truth:
+        return {}
+    others = dict.fromkeys((name for name in TERMS if name != "truth"), 0.0)
+    criterion = _criterion(fabric, replace(settings, loss=replace(settings.loss, **others)))
+    examples = TrainingExamples(minival, (settings.net.size, settings.net.size), STRIDE, cache=None)
+    terms = mean_terms(state.ema, criterion, plain_batches(examples, settings.train.batch), fabric.device)
+    return {f"minival {name}": value for name, value in terms.items()}
 
 
 def _say(state: TrainingState, means: dict[str, float], scores: dict[str, float]) -> None:

@@ -40,6 +40,23 @@ class Train:
 
 
 @dataclass(frozen=True)
+class StudyNorms(Train):
+    """Train an HRNet with its batch norms and ReLUs and without, with several seeds, and chart the score of each epoch.
+
+    Attributes:
+        variants: of default, no_norm_stem, no_norm_act_stem, no_norm and no_norm_act; empty for all.
+        seeds: of the trainings of each variant; they stand in for --train.seed.
+        jobs: trainings at once.
+        out: folder of the runs, the charts and the table; what was trained there is not trained again.
+    """
+
+    variants: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    jobs: int = 1
+    out: str = "runs/norms"
+
+
+@dataclass(frozen=True)
 class CacheBuild:
     """Run a teacher over all images and keep what it saw; go on where an earlier build stopped.
 

@@ -91,6 +91,7 @@ class OptimSettings:
         clip: largest norm of a step's gradient.
         ema: memory of the averaged weights.
         minival: images held out of the training split to choose the best epoch by; 0 for none.
+        minival_split: another split that these images are of, so that none is held out.
         workers: loader processes for each training process; 0 loads in the process itself.
         processes: training processes that share each batch.
         threads: of each process; 0 shares the cores out.
@@ -110,6 +111,7 @@ class OptimSettings:
     clip: float = 1.0
     ema: float = 0.998
     minival: int = 100
+    minival_split: str = ""
     workers: int = 1
     processes: int = 1
     threads: int = 0

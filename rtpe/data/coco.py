@@ -33,6 +33,7 @@ class Person:
         area: square pixels of the body; the scale of its OKS.
         outline: polygons or RLE as in the file.
         crowd: a region of many people without labels.
+        head_box: corners x, y, x, y of the head in the file's pixel indices, as MPII labels it; or None.
     """
 
     points: np.ndarray
@@ -40,6 +41,7 @@ class Person:
     area: float
     outline: list | dict
     crowd: bool
+    head_box: tuple[float, ...] | None = None
 
     @property
     def labelled(self) -> bool:
@@ -230,8 +232,8 @@ def _person(row: dict, path: Path, skeleton: Skeleton) -> Person:
     points[:, :2] = index_to_point(points[:, :2])
     points[points[:, 2] <= 0] = 0
     box = np.array(row.get("bbox") or [0, 0, 0, 0], np.float32)
-    outline = row.get("segmentation") or []
-    return Person(points, box, float(row.get("area") or box[2] * box[3]), outline, bool(row.get("iscrowd", 0)))
+    outline, area = row.get("segmentation") or [], float(row.get("area") or box[2] * box[3])
+    return Person(points, box, area, outline, bool(row.get("iscrowd", 0)), row.get("head_box"))
 
 
 def _refuse_mask_of_another(row: dict, path: Path, size_hw: tuple | None) -> None:

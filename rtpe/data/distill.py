@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -22,7 +23,7 @@ from rtpe.data.transforms import (
     warp_teacher_maps,
 )
 from rtpe.geometry import Affine
-from rtpe.images import capsules, filled, warp
+from rtpe.images import UnreadableImage, capsules, filled, warp
 from rtpe.structures import Prediction, Sample
 from rtpe.views import ViewSettings
 
@@ -254,6 +255,17 @@ def batches(
     )
     for raw in loader:
         yield as_batch(raw)
+
+
+def plain_batches(examples: TrainingExamples, size: int) -> Iterator[Batch]:
+    """Every example once, in their order, so many at a time; an image that cannot be read is left out."""
+    waiting = []
+    for index in range(len(examples)):
+        with suppress(UnreadableImage):
+            waiting.append(examples[0, index])
+        if waiting and (len(waiting) == size or index == len(examples) - 1):
+            yield as_batch(collate(waiting))
+            waiting = []
 
 
 def _quiet_worker(_: int) -> None:

@@ -148,12 +148,15 @@ def _corners(box_xywh: np.ndarray, padding: float) -> tuple[int, int, int, int]:
 def _moved(person: Person, origin: tuple[int, int]) -> Person:
     """The person in a frame that begins at the origin; joints without a label stay 0, 0, 0."""
     points = (person.points - np.float32([*origin, 0])) * (person.points[:, 2:] > 0)
-    return replace(person, points=points, box_xywh=person.box_xywh - np.float32([*origin, 0, 0]), outline=[])
+    box = person.box_xywh - np.float32([*origin, 0, 0])
+    head = None if person.head_box is None else tuple(np.subtract(person.head_box, [*origin, *origin]).tolist())
+    return replace(person, points=points, box_xywh=box, outline=[], head_box=head)
 
 
 def _annotation(crop_id: int, person: Person) -> dict[str, Any]:
     points, labelled = person.points.copy(), person.points[:, 2] > 0
     points[labelled, :2] = point_to_index(points[labelled, :2])
+    head = {} if person.head_box is None else {"head_box": list(person.head_box)}
     return {
         "id": crop_id,
         "image_id": crop_id,
@@ -163,4 +166,5 @@ def _annotation(crop_id: int, person: Person) -> dict[str, Any]:
         "bbox": person.box_xywh.tolist(),
         "keypoints": points.ravel().tolist(),
         "num_keypoints": int(labelled.sum()),
+        **head,
     }

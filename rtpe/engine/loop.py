@@ -120,6 +120,18 @@ def train_one_epoch(
     return {**_over_processes(fabric, mean.result()), **rates}
 
 
+@torch.no_grad()
+def mean_terms(net: nn.Module, criterion: Criterion, batches: Iterable[Batch], where: torch.device) -> dict[str, float]:
+    """The loss terms of a net that does not learn from these batches: means over their images."""
+    net.eval()
+    sums, images = defaultdict(float), 0
+    for batch in batches:
+        for name, value in criterion(net(normalise(batch.images.to(where))), batch.to(where)).items():
+            sums[name] += float(value) * len(batch.images)
+        images += len(batch.images)
+    return {name: total / images for name, total in sums.items()}
+
+
 def train_step(
     fabric: Fabric, state: TrainingState, criterion: Criterion, batch: Batch, lr: float, schedule: Schedule
 ) -> dict[str, Tensor]:

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtpe.nets.blocks import Outputs
-from rtpe.nets.hrnet import BasicBlock, HRNet, initialise
+from rtpe.nets.hrnet import HRNet, initialise
+from rtpe.nets.residual import BasicBlock
 
 
 class HigherHRNet(HRNet):

@@ -5,59 +5,20 @@ Module names follow the published weights, so that they load without renaming.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import add
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
+from rtpe.nets.residual import EXPANSION, PUBLISHED, BasicBlock, Between, Bottleneck
 
-EXPANSION = 4  # a bottleneck's output channels over its inner ones
 COARSEST = 32  # the stride of the last branch
-
-
-class BasicBlock(nn.Module):
-    """ReLU(x + two 3x3 convolutions of x) (He et al., arXiv:1512.03385).
-
-    Shape: (B, channels, h, w) -> (B, channels, h, w).
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv1, self.bn1 = _conv(channels, channels), nn.BatchNorm2d(channels)
-        self.conv2, self.bn2 = _conv(channels, channels), nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(y)) + x)
-
-
-class Bottleneck(nn.Module):
-    """ReLU(x + a narrow 3x3 convolution between two 1x1 ones), x projected where channels or sizes differ.
-
-    Shape: (B, inputs, h, w) -> (B, 4 * planes, h / stride, w / stride), rounded up.
-    """
-
-    def __init__(self, inputs: int, planes: int, stride: int = 1):
-        super().__init__()
-        outputs = EXPANSION * planes
-        self.conv1, self.bn1 = _conv(inputs, planes, kernel=1), nn.BatchNorm2d(planes)
-        self.conv2, self.bn2 = _conv(planes, planes, stride=stride), nn.BatchNorm2d(planes)
-        self.conv3, self.bn3 = _conv(planes, outputs, kernel=1), nn.BatchNorm2d(outputs)
-        projects = inputs != outputs or stride != 1
-        self.downsample = _conv_bn(inputs, outputs, kernel=1, stride=stride) if projects else None
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.relu(self.bn2(self.conv2(y)))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(self.bn3(self.conv3(y)) + shortcut)
+PLACES = ("", "stem", "all")  # where norms or activations are left out
 
 
 class Exchange(nn.Module):
@@ -66,17 +27,21 @@ class Exchange(nn.Module):
     Branch b has widths[b] channels and half the resolution of the one before; only the first `outputs` are fused.
     """
 
-    def __init__(self, widths: Sequence[int], blocks: int, outputs: int):
+    def __init__(self, widths: Sequence[int], blocks: int, outputs: int, between: Between = PUBLISHED):
         super().__init__()
-        self.branches = nn.ModuleList(nn.Sequential(*(BasicBlock(width) for _ in range(blocks))) for width in widths)
-        self.fuse_layers = nn.ModuleList(
-            nn.ModuleList(_fuse(widths, source, target) for source in range(len(widths))) for target in range(outputs)
+        sources = range(len(widths))
+        self.branches = nn.ModuleList(
+            nn.Sequential(*(BasicBlock(width, between) for _ in range(blocks))) for width in widths
         )
+        self.fuse_layers = nn.ModuleList(
+            nn.ModuleList(_fuse(widths, source, target, between) for source in sources) for target in range(outputs)
+        )
+        self.relu = between.activation()
 
     def forward(self, branches: list[Tensor]) -> list[Tensor]:
         branches = [branch(x) for branch, x in zip(self.branches, branches)]
         sums = [reduce(add, (layer(x) for layer, x in zip(layers, branches))) for layers in self.fuse_layers]
-        return [F.relu(x, inplace=True) for x in sums]
+        return [self.relu(x) for x in sums]
 
 
 class HRNet(Freezable):
@@ -90,25 +55,47 @@ class HRNet(Freezable):
             none the stem alone.
         blocks: basic blocks in each branch of each module.
         outputs: how many of the branches, the finest first, the last module gives back; None for all.
+        no_norm: where batch norms are left out, for biases: in the "stem" (the two strided convolutions), in "all" of
+            the net, or nowhere.
+        no_act: where ReLUs are left out, likewise.
 
     Attributes:
         channels: of each branch that `features` gives.
+
+    Raises:
+        ValueError: if there is no such place.
     """
 
     def __init__(
-        self, width: int, stem: int, bottlenecks: int, modules: Sequence[int], blocks: int, outputs: int | None = None
+        self,
+        width: int,
+        stem: int,
+        bottlenecks: int,
+        modules: Sequence[int],
+        blocks: int,
+        outputs: int | None = None,
+        no_norm: str = "",
+        no_act: str = "",
     ):
         super().__init__()
+        for name, place in (("no_norm", no_norm), ("no_act", no_act)):
+            if place not in PLACES:
+                raise ValueError(f"{name}: expected stem, all or nothing, got {place!r}")
+        early = Between(norm=not no_norm, act=not no_act)
+        between = Between(norm=no_norm != "all", act=no_act != "all")
         widths = [width << branch for branch in range(len(modules) + 1)]
         features = EXPANSION * stem
-        self.conv1, self.bn1 = _conv(3, stem, stride=2), nn.BatchNorm2d(stem)
-        self.conv2, self.bn2 = _conv(stem, stem, stride=2), nn.BatchNorm2d(stem)
-        self.layer1 = nn.Sequential(*(Bottleneck(features if i else stem, stem) for i in range(bottlenecks)))
+        self.conv1, self.bn1 = early.conv(3, stem, stride=2), early.norm_of(stem)
+        self.conv2, self.bn2 = early.conv(stem, stem, stride=2), early.norm_of(stem)
+        self.relu = early.activation()
+        inputs = (features if i else stem for i in range(bottlenecks))
+        self.layer1 = nn.Sequential(*(Bottleneck(count, stem, between=between) for count in inputs))
         for stage, count in enumerate(modules, start=1):
-            transition = _new_branch(widths[: stage + 1]) if stage > 1 else _first_branches(features, widths)
+            own = widths[: stage + 1]
+            transition = _new_branch(own, between) if stage > 1 else _first_branches(features, own, between)
             setattr(self, f"transition{stage}", transition)
             last = outputs if outputs and stage == len(modules) else stage + 1
-            setattr(self, f"stage{stage + 1}", _stage(widths[: stage + 1], count, blocks, last))
+            setattr(self, f"stage{stage + 1}", _stage(own, count, blocks, last, between))
         self.stages = len(modules)
         self.channels = widths[:outputs] if modules else [features]
 
@@ -120,8 +107,8 @@ class HRNet(Freezable):
         """
         if images.shape[-2] % COARSEST or images.shape[-1] % COARSEST:
             raise ValueError(f"images: expected sides that are multiples of {COARSEST}, got {tuple(images.shape[-2:])}")
-        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
-        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        x = self.relu(self.bn1(self.conv1(images)))
+        x = self.relu(self.bn2(self.conv2(x)))
         branches = [self.layer1(x)]
         for stage in range(1, self.stages + 1):
             transition = getattr(self, f"transition{stage}")
@@ -139,7 +126,7 @@ class PoseHRNet(HRNet):
     Args:
         joints: heatmaps.
         width: channels of the finest branch; 32 and 48 are published.
-        stem, bottlenecks, modules, blocks: as of `HRNet`.
+        stem, bottlenecks, modules, blocks, no_norm, no_act: as of `HRNet`.
 
     Attributes:
         numbers: the arguments, by name.
@@ -153,14 +140,19 @@ class PoseHRNet(HRNet):
         bottlenecks: int = 4,
         modules: Sequence[int] = (1, 4, 3),
         blocks: int = 4,
+        no_norm: str = "",
+        no_act: str = "",
     ):
-        super().__init__(width, stem, bottlenecks, modules, blocks, outputs=1)
+        super().__init__(width, stem, bottlenecks, modules, blocks, 1, no_norm, no_act)
+        left_out = {"no_norm": no_norm, "no_act": no_act}  # the published net does not speak of it
         self.numbers = {
             "joints": joints, "width": width, "stem": stem, "bottlenecks": bottlenecks, "modules": list(modules),
-            "blocks": blocks,
+            "blocks": blocks, **{name: place for name, place in left_out.items() if place},
         }  # fmt: skip
         self.final_layer = nn.Conv2d(width, joints, 1)
         initialise(self)
+        if no_norm == "all":
+            _initialise_without_norms(self, relu=no_act != "all")
         nn.init.normal_(self.final_layer.weight, std=0.001)  # maps start at nothing, as nearly all of their cells end
 
     def forward(self, images: Tensor) -> Outputs:
@@ -205,42 +197,60 @@ def initialise(net: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def _stage(widths: Sequence[int], modules: int, blocks: int, outputs: int) -> nn.Sequential:
+def _initialise_without_norms(net: HRNet, relu: bool) -> None:
+    """Weights with which the mean square of the features stays what it is, however deep the net and without a norm.
+
+    A convolution keeps the mean square of what it is given, with the ReLU behind it (He et al., arXiv:1502.01852). One
+    whose output is added to what passes beside it gives the n-th part of that, where n sums follow each other: all of
+    them together make it at most e times as large (after Fixup, Zhang et al., arXiv:1901.09321, whose branches begin at
+    0; these begin small, so that every weight has a gradient from the first step).
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu" if relu else "linear")
+    exchanges = [module for module in net.modules() if isinstance(module, Exchange)]
+    sums = len(net.layer1) + sum(1 + len(exchange.branches[0]) for exchange in exchanges)
+    for conv, beside in _added(net):
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
+        conv.weight.data /= math.sqrt(sums * beside)
+
+
+def _added(net: HRNet) -> Iterator[tuple[nn.Conv2d, int]]:
+    """The convolutions whose outputs are added to what passes beside them, and how many are added to it."""
+    for module in net.modules():
+        if isinstance(module, BasicBlock):
+            yield module.conv2, 1
+        elif isinstance(module, Bottleneck):
+            yield module.conv3, 1
+        elif isinstance(module, Exchange):
+            for target, layers in enumerate(module.fuse_layers):
+                for layer in (*layers[:target], *layers[target + 1 :]):
+                    yield [each for each in layer.modules() if isinstance(each, nn.Conv2d)][-1], len(layers) - 1
+
+
+def _stage(widths: Sequence[int], modules: int, blocks: int, outputs: int, between: Between) -> nn.Sequential:
     fused = [len(widths)] * (modules - 1) + [outputs]
-    return nn.Sequential(*(Exchange(widths, blocks, count) for count in fused))
+    return nn.Sequential(*(Exchange(widths, blocks, count, between) for count in fused))
 
 
-def _first_branches(features: int, widths: Sequence[int]) -> nn.ModuleList:
+def _first_branches(features: int, widths: Sequence[int], between: Between) -> nn.ModuleList:
     """The stem's features become the two finest branches."""
-    return nn.ModuleList(
-        [_conv_bn_relu(features, widths[0]), nn.Sequential(_conv_bn_relu(features, widths[1], stride=2))]
-    )
+    fine, coarse = between.conv_norm_act(features, widths[0]), between.conv_norm_act(features, widths[1], stride=2)
+    return nn.ModuleList([fine, nn.Sequential(coarse)])
 
 
-def _new_branch(widths: Sequence[int]) -> nn.ModuleList:
+def _new_branch(widths: Sequence[int], between: Between) -> nn.ModuleList:
     """The branches so far pass; the coarsest one also starts the next."""
     passing = [nn.Identity() for _ in widths[:-1]]
-    return nn.ModuleList([*passing, nn.Sequential(_conv_bn_relu(widths[-2], widths[-1], stride=2))])
+    return nn.ModuleList([*passing, nn.Sequential(between.conv_norm_act(widths[-2], widths[-1], stride=2))])
 
 
-def _fuse(widths: Sequence[int], source: int, target: int) -> nn.Module:
+def _fuse(widths: Sequence[int], source: int, target: int, between: Between) -> nn.Module:
     """Bring one branch to the resolution and the width of another."""
     if source == target:
         return nn.Identity()
     if source > target:
         upsample = nn.Upsample(scale_factor=float(1 << (source - target)), mode="nearest")
-        return nn.Sequential(*_conv_bn(widths[source], widths[target], kernel=1), upsample)
-    halvings = [_conv_bn_relu(widths[source], widths[source], stride=2) for _ in range(target - source - 1)]
-    return nn.Sequential(*halvings, _conv_bn(widths[source], widths[target], stride=2))
-
-
-def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-
-
-def _conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(_conv(inputs, outputs, kernel, stride), nn.BatchNorm2d(outputs))
-
-
-def _conv_bn_relu(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return _conv_bn(inputs, outputs, stride=stride).append(nn.ReLU(inplace=True))
+        return nn.Sequential(*between.conv_norm(widths[source], widths[target], kernel=1), upsample)
+    halvings = [between.conv_norm_act(widths[source], widths[source], stride=2) for _ in range(target - source - 1)]
+    return nn.Sequential(*halvings, between.conv_norm(widths[source], widths[target], stride=2))

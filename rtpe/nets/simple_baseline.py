@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
-from rtpe.nets.hrnet import EXPANSION, Bottleneck, initialise
+from rtpe.nets.hrnet import initialise
+from rtpe.nets.residual import EXPANSION, Bottleneck
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # bottlenecks in each of the four layers
 COARSEST = 32  # the stride before the deconvolutions

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from rtpe.nets.blocks import conv_bn_relu
 from rtpe.nets.graph import Graph
-from rtpe.nets.hrnet import BasicBlock, HRNet
+from rtpe.nets.hrnet import HRNet
+from rtpe.nets.residual import BasicBlock
 
 STRIDE = 4
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from rtpe.nets.blocks import Outputs, conv_bn_relu
 from rtpe.nets.colours import COLOURS
 from rtpe.nets.frozen import Freezable
-from rtpe.nets.hrnet import BasicBlock, initialise
+from rtpe.nets.hrnet import initialise
+from rtpe.nets.residual import BasicBlock
 from rtpe.nets.stems import stem as make_stem
 
 CONTEXTS = ("cam", "plain")

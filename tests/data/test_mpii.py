@@ -13,6 +13,7 @@ from scipy.io import loadmat, savemat
 from rtpe import build
 from rtpe.config import DataSettings
 from rtpe.data.mpii import MpiiDataset, as_coco, box_of
+from rtpe.data.person_crops import PersonCrops
 from rtpe.geometry import crop
 from rtpe.images import write_image
 from rtpe.metrics.distance import pckh
@@ -93,6 +94,19 @@ def test_head_boxes_give_pckh(tmp_path):
     keypoints = np.array(images.annotations["annotations"][0]["keypoints"]).reshape(16, 3) + np.array([10, 0, 0])
     result = {"image_id": 12, "category_id": 1, "score": 1.0, "keypoints": keypoints.ravel().tolist()}
     scores = distance_scores(match_people(images.annotations, [result], images.ids, MPII16))
+    assert (scores["PCKh@0.5"], scores["PCKh@0.1"]) == (1, 0)
+
+
+def test_head_boxes_move_with_their_people_into_crops(tmp_path):
+    """The crop of a box that begins at (19.5, 7.5) begins with pixel (19, 7)."""
+    whole = MpiiDataset(write(tmp_path, [record(center=[40.0, 25.0])], heads=[[[5.0, 5.0], [35.0, 45.0]]]), "valid")
+    crops = PersonCrops(whole)
+    (crop_id,), (moved,) = crops.ids, crops.annotations["annotations"]
+    assert whole.people[12][0].box_xywh.tolist() == [19.5, 7.5, 40, 40]
+    assert moved["head_box"] == [5 - 19, 5 - 7, 35 - 19, 45 - 7]
+    keypoints = np.array(moved["keypoints"]).reshape(16, 3) + np.array([10, 0, 0])
+    result = {"image_id": crop_id, "category_id": 1, "score": 1.0, "keypoints": keypoints.ravel().tolist()}
+    scores = distance_scores(match_people(crops.annotations, [result], crops.ids, MPII16))
     assert (scores["PCKh@0.5"], scores["PCKh@0.1"]) == (1, 0)
 
 

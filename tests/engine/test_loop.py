@@ -12,10 +12,10 @@ from lightning_fabric.plugins.precision import MixedPrecision
 from miniature import FACE, STRIDE, samples, spots
 from torch import nn
 
-from rtpe.data.distill import as_batch, batches, collate
+from rtpe.data.distill import as_batch, batches, collate, plain_batches
 from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
-from rtpe.engine.loop import Mean, Schedule, train_step, update_average
+from rtpe.engine.loop import Mean, Schedule, mean_terms, train_step, update_average
 from rtpe.engine.optim import ema_decay, optimizer, restarts, warm_cosine
 from rtpe.geometry import cells
 from rtpe.nets.blocks import normalise
@@ -62,6 +62,23 @@ def test_two_images_are_learned_by_heart(fresh, run, examples, criterion, labels
         (found,) = group(maps, GroupingSettings()).points
         off = np.linalg.norm(found - photograph.points[0, :, :2], axis=-1) / STRIDE
         assert off.max() < 1, off
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 9])
+def test_the_terms_of_a_net_that_does_not_learn(new_student, examples, criterion, size):
+    """Of all images once, alike in batches of any size, and the net is what it was."""
+    net, views = new_student(), examples(samples(4), augment=None, cache=None)
+    before = copy.deepcopy(net.state_dict())
+    means = mean_terms(net, criterion(pull=0.0, push=0.0, person=0.0), plain_batches(views, size), torch.device("cpu"))
+    batch = as_batch(collate([views[0, index] for index in range(4)]))
+    with torch.no_grad():
+        whole = criterion()(net.eval()(normalise(batch.images)), batch)
+    assert means.keys() == {"truth"} and means["truth"] == pytest.approx(whole["truth"].item(), rel=1e-5)  # float32
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_nothing_to_judge_by(new_student, examples, criterion):
+    assert mean_terms(new_student(), criterion(), plain_batches(examples([]), 4), torch.device("cpu")) == {}
 
 
 def couple(image_id, seed):

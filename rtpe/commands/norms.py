@@ -1,0 +1,167 @@
+"""What batch norms and activations are worth: one top-down HRNet trained with them and without, with several seeds.
+
+    rtpe synth --out datasets/norms --train 1450 --val 220 --size 160
+    rtpe study norms --config recipes/norms.yaml --jobs 2
+
+Each training is one of `rtpe train`, and its settings, history and report are in its folder. Every epoch is scored on
+images of another split: by PCKh on MPII, elsewhere by PCK in the sizes of the boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from rtpe import config
+from rtpe.chart import Chart, write_chart
+from rtpe.commands.facts import run_facts
+from rtpe.commands.study import Training, run_trainings
+from rtpe.commands.table import print_table, write_json
+from rtpe.config import StudyNorms, Train
+from rtpe.log import HISTORY, read_history
+from rtpe.report import Table, write_report
+
+# by name: what charts call it, and what is left out of the net
+VARIANTS = {
+    "default": ("default", {}),
+    "no_norm_stem": ("no norm in the stem", {"no_norm": "stem"}),
+    "no_norm_act_stem": ("no norm, no ReLU in the stem", {"no_norm": "stem", "no_act": "stem"}),
+    "no_norm": ("no norm anywhere", {"no_norm": "all"}),
+    "no_norm_act": ("no norm, no ReLU anywhere", {"no_norm": "all", "no_act": "all"}),
+}
+LEFT_OUT = ("no_norm", "no_act")
+SCORES = ("PCKh@0.5", "PCK@0.1 box")  # the first that the labels allow
+LOSS = "minival truth"
+Runs = Mapping[str, Sequence[dict]]
+
+
+def norms(settings: StudyNorms) -> list[dict]:
+    """Train what is not there yet; chart every epoch, print and write the table; returns its rows, one a variant."""
+    _require(settings)
+    names, seeds = dict.fromkeys(settings.variants or VARIANTS), dict.fromkeys(settings.seeds)  # none twice
+    trainings = [_training(settings, name, seed) for seed in seeds for name in names]
+    led_to = run_trainings(trainings, _finished, settings.jobs)
+    runs = {name: led_to[place :: len(names)] for place, name in enumerate(names)}
+    out, rows = Path(settings.out), _table(runs)
+    write_json([_of_epoch(run, epoch) for run in led_to for epoch in run["epochs"]], out / "norms.json")
+    write_json(rows, out / "scores.json")
+    charts, printed = _charts(runs), [_printed(row) for row in rows]
+    for name, chart in charts.items():
+        write_chart(out / f"{name}.svg", chart)
+    facts = {**run_facts(), "seeds": str(settings.seeds)}
+    tables = [Table("After the last epoch", printed, "Mean ± standard deviation over the seeds.")]
+    write_report(out / "report.html", title="Batch norm and ReLU", tables=tables, charts=charts.values(), facts=facts)
+    print_table(printed, tuple(printed[0]))
+    print(f"charts: {out / 'norms.svg'}, {out / 'report.html'}")
+    return rows
+
+
+def _require(settings: StudyNorms) -> None:
+    unknown = set(settings.variants) - set(VARIANTS)
+    if unknown:
+        raise ValueError(f"variants: no {min(unknown)!r}: choose from {', '.join(VARIANTS)}")
+    kind, held_out = settings.net.kind, settings.train.minival
+    wants = {
+        "net.kind": ("pose_hrnet, whose norms can be left out", kind, kind == "pose_hrnet"),
+        "train.minival": ("above 0, to score the epochs on", held_out, held_out > 0),
+        "loss.truth": ("above 0, to tell the loss", settings.loss.truth, bool(settings.loss.truth)),
+        "seeds": ("one or more", settings.seeds, bool(settings.seeds)),
+        "jobs": ("1 or more", settings.jobs, settings.jobs > 0),
+    }
+    for name, (want, got, holds) in wants.items():
+        if not holds:
+            raise ValueError(f"{name}: must be {want}, got {got}: pass --{name}, or --config recipes/norms.yaml")
+
+
+def _training(settings: StudyNorms, name: str, seed: int) -> Training:
+    """The training of one variant and seed: what differs from the defaults of `rtpe train`."""
+    common = {each.name: getattr(settings, each.name) for each in fields(Train)}
+    numbers = {key: each for key, each in settings.net.numbers.items() if key not in LEFT_OUT} | VARIANTS[name][1]
+    own = replace(Train(**common), net=replace(settings.net, numbers=numbers), train=replace(settings.train, seed=seed))
+    usual = config.flat(Train())
+    options = {key: value for key, value in config.flat(own).items() if usual.get(key) != value and key != "out"}
+    return Training(f"{name}-{seed}", options, Path(settings.out))
+
+
+def _finished(training: Training) -> dict:
+    """The numbers of every epoch, and their chart."""
+    name, _, seed = training.name.rpartition("-")
+    history = read_history(training.folder / HISTORY)
+    metric = next(score for score in SCORES if score in history[-1])
+    epochs = [
+        {"epoch": number, "step": row["step"], "score": row[metric], "loss": row[LOSS], "training loss": row["truth"]}
+        for number, row in enumerate(history, start=1)
+    ]
+    run = {"variant": name, "seed": int(seed), "metric": metric, "epochs": epochs}
+    title = f"{VARIANTS[name][0]}, seed {seed}"
+    write_chart(training.out / f"{training.name}.svg", _chart(title, {name: [run]}, "score"))
+    with tqdm.external_write_mode():
+        print(f"{training.name}: {metric} {100 * epochs[-1]['score']:.1f} % after {len(epochs)} epochs", flush=True)
+    return run
+
+
+def _of_epoch(run: Mapping, epoch: Mapping) -> dict:
+    return {**{key: run[key] for key in ("variant", "seed", "metric")}, **epoch}
+
+
+def _values(runs: Sequence[dict], key: str) -> np.ndarray:
+    """(runs, epochs) of those epochs that all of them have."""
+    count = min(len(run["epochs"]) for run in runs)
+    return np.array([[epoch[key] for epoch in run["epochs"][:count]] for run in runs], float)
+
+
+def _spread(values: np.ndarray) -> np.ndarray | None:
+    """The standard deviation over runs, of two or more."""
+    return values.std(axis=0, ddof=1) if len(values) > 1 else None
+
+
+def _charts(runs: Runs) -> dict[str, Chart]:
+    """By the names of their files."""
+    return {
+        "norms": _chart("Score after each epoch", runs, "score"),
+        "norms-loss": _chart("Loss after each epoch", runs, "loss"),
+    }
+
+
+def _chart(title: str, runs: Runs, key: str) -> Chart:
+    """A line for each variant, its mean over the seeds, in a band of their deviation."""
+    series, bands = {}, {}
+    metric = next(iter(runs.values()))[0]["metric"]
+    factor, label = (100, f"{metric} (%)") if key == "score" else (1, "loss of the heatmaps")
+    for name, own in runs.items():
+        values = factor * _values(own, key)
+        mean, spread, title_of = values.mean(axis=0), _spread(values), VARIANTS[name][0]
+        series[title_of] = range(1, len(mean) + 1), mean
+        if spread is not None:
+            bands[title_of] = mean - spread, mean + spread
+    note = "Means over the seeds; bands: one standard deviation to either side." if bands else ""
+    return Chart(title, "epoch", label, series, note, bands)
+
+
+def _table(runs: Runs) -> list[dict]:
+    """A row for each variant, after the last epoch that all its runs have: the mean over its seeds and their spread."""
+    rows = []
+    first = _values(next(iter(runs.values())), "score")[:, -1].mean()
+    for name, own in runs.items():
+        scores, loss = _values(own, "score"), _values(own, "loss")[:, -1].mean()
+        last, spread = scores[:, -1], _spread(scores)
+        rows.append({
+            "variant": name, "metric": own[0]["metric"], "score": last.mean(),
+            "deviation": None if spread is None else spread[-1], "low": last.min(), "high": last.max(),
+            "to first": last.mean() - first, "loss": loss, "seeds": len(own), "epochs": scores.shape[1],
+        })  # fmt: skip
+    return [{key: each.item() if isinstance(each, np.generic) else each for key, each in row.items()} for row in rows]
+
+
+def _printed(row: Mapping) -> dict[str, object]:
+    """A row as people read it, scores in percent."""
+    spread = "" if row["deviation"] is None else f" ± {100 * row['deviation']:.1f}"
+    return {
+        "variant": row["variant"], f"{row['metric']} (%)": f"{100 * row['score']:.1f}{spread}",
+        **{key: f"{100 * row[key]:.1f}" for key in ("low", "high")}, "to first": f"{100 * row['to first']:+.1f}",
+        **{key: row[key] for key in ("loss", "seeds", "epochs")},
+    }  # fmt: skip
