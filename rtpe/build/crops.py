@@ -14,6 +14,7 @@ from rtpe.build.data import Images
 from rtpe.config import DecodeSettings, TeacherSettings
 from rtpe.data.boxes import read_boxes, truth_boxes
 from rtpe.nets.weights import sha256
+from rtpe.predictors.mmpose_model import Model, look_of
 from rtpe.predictors.top_down import Look, TopDownPredictor, TopDownSettings, net_look
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes
@@ -73,6 +74,43 @@ def of_network(
     files = settings.weights, settings.network
     made = top_down_from_onnx(*files, _how(settings, decode), boxes, source, threads, settings.batch)
     return replace(made, name=_named(made.name, settings))
+
+
+def of_mmpose(
+    model: Model,
+    settings: TeacherSettings,
+    decode: DecodeSettings,
+    where: str,
+    images: Images | None,
+    name: str,
+) -> TopDownPredictor:
+    """A top-down model of mmpose, on crops.
+
+    Raises:
+        ValueError: if there are no boxes, or a setting has no effect.
+    """
+    refuse(settings, ("size", "fit", "scales", "project"), "a model that sees one person a crop")
+    asked = settings.crop
+    if asked.size or asked.by_index or (asked.shift and model.kind != "heatmaps"):
+        raise ValueError(
+            f"network {settings.network}: says itself how a crop and its cells lie: leave out --teacher.crop.size, "
+            ".by_index" + (" and .shift" if model.kind != "heatmaps" else "")
+        )
+    told = replace(settings, crop=replace(asked, size=list(model.size_hw), by_index=model.by_index))
+    boxes, source = _boxes(settings, images)
+    return TopDownPredictor(
+        look=look_of(model, where, settings.precision),
+        skeleton=model.skeleton,
+        settings=_how(told, decode),
+        stride=model.stride,
+        name=_named(name, settings),
+        weights_sha256=model.weights_sha256,
+        boxes=boxes,
+        boxes_from=source,
+        net=model.describe() | {"precision": settings.precision},
+        batch=settings.batch,
+        placed=model.placed,
+    )
 
 
 def refuse(settings: TeacherSettings, names: Sequence[str], whom: str) -> None:

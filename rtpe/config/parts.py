@@ -78,7 +78,8 @@ class TeacherSettings:
         kind: auto (the weights say themselves what they are), higher_hrnet, student, pose_hrnet, simple_baseline or
             readout.
         weights: .safetensors, .pth, .pth.tar, .onnx or .xml.
-        network: for .onnx and .xml: the YAML file that describes inputs and outputs.
+        network: for .onnx and .xml: the YAML file that describes inputs and outputs; for a checkpoint of mmpose: its
+            config, a .py file, which is run.
         numbers: for other weights that do not say it: the net's arguments, such as {width: 48}.
         size: side of the input in pixels; 0 takes what the weights were made for.
         fit: short_side (of that size, the long side as it comes), letterbox (a square of that size) or published (the

@@ -83,6 +83,7 @@ class TopDownPredictor:
         boxes_from: where they are from, in plain values.
         net: what `look` is, in plain values.
         batch: crops in one run.
+        placed: cells of a crop to its pixels, mirrored onto themselves, where neither stride nor `by_index` tells it.
     """
 
     look: Look
@@ -95,6 +96,7 @@ class TopDownPredictor:
     boxes_from: Mapping[str, Any]
     net: Mapping[str, Any]
     batch: int = 8
+    placed: Affine | None = None
 
     def __call__(self, images: Sequence[np.ndarray], boxes: Sequence[Boxes] | None = None) -> list[Prediction]:
         """Predict (H, W, 3) uint8 RGB images of any sizes, each with its boxes, in original-image pixels.
@@ -127,7 +129,7 @@ class TopDownPredictor:
     @property
     def _cells(self) -> Affine:
         """Cells of a crop to its pixels."""
-        return self._meant(cells(self.stride))
+        return self._meant(cells(self.stride)) if self.placed is None else self.placed
 
     def _view(self, box_xywh: np.ndarray) -> Affine:
         """Image to the crop of a box."""
