@@ -15,6 +15,7 @@ from rtpe.config import DecodeSettings, TeacherSettings
 from rtpe.data.boxes import read_boxes, truth_boxes
 from rtpe.nets.weights import sha256
 from rtpe.predictors.from_transformers import from_transformers
+from rtpe.predictors.mmpose_model import Model, look_of
 from rtpe.predictors.top_down import Look, TopDownPredictor, TopDownSettings, net_look
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes
@@ -94,6 +95,43 @@ def of_vitpose(
     loading = {"device": where, "precision": settings.precision, "batch": settings.batch, **settings.numbers}
     made = from_transformers(settings.weights, joints, _how(settings, decode), boxes, source, **loading)
     return replace(made, name=_named(made.name, settings))
+
+
+def of_mmpose(
+    model: Model,
+    settings: TeacherSettings,
+    decode: DecodeSettings,
+    where: str,
+    images: Images | None,
+    name: str,
+) -> TopDownPredictor:
+    """A top-down model of mmpose, on crops.
+
+    Raises:
+        ValueError: if there are no boxes, or a setting has no effect.
+    """
+    refuse(settings, ("size", "fit", "scales", "project"), "a model that sees one person a crop")
+    asked = settings.crop
+    if asked.size or asked.by_index or asked.udp or (asked.shift and model.kind != "heatmaps"):
+        raise ValueError(
+            f"network {settings.network}: says itself how a crop and its cells lie: leave out --teacher.crop.size, "
+            ".by_index, .udp" + (" and .shift" if model.kind != "heatmaps" else "")
+        )
+    laid = {"by_index": model.by_index, "udp": model.udp}
+    told = replace(settings, crop=replace(asked, size=list(model.size_hw), **laid))
+    boxes, source = _boxes(settings, images)
+    return TopDownPredictor(
+        look=look_of(model, where, settings.precision),
+        skeleton=model.skeleton,
+        settings=_how(told, decode),
+        stride=model.stride,
+        name=_named(name, settings),
+        weights_sha256=model.weights_sha256,
+        boxes=boxes,
+        boxes_from=source,
+        net=model.describe() | {"precision": settings.precision},
+        batch=settings.batch,
+    )
 
 
 def refuse(settings: TeacherSettings, names: Sequence[str], whom: str) -> None:

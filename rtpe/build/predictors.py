@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rtpe.build.crops import of_net, of_network, of_vitpose, refuse
+from rtpe.build.crops import of_mmpose, of_net, of_network, of_vitpose, refuse
 from rtpe.build.data import Images
 from rtpe.build.decoders import decoder, reading
 from rtpe.build.nets import NETWORK_FILES, net
@@ -21,10 +21,13 @@ from rtpe.predictors.as_skeleton import AsSkeleton
 from rtpe.predictors.dense import DensePredictor
 from rtpe.predictors.description import read_description
 from rtpe.predictors.diffusion import require_time
+from rtpe.predictors.from_mmpose import read_model
+from rtpe.predictors.mmpose_model import Model, PosePredictor, TagNet
 from rtpe.skeleton import OPENPOSE18, SKELETONS, Skeleton
 
 # a tensor that published weights of that net have, and those of the nets below lack; all others are a HigherHRNet's
 SIGNS = {"readout": "mixing_weights", "simple_baseline": "layer4.0.conv1.weight", "pose_hrnet": "final_layer.weight"}
+MMPOSE_CONFIG = ".py"
 TOP_DOWN = ("simple_baseline", "pose_hrnet")
 
 
@@ -55,6 +58,8 @@ def predictor(
         raise ValueError(f"weights {path}: no such file: pass --teacher.weights FILE")
     if path.suffix in NETWORK_FILES:
         return _onnx_predictor(settings, decode, joints, images)
+    if Path(settings.network).suffix == MMPOSE_CONFIG:
+        return _mmpose_predictor(settings, decode, joints, where, images)
     return _net_predictor(settings, decode, joints, where, images)
 
 
@@ -76,6 +81,27 @@ def _onnx_predictor(
     if made.skeleton != joints:
         raise ValueError(f"network {settings.network}: predicts {made.skeleton.name}, the data have {joints.name}")
     return made
+
+
+def _mmpose_predictor(
+    settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str, images: Images | None
+) -> Predictor:
+    refuse(settings, ("kind", "numbers", "fit", "color"), "a model of mmpose")
+    model = read_model(settings.network, settings.weights, joints)
+    name = _name(Path(settings.weights))
+    if model.top_down:
+        return of_mmpose(model, settings, decode, where, images, name)
+    refuse(settings, ("boxes", "crop"), "a model of mmpose that sees whole images")
+    if model.kind == "poses":
+        return _poses_of(model, settings, decode, where, name)
+    size = settings.size or min(model.size_hw)
+    return _on_whole_images(TagNet(model), replace(settings, size=size, fit=model.fit), decode, joints, where, {})
+
+
+def _poses_of(model: Model, settings: TeacherSettings, decode: DecodeSettings, where: str, name: str) -> PosePredictor:
+    unused = ("size", "flip", "scales", "project", "precision")
+    refuse(settings, unused, "a model of mmpose that gives people alone")
+    return PosePredictor(model, name, decode.threshold, decode.max_people, where, settings.batch)
 
 
 def _net_predictor(

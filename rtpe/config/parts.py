@@ -81,7 +81,8 @@ class TeacherSettings:
         kind: auto (the weights say themselves what they are), higher_hrnet, student, pose_hrnet, simple_baseline,
             readout or vitpose.
         weights: .safetensors, .pth, .pth.tar, .onnx or .xml; of a vitpose its folder, or OWNER/NAME on the hub.
-        network: for .onnx and .xml: the YAML file that describes inputs and outputs.
+        network: for .onnx and .xml: the YAML file that describes inputs and outputs; for a checkpoint of mmpose: its
+            config, a .py file, which is run.
         numbers: for other weights that do not say it: the net's arguments, such as {width: 48}; of a ViTPose+
             {dataset_index: 0}, the data set whose experts are asked.
         size: side of the input in pixels; 0 takes what the weights were made for.
