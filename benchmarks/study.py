@@ -1,7 +1,7 @@
 """Train the same student in several ways, for as many steps and with several seeds, and set the scores side by side.
 
-    python benchmarks/study.py --study benchmarks/studies/distillation.yaml --out runs/distillation
-    python benchmarks/study.py --study benchmarks/studies/ablation.yaml --seeds "[0]" --out runs/ablation
+    python benchmarks/study.py --study benchmarks/studies/distillation.yaml --jobs 2 --out runs/distillation
+    python benchmarks/study.py --study benchmarks/studies/ablation.yaml --seeds "[0]" --jobs 2 --out runs/ablation
 
 A study is a YAML file: `common`, options of `rtpe train` that all ways share; `ways`, by name what each has besides;
 `score`, options of `rtpe validate`, to which a way may add a `score` of its own. All ways of a seed are trained before
@@ -43,12 +43,14 @@ class Study:
         study: the YAML file that names the ways.
         seeds: of the trainings of each way.
         ways: only these; empty for all.
+        jobs: trainings at once.
         out: folder of the runs; the table goes there too, as scores.json.
     """
 
     study: str = ""
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     ways: list[str] = field(default_factory=list)
+    jobs: int = 1
     out: str = "runs/study"
 
 
@@ -64,7 +66,7 @@ def run(settings: Study) -> list[dict]:
             options = {**study["common"], **(own or {}), "train.seed": seed}
             score[f"{name}-{seed}"] = {**study["score"], **options.pop("score", {})}
             trainings.append(Training(f"{name}-{seed}", options, out))
-    runs = run_trainings(trainings, lambda training: scored(training, score[training.name]))
+    runs = run_trainings(trainings, lambda training: scored(training, score[training.name]), settings.jobs)
     scores = {name: runs[place :: len(ways)] for place, name in enumerate(ways)}
     rows = table(scores)
     print_table(rows, COLUMNS)
