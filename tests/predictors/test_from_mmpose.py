@@ -15,7 +15,7 @@ from rtpe.config import CropSettings, DataSettings, DecodeSettings, TeacherSetti
 from rtpe.data.synthetic import write_world
 from rtpe.geometry import index_to_point
 from rtpe.nets.blocks import normalise
-from rtpe.predictors.from_mmpose import read_model
+from rtpe.predictors.from_mmpose import _plain_numpy, read_model
 from rtpe.predictors.mmpose_model import PosePredictor, TagNet, look_of
 from rtpe.predictors.mmpose_stand_ins import stand_ins
 from rtpe.predictors.simcc import rebuilt
@@ -118,7 +118,8 @@ def by_hand(net, images):
 
 def loaded(config, weights):
     net = net_of(config)
-    net.load_state_dict(torch.load(weights, weights_only=False)["state_dict"])
+    with torch.serialization.safe_globals(_plain_numpy()):
+        net.load_state_dict(torch.load(weights, weights_only=True)["state_dict"])
     return net
 
 
