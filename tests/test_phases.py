@@ -10,6 +10,7 @@ import torch
 from rtpe import build
 from rtpe.cli import main
 from rtpe.config import DecodeSettings, NetSettings, TeacherSettings
+from rtpe.nets.student import Student
 from rtpe.nets.weights import load_weights, read_metadata
 from rtpe.skeleton import COCO17
 
@@ -93,6 +94,26 @@ def test_the_small_stem_comes_nearer_to_the_one_it_imitates(phases):
     lines = (phases["stem"].parent / "history.jsonl").read_text().splitlines()
     losses = [json.loads(line)["stem"] for line in lines]
     assert losses[-1] < 0.8 * losses[0]  # 24 steps
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+def test_what_is_imitated_is_what_the_pyramid_sees(tmp_path, stride):
+    """A file's features are levelled before the pyramid, so a stem in their place has to give them levelled."""
+    nodes = [{"op": "Conv", "inputs": [0, -1], "strides": [8, 8]}]
+    plain = {"channels": 2, "order": [0, 1, 2], "gain": [1, 1, 1], "offset": [0, 0, 0]}
+    net = Student(width=32, stride=stride, trunk={"nodes": nodes, "shapes": [[2, 3, 8, 8]], **plain})
+    net.stem.trunk.constants[0].data.normal_()
+    images, seen = torch.randn(4, 3, 64, 64), []
+    net.train()(images)
+    build.save_net(tmp_path / "student.safetensors", net.eval(), "student", COCO17, 64, {})
+    net.enter.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    net(images)
+    imitated = build.imitated_stem(str(tmp_path / "student.safetensors"))
+    torch.testing.assert_close(imitated(images), seen[0])
+    own = build.trainable_net(
+        settings(imitate=str(tmp_path / "student.safetensors"), numbers={"trunk": None, "stride": stride}), 17
+    )
+    assert own.stem(images).shape == seen[0].shape
 
 
 def test_then_all_of_it_learns(phases):

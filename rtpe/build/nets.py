@@ -59,7 +59,7 @@ def trainable_net(settings: NetSettings, joints: int) -> nn.Module:
 
 
 def imitated_stem(path: str) -> nn.Module:
-    """The stem of a student, to learn from: (B, 3, H, W) normalised images -> (B, channels, H/4, W/4)."""
+    """What a student stands on, to learn from: (B, 3, H, W) normalised images -> (B, channels, H/stride, W/stride)."""
     said = read_metadata(path)
     if said.get("kind") != "student":
         raise ValueError(
@@ -68,7 +68,9 @@ def imitated_stem(path: str) -> nn.Module:
     numbers = json.loads(said["numbers"])
     whole = net("student", numbers, numbers["joints"])
     load_into(whole, load_weights(path), path)
-    return whole.stem.eval().requires_grad_(False)
+    imitated = nn.Sequential(whole.stem, whole.level or nn.Identity())
+    imitated.channels = whole.stem.channels
+    return imitated.eval().requires_grad_(False)
 
 
 def _imitating(numbers: dict[str, Any], channels: int) -> dict[str, Any]:

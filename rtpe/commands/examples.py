@@ -14,7 +14,7 @@ from rtpe.data.coco import fixed_choice
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.joined import Joined, JoinedCaches
 
-STRIDE = 4  # of the grid on which masks and teacher maps are handed over; coarser and finer levels are resized from it
+STRIDE = 4  # of the maps of nets that do not say another
 
 
 def without_labels(settings: Train, says: bool) -> Train:
@@ -63,7 +63,12 @@ def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamp
     size, labels = settings.net.size, settings.loss.truth != 0
     joined = Joined([images for images, _ in parts])
     caches = _caches(joined, [cache for _, cache in parts])
-    return TrainingExamples(joined, (size, size), STRIDE, caches, labels, settings.view, settings.train.seed)
+    return TrainingExamples(joined, (size, size), stride(settings), caches, labels, settings.view, settings.train.seed)
+
+
+def stride(settings: Train) -> int:
+    """Of the grid on which masks and teacher maps are handed over; coarser and finer levels are resized from it."""
+    return settings.net.numbers.get("stride", STRIDE)
 
 
 def shown_examples(settings: Train, minival: Images, examples: TrainingExamples) -> tuple[Joined, JoinedCaches | None]:

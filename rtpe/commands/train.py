@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from rtpe import build, config
 from rtpe.build import Images
-from rtpe.commands.examples import STRIDE, held_out, shown_examples, training_examples, without_labels
+from rtpe.commands.examples import held_out, shown_examples, stride, training_examples, without_labels
 from rtpe.commands.facts import run_facts
 from rtpe.commands.pictures import gallery, loss_charts
 from rtpe.commands.score import predicted_people, score
@@ -226,7 +226,7 @@ def _minival_truth(fabric: Fabric, settings: Train, state: TrainingState, miniva
         return {}
     others = dict.fromkeys((name for name in TERMS if name != "truth"), 0.0)
     criterion = _criterion(fabric, replace(settings, loss=replace(settings.loss, **others)))
-    examples = TrainingExamples(minival, (settings.net.size, settings.net.size), STRIDE, cache=None)
+    examples = TrainingExamples(minival, (settings.net.size, settings.net.size), stride(settings), cache=None)
     terms = mean_terms(state.ema, criterion, plain_batches(examples, settings.train.batch), fabric.device)
     return {f"minival {name}": value for name, value in terms.items()}
 

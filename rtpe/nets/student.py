@@ -15,9 +15,12 @@ from rtpe.nets.colours import COLOURS
 from rtpe.nets.frozen import Freezable
 from rtpe.nets.hrnet import initialise
 from rtpe.nets.residual import BasicBlock
+from rtpe.nets.stems import GraphTrunk
 from rtpe.nets.stems import stem as make_stem
 
 CONTEXTS = ("cam", "plain")
+STRIDES = (4, 8)
+BESIDE = 0.1  # of the stem's features before the heads: hundreds of them that agree would be learnt from in leaps
 REACH = 16.0  # cells: as far as an offset of 1 reaches, so that offsets are learnt as fast as other maps
 
 
@@ -65,23 +68,27 @@ class PlainModule(nn.Module):
 
 
 class Student(Freezable):
-    """Heatmaps, and what tells people apart, at stride 4 from a small pyramid, every refinement stage supervised.
+    """Heatmaps, and what tells people apart, from a small pyramid, every refinement stage supervised.
 
     Args:
         joints: heatmaps, and tags or offsets.
-        width: channels at stride 4; strides 8, 16 and 32 have 1.5, 2 and 3 times as many. A multiple of 32.
-        stages: refinements at stride 4, each a context module with heatmaps of its own.
+        width: channels of the pyramid's first level; the next, of 2, 4 and 8 times its stride, have 1.5, 2 and 3 times
+            as many. A multiple of 32.
+        stages: refinements at the first level, each a context module with heatmaps of its own.
         trunk: what describes the beginning of another net to stand on, a teacher's, whose weights stay frozen: the
             arguments of an HRNet or of a `GraphTrunk`; None for a stem of its own.
         dilations: of the Context-Aware Modules.
-        blocks: basic blocks at strides 8, 16 and 32.
-        attention: at how many strides, from 4 on, person logits are given: 1 to 4; at stride 4 they gate the features.
-            0 (false) has neither logits nor gate.
+        blocks: basic blocks at the other levels.
+        attention: at how many levels person logits are given: 1 to 4; those at the first gate the features. 0 (false)
+            has neither logits nor gate.
         context: the kind of the context modules, cam (Context-Aware Module) or plain (`PlainModule`).
         tags: whether there are tags to tell people apart by.
         centres: whether there are people's centres and offsets to tell them apart by.
         colours: the colour space that the stem sees, rgb, hsv or lab; the input is normalised RGB in any case.
-        stem: arguments of that own `Stem`; None for two convolutions to `width` channels.
+        stem: arguments of that own `Stem` but for the stride; None for plain convolutions to `width` channels.
+        stride: of the pyramid's first level and of the maps, 4 or 8. At 8 a net twice as wide costs as much, and
+            suits a network whose features are no finer.
+        direct: whether the heads see the stem's features as well: a teacher's may hold maps like theirs already.
 
     Attributes:
         numbers: the arguments, by name.
@@ -104,17 +111,22 @@ class Student(Freezable):
         centres: bool = False,
         colours: str = "rgb",
         stem: Mapping[str, Any] | None = None,
+        stride: int = 4,
+        direct: bool = False,
     ):
         super().__init__()
         self.numbers = {
             "joints": joints, "width": width, "stages": stages, "trunk": dict(trunk) if trunk else None,
             "dilations": list(dilations), "blocks": list(blocks), "attention": int(attention), "context": context,
             "tags": tags, "centres": centres, "colours": colours, "stem": dict(stem) if stem else None,
+            "stride": stride, "direct": direct,
         }  # fmt: skip
         _check(**self.numbers)
         widths = [width, width * 3 // 2, width * 2, width * 3]
-        self.stem = make_stem(width, stem, trunk)
-        self.enter = conv_bn_relu(self.stem.channels, width)
+        self.stem = make_stem(width, stem, trunk, stride)
+        # maps and features beside each other differ a hundredfold: the small ones would be learnt from last
+        self.level = nn.BatchNorm2d(self.stem.channels, affine=False) if isinstance(self.stem, GraphTrunk) else None
+        self.enter = conv_bn_relu(self.stem.channels, width, stride=stride // self.stem.stride)
         self.down = nn.ModuleList(
             nn.Sequential(conv_bn_relu(before, after, stride=2), *(BasicBlock(after) for _ in range(count)))
             for (before, after), count in zip(pairwise(widths), blocks)
@@ -124,13 +136,15 @@ class Student(Freezable):
         self.attention = nn.Conv2d(width, 1, 3, padding=1) if attention else None
         self.coarse_attention = nn.ModuleList(nn.Conv2d(width, 1, 3, padding=1) for _ in range(int(attention) - 1))
         self.stages = nn.ModuleList(_context(context, width, dilations) for _ in range(stages))
-        self.heads = nn.ModuleList(nn.Conv2d(width, joints, 1) for _ in range(stages))
-        self.tags = nn.Conv2d(width, joints, 1) if tags else None
-        self.centres = nn.Conv2d(width, 1, 1) if centres else None
-        self.offsets = nn.Conv2d(width, 2 * joints, 1) if centres else None
+        seen = width + (self.stem.channels if direct else 0)
+        self.heads = nn.ModuleList(nn.Conv2d(seen, joints, 1) for _ in range(stages))
+        self.tags = nn.Conv2d(seen, joints, 1) if tags else None
+        self.centres = nn.Conv2d(seen, 1, 1) if centres else None
+        self.offsets = nn.Conv2d(seen, 2 * joints, 1) if centres else None
         initialise(self)
         heads = [*self.heads, *filter(None, (self.tags, self.centres, self.offsets))]
-        for head in heads:  # maps start at nothing, as nearly all of their cells should end
+        heads += [*self.coarse_attention, *([self.attention] if attention else [])]
+        for head in heads:  # maps start at nothing, as nearly all of their cells should end, and the gate half open
             nn.init.normal_(head.weight, std=0.001)
         if trunk:
             self.stem.requires_grad_(False)
@@ -139,24 +153,27 @@ class Student(Freezable):
         """Normalised images, (B, 3, H, W), sides multiples of 32.
 
         Returns:
-            heatmaps, (B, K, H/4, W/4), one a stage; tags, centres and offsets, (B, .., H/4, W/4), as far as there are
-            such heads; attention logits, (B, 1, h, w), from the coarsest to H/4, W/4; the features of a stem of its
-            own, (B, C, H/4, W/4).
+            heatmaps, (B, K, h, w), one a stage, h = H/stride, w = W/stride; tags, centres and offsets, (B, .., h, w),
+            as far as there are such heads; attention logits, (B, 1, .., ..), from the coarsest to h, w; the features
+            of a stem of its own, (B, C, h, w).
         """
         features = self.stem(COLOURS[self.numbers["colours"]](images))
+        own = None if self.numbers["trunk"] else features
+        features = self.level(features) if self.level else features
         sides = self._sides(features)
         merged = sides[0]
         for side in sides[1:]:
             merged = merged + _resized(side, merged)
         attention = self._person_logits(merged, sides)
         x = merged * torch.sigmoid(attention[-1]) if attention else merged
+        beside = [BESIDE * _resized(features, x)] if self.numbers["direct"] else []
         heatmaps = []
         for stage, head in zip(self.stages, self.heads):
             x = x + stage(x)
-            heatmaps.append(head(x))
-        tags = self.tags(x) if self.tags else None
-        centres = {"centres": self.centres(x), "offsets": REACH * self.offsets(x)} if self.centres else {}
-        own = None if self.numbers["trunk"] else features
+            seen = torch.cat([x, *beside], dim=1)
+            heatmaps.append(head(seen))
+        tags = self.tags(seen) if self.tags else None
+        centres = {"centres": self.centres(seen), "offsets": REACH * self.offsets(seen)} if self.centres else {}
         return Outputs(heatmaps, tags, attention, **centres, stem=own)
 
     def _sides(self, features: Tensor) -> list[Tensor]:
@@ -177,17 +194,21 @@ class Student(Freezable):
         return logits
 
     def maps(self, images: Tensor) -> tuple[Tensor | None, ...]:
-        """The last stage's heatmaps and the tags or None, (B, K, H/4, W/4) each; centres and offsets, if there are."""
+        """The last stage's heatmaps and the tags or None, (B, K, h, w) each; centres and offsets, if there are."""
         out = self(images)
         return (out.heatmaps[-1], out.tags) + ((out.centres, out.offsets) if self.centres else ())
 
 
-def _check(blocks: list[int], attention: int, context: str, colours: str, trunk: dict | None, **_: Any) -> None:
+def _check(
+    blocks: list[int], attention: int, context: str, colours: str, trunk: dict | None, stride: int, **_: Any
+) -> None:
     """Refuse what would fail later, or silently be something else."""
     if len(blocks) != 3 or min(blocks) < 0:
-        raise ValueError(f"blocks: expected 3 numbers, for strides 8, 16 and 32, got {blocks}")
+        raise ValueError(f"blocks: expected 3 numbers, for all levels but the first, got {blocks}")
     if not 0 <= attention <= 4:
-        raise ValueError(f"attention: expected 0 (none) to 4 strides, got {attention}")
+        raise ValueError(f"attention: expected 0 (none) to 4 levels, got {attention}")
+    if stride not in STRIDES:
+        raise ValueError(f"stride: choose from {', '.join(map(str, STRIDES))}, got {stride}")
     if context not in CONTEXTS:
         raise ValueError(f"context: choose from {', '.join(CONTEXTS)}, got {context!r}")
     if colours not in COLOURS:

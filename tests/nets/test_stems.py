@@ -3,8 +3,12 @@
 import pytest
 import torch
 
-from rtpe.nets.stems import Stem, Trunk, stem
+from rtpe.nets.stems import GraphTrunk, Stem, Trunk, stem
 
+EVERY_EIGHTH = {  # a network of stride 8
+    "nodes": [{"op": "Conv", "inputs": [0, -1], "strides": [8, 8]}],
+    "shapes": [[2, 3, 8, 8]], "channels": 2, "order": [0, 1, 2], "gain": [1, 1, 1], "offset": [0, 0, 0],
+}  # fmt: skip
 HRNET = {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [1], "blocks": 1}
 
 
@@ -24,6 +28,18 @@ def test_features_at_stride_4(own, trunk, kind, channels):
     made = stem(32, own, trunk).eval()
     assert isinstance(made, kind) and made.channels == channels
     assert made(torch.zeros(2, 3, 32, 64)).shape == (2, channels, 8, 16)
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+@pytest.mark.parametrize("trunk, kind, channels", [(EVERY_EIGHTH, GraphTrunk, 2), (None, Stem, 32)])
+def test_features_at_the_stride_asked_for(trunk, kind, channels, stride):
+    made = stem(32, None, trunk, stride).eval()
+    assert isinstance(made, kind) and made.stride == stride
+    assert made(torch.zeros(2, 3, 32, 64)).shape == (2, channels, 32 // stride, 64 // stride)
+
+
+def test_an_hrnets_features_stay_at_stride_4():
+    assert stem(32, None, HRNET, 8).stride == 4
 
 
 def test_a_stem_that_imitates_may_give_negative_features():

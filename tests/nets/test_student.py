@@ -11,10 +11,16 @@ from rtpe.nets.blocks import normalise
 from rtpe.nets.colours import COLOURS
 from rtpe.nets.cost import gmacs, parameters
 from rtpe.nets.stems import Trunk
-from rtpe.nets.student import ContextAwareModule, PlainModule, Student
+from rtpe.nets.student import BESIDE, ContextAwareModule, PlainModule, Student
 
 SMALL = {"joints": 3, "width": 32, "stages": 2, "dilations": (1, 2)}
 WIDE = {"attention": 4, "blocks": (2, 0, 1)}  # logits at all strides, a level without blocks
+FILE = {
+    "trunk": {
+        "nodes": [{"op": "Conv", "inputs": [0, -1], "strides": [8, 8]}], "shapes": [[2, 3, 8, 8]], "channels": 2,
+        "order": [0, 1, 2], "gain": [1, 1, 1], "offset": [0, 0, 0],
+    }
+}  # fmt: skip
 STEM = {"trunk": {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [1], "blocks": 1}}
 
 
@@ -51,6 +57,51 @@ def test_shapes(numbers, size_hw):
     assert out.tags.shape == want and [level.shape for level in out.attention] == [(2, 1, h // 4, w // 4)]
     heatmaps, tags = net.maps(images(2, size_hw))
     assert torch.equal(heatmaps, out.heatmaps[-1]) and torch.equal(tags, out.tags)
+
+
+@pytest.mark.parametrize("numbers", [{}, STEM, FILE, {**FILE, "direct": True}], ids=["own", "hrnet", "file", "direct"])
+@pytest.mark.parametrize("size_hw", [(32, 32), (64, 96)], ids=str)
+def test_maps_at_stride_8(numbers, size_hw):
+    """All maps, whatever the stride of the stem; logits from twice as coarse as ever."""
+    net, (h, w) = student(**numbers, stride=8, centres=True, attention=2).eval(), size_hw
+    out = net(images(2, size_hw))
+    want = h // 8, w // 8
+    maps = [*out.heatmaps, out.tags, out.centres, out.offsets, out.attention[-1]]
+    assert [each.shape[2:] for each in maps] == [want] * len(maps)
+    assert out.attention[0].shape[2:] == (-(-h // 16), -(-w // 16))
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+def test_heads_may_see_the_stem_itself(stride):
+    """Without the pyramid all maps are linear in the stem's features; where heads do not see these, nothing is left."""
+    for direct in (False, True):
+        net = student(**FILE, stride=stride, direct=direct).eval()
+        net.stem.trunk.constants[0].data.normal_()
+        for head in (*net.heads, net.tags):
+            nn.init.zeros_(head.bias)
+            head.weight.data[:, : net.numbers["width"]] = 0
+        features = BESIDE * net.level(net.stem(images()))
+        for maps, head in zip((*net(images()).heatmaps, net(images()).tags), (*net.heads, net.tags)):
+            want = nn.functional.conv2d(features, head.weight[:, net.numbers["width"] :]) if direct else 0 * maps
+            torch.testing.assert_close(maps, want)
+            assert bool(maps.abs().max() > 0) == direct
+
+
+def test_a_files_channels_count_alike_however_large_they_are():
+    """Maps stand beside features in networks' files; what a pyramid sees of them has one deviation."""
+    net = student(**FILE, stride=8).train()
+    with torch.no_grad():
+        net.stem.trunk.constants[0].normal_()
+        net.stem.trunk.constants[0][1] *= 1e4
+    seen = []
+    net.enter.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for seed in range(100):  # the running statistics keep .9 of what they were
+        net(images(seed=seed))
+    net.eval()(images())
+    for features in (seen[0], seen[-1]):
+        deviations = features.std((0, 2, 3))
+        assert deviations.min() > 0.8 and deviations.max() < 1.25  # 192 cells of a batch stray by 5 %
+    assert not net.stem.training and not list(net.level.parameters())
 
 
 @pytest.mark.parametrize("attention", [0, False, 1, True, 2, 4])
@@ -230,9 +281,9 @@ def test_plain_modules_stand_wherever_context_aware_ones_do():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"blocks": (1, 1)}, "blocks: expected 3 numbers, for strides 8, 16 and 32, got [1, 1]"),
-        ({"blocks": (1, -1, 1)}, "blocks: expected 3 numbers, for strides 8, 16 and 32, got [1, -1, 1]"),
-        ({"attention": 5}, "attention: expected 0 (none) to 4 strides, got 5"),
+        ({"blocks": (1, 1)}, "blocks: expected 3 numbers, for all levels but the first, got [1, 1]"),
+        ({"blocks": (1, -1, 1)}, "blocks: expected 3 numbers, for all levels but the first, got [1, -1, 1]"),
+        ({"attention": 5}, "attention: expected 0 (none) to 4 levels, got 5"),
         ({"context": "none"}, "context: choose from cam, plain, got 'none'"),
         ({"colours": "bgr"}, "colours: choose from rgb, hsv, lab, got 'bgr'"),
         (
