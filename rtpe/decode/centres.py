@@ -11,10 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from rtpe.decode.confidence import expected_similarity
 from rtpe.decode.limits import refuse_beyond
 from rtpe.decode.peaks import Peaks, argmax, local_maxima, refiner
 from rtpe.decode.suppress import suppress
 from rtpe.structures import PoseMaps, Poses
+
+_ERROR = 0.7  # cells: by about so much a joint is misplaced
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class CentreSettings:
     max_people: int = 30
     kernel: int = 5
     refine: str = "dark"
-    reach: float = 0.15
+    reach: float = 0.5
     fill: float | None = None
     min_score: float = 0.0
     nms: float = 0.8
@@ -61,8 +64,9 @@ class CentreSettings:
 def from_centres(maps: PoseMaps, settings: CentreSettings) -> Poses:
     """Read the people from an image's heatmaps, centres and offsets, best first, in original-image pixels.
 
-    A person's score is the heat of the centre times the mean heat of the joints that have a peak, over all K joints;
-    people of whom no joint has one are dropped. Cells that are not finite are ignored.
+    A person's score is the share of its object keypoint similarity that can be hoped for: the mean over all K joints of
+    their peaks' heat, less where the error of a cell is much beside the person's size. People of whom no joint has a
+    peak are dropped. Cells that are not finite are ignored.
 
     Raises:
         ValueError: if the maps have no centres and offsets.
@@ -71,14 +75,14 @@ def from_centres(maps: PoseMaps, settings: CentreSettings) -> Poses:
         raise ValueError(
             "centres: the maps have none: read them with --decode.grouping tags, or take a net with centres"
         )
-    heat, guesses = _guesses(maps, settings)
+    guesses = _guesses(maps, settings)
     # all peaks: those of people beyond `max_people` are not to hide those of the ones within
     peaks = local_maxima(maps.heatmaps, maps.heatmaps.size, settings.threshold, settings.kernel)
     sizes = np.linalg.norm(np.ptp(guesses, axis=1), axis=-1)
     reaches = np.maximum(settings.reach * sizes, settings.kernel // 2)
     owned = _owned(guesses, reaches, peaks)
     points, scores = _placed(guesses, owned, peaks, maps.heatmaps, settings.refine)
-    person_scores = heat * scores.mean(axis=1)
+    person_scores = expected_similarity(points, scores, maps.skeleton, _ERROR)
     kept = (scores > 0).any(axis=1) & (person_scores >= settings.min_score)
     if settings.fill is not None:
         scores = _filled(guesses, scores, maps.heatmaps, settings.fill)
@@ -86,14 +90,13 @@ def from_centres(maps: PoseMaps, settings: CentreSettings) -> Poses:
     return suppress(Poses(points, scores, person_scores, maps.skeleton).only(kept), settings.nms)
 
 
-def _guesses(maps: PoseMaps, settings: CentreSettings) -> tuple[np.ndarray, np.ndarray]:
-    """The heat of each centre, (P,), and where its offsets put the joints, (P, K, 2) in cells."""
+def _guesses(maps: PoseMaps, settings: CentreSettings) -> np.ndarray:
+    """Where the offsets of each centre put its joints, (P, K, 2) in cells."""
     centres = local_maxima(maps.centres, settings.max_people, settings.threshold, settings.kernel)
     offsets = maps.offsets[:, centres.ys, centres.xs].T.reshape(len(centres.ys), len(maps.skeleton), 2)
     # an offset is told from the centre of the cell that tells it, wherever in the cell the person's centre is
     guesses = argmax(maps.centres, *centres[:3])[:, None] + offsets.astype(np.float64)
-    finite = np.isfinite(guesses).all(axis=(1, 2))
-    return centres.scores[finite].astype(np.float64), guesses[finite]
+    return guesses[np.isfinite(guesses).all(axis=(1, 2))]
 
 
 def _owned(guesses: np.ndarray, reaches: np.ndarray, peaks: Peaks) -> np.ndarray:
