@@ -1,4 +1,7 @@
-"""The `rtpe` command: finds what is asked for, and turns a user's mistakes into one line and exit status 2."""
+"""The `rtpe` command: finds what is asked for, and turns what stops it into one line.
+
+Exit statuses: 0, it is done; 2, a user's mistake; 3, a training diverged; 130, it was stopped.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import signal
 import sys
 
 from rtpe import config
+
+DIVERGED = 3  # a study tells by it what is a result from what is a mistake
 
 # name -> the settings' class in rtpe.config, the module and function that do the work; imported only when asked for
 COMMANDS = {
@@ -54,7 +59,7 @@ def run(name: str, arguments: list[str] | None, prog: str) -> int:
         if os.environ.get("RTPE_TRACEBACK"):
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return DIVERGED if isinstance(error, FloatingPointError) else 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from film import write_video
 
+from rtpe.cli import DIVERGED, main
+
 PROJECT = Path(__file__).resolve().parents[1]
 TINY_NET = "{width: 16, stem: 16, bottlenecks: 1, modules: [1, 1, 1], blocks: 1, head_blocks: 0}"
 TINY_TRAINING = [
@@ -196,8 +198,6 @@ def _in_process(words):
     import contextlib
     import io
 
-    from rtpe.cli import main
-
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         assert main(words) == 2
@@ -207,6 +207,23 @@ def _in_process(words):
 def test_a_mistake_on_the_command_line_ends_with_status_2():
     said = run("train", "--train.lrr=1", status=2)
     assert said.strip().splitlines()[-1].startswith("error: rtpe train: ") and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "error, status", [(None, 0), (ValueError, 2), (FloatingPointError, DIVERGED), (KeyboardInterrupt, 130)], ids=str
+)
+def test_a_training_that_diverges_has_a_status_of_its_own(monkeypatch, capsys, error, status):
+    """A study goes on after it, and stops for a mistake."""
+
+    def command(_):
+        if error:
+            raise error("step 1: loss nan")
+
+    monkeypatch.setattr("rtpe.commands.synth.synth", command)
+    monkeypatch.delenv("RTPE_TRACEBACK", raising=False)
+    assert main(["synth"]) == status
+    said = "stopped\n" if error is KeyboardInterrupt else "error: step 1: loss nan\n"
+    assert capsys.readouterr().err == said * bool(error)
 
 
 def test_missing_and_torn_images_are_counted_listed_and_skipped(world, teacher, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rtpe.cli import DIVERGED
 from rtpe.commands import study
 from rtpe.commands.study import Training, rtpe, run_trainings, words
 
@@ -23,6 +24,9 @@ with (folder / "runs").open("a") as runs:
     runs.write("run\\n")
 if options.get("do") == "fail":
     sys.exit("error: it cannot be")
+if options.get("do") == "diverge":
+    print("error: step 1: loss nan")
+    sys.exit(int(options["status"]))
 time.sleep(float(options.get("sleep", 0)))
 """
 
@@ -71,6 +75,27 @@ def test_a_training_that_fails_says_why_and_stops_those_beside_it(tmp_path):
         run_trainings([long, wrong], finished, at_once=2)
     assert not long.file.exists() and not wrong.file.exists()
     long.start().kill()  # nothing has its log any more
+
+
+def test_a_training_that_diverged_led_to_something_where_the_study_says_what(tmp_path):
+    """Those beside it go on, and it is not run again."""
+    wild = Training("wild", {"do": "diverge", "status": DIVERGED}, tmp_path)
+    trainings = [wild, Training("tame", {"sleep": 0.5}, tmp_path)]
+    for _ in range(2):
+        rows = run_trainings(trainings, finished, 2, lambda training: {"wild": runs(training)})
+        assert [{**row, "command": None} for row in rows] == [
+            {"wild": 1, "command": None},
+            {"runs": 1, "command": None},
+        ]
+
+
+@pytest.mark.parametrize("status, if_diverged", [(DIVERGED, None), (2, finished), (1, finished), (-9, finished)])
+def test_a_training_that_failed_led_to_nothing(tmp_path, status, if_diverged):
+    """Nor did one that diverged, where the study does not say what."""
+    training = Training("run", {"do": "diverge", "status": status}, tmp_path)
+    with pytest.raises(ValueError, match=r"`rtpe train` failed: error: step 1: loss nan: see .*run\.log"):
+        run_trainings([training], finished, 1, if_diverged)
+    assert not training.file.exists()
 
 
 def test_a_training_that_outlived_its_study_is_not_run_beside_itself(tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from rtpe.cli import DIVERGED
 from rtpe.commands.table import write_json
 
 GLANCE = 0.2  # seconds between looks at the trainings that run
@@ -82,11 +83,17 @@ class Training:
             return _rtpe(self.command, log)
 
 
-def run_trainings(trainings: Sequence[Training], finish: Callable[[Training], dict], at_once: int = 1) -> list[dict]:
+def run_trainings(
+    trainings: Sequence[Training],
+    finish: Callable[[Training], dict],
+    at_once: int = 1,
+    if_diverged: Callable[[Training], dict] | None = None,
+) -> list[dict]:
     """What all of them led to, in their order; those that are not there yet run, so many at a time.
 
     Args:
         finish: what a training that has ended led to.
+        if_diverged: what one that diverged led to; without it, that one has failed.
 
     Raises:
         ValueError: if what is there is of another command, or a training fails; those beside it are stopped.
@@ -103,8 +110,10 @@ def run_trainings(trainings: Sequence[Training], finish: Callable[[Training], di
             time.sleep(GLANCE)
             for training, process in [each for each in running if each[1].poll() is not None]:
                 running.remove((training, process))
-                _require(process, "train", training.log)
-                rows[training.name] = training.keep(finish(training))
+                diverged = process.returncode == DIVERGED and if_diverged is not None
+                if not diverged:
+                    _require(process, "train", training.log)
+                rows[training.name] = training.keep(if_diverged(training) if diverged else finish(training))
                 bar.update()
     finally:
         bar.close()
