@@ -14,6 +14,7 @@ import numpy as np
 from rtpe.images import encode_png
 
 HISTORY = "history.jsonl"
+LAST_BIN = 1e20  # of TensorBoard's histograms; of a net that diverges weights lie beyond
 
 
 class Log:
@@ -74,10 +75,10 @@ class Log:
         self._writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=png)]), step)
 
     def histograms(self, arrays: Iterable[tuple[str, np.ndarray]], step: int) -> None:
-        """How the values of named arrays spread, such as `net.named_parameters()`; what is not finite is left out."""
+        """How the values of named arrays spread, such as `net.named_parameters()`; what no bin holds is left out."""
         for name, array in arrays:
             values = np.asarray(array.detach().float().cpu() if hasattr(array, "detach") else array, np.float64)
-            values = values[np.isfinite(values)]
+            values = values[np.abs(values) < LAST_BIN]
             if values.size:
                 self._writer.add_histogram(name, values, step)
 

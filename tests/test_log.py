@@ -92,7 +92,15 @@ def test_everything_can_be_written(tmp_path):
         log.scalars({}, 0)
         log.image("sheet", np.zeros((3, 5, 3), np.uint8), 1)
         log.histograms(torch.nn.Linear(2, 2).named_parameters(), 1)
-        log.histograms([("none", np.zeros(0)), ("nan", np.array([np.nan])), ("half", torch.ones(2).bfloat16())], 1)
+        log.histograms(
+            [
+                ("none", np.zeros(0)),
+                ("nan", np.array([np.nan])),
+                ("huge", np.array([-1e30, 1e20])),
+                ("half", torch.ones(2).bfloat16()),
+            ],
+            1,
+        )
         log.text("settings", "<b>bold</b> é")
         log.hyperparameters({"lr": 1e-3, "size": (1, 2), "none": None, "flip": True}, {"AP": 0.5})
     events = list((tmp_path / "tensorboard").glob("events.*"))
