@@ -12,12 +12,14 @@ from torch import nn
 from rtpe.config import DecodeSettings
 from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
+from rtpe.decode.paf import PafSettings, assemble
 from rtpe.decode.published import PublishedSettings, parse
 from rtpe.structures import PoseMaps, Poses
 
 GROUPINGS = {
     "tags": (group, GroupingSettings),
     "centres": (from_centres, CentreSettings),
+    "pafs": (assemble, PafSettings),
     "published": (parse, PublishedSettings),
 }
 READ = {"published": "tags"}  # what a grouping reads, where it is not called after that
@@ -45,9 +47,13 @@ def decoder(settings: DecodeSettings, of: nn.Module | None = None) -> Callable[[
 
 
 def groupings(of: nn.Module) -> list[str]:
-    """What a net tells people apart by, if anything: tags unless it says otherwise, centres if it says so."""
+    """What a net tells people apart by, if anything: tags unless it says otherwise, others if it says so."""
     numbers = getattr(of, "numbers", {})
-    has = {"tags": numbers.get("tags", True), "centres": numbers.get("centres", False)}
+    has = {
+        "tags": numbers.get("tags", True),
+        "centres": numbers.get("centres", False),
+        "pafs": bool(numbers.get("limbs")),
+    }
     return [name for name in GROUPINGS if has[READ.get(name, name)]]
 
 

@@ -74,7 +74,7 @@ def train(settings: Train) -> Path:
     fit(
         fabric,
         state,
-        _criterion(fabric, settings),
+        _criterion(fabric, settings, everything.skeleton),
         _schedule(settings),
         lambda epoch, start: _own_batches(fabric, settings, examples, epoch, start),
         epoch_batches,
@@ -120,7 +120,7 @@ def _fabric(settings: Train) -> Fabric:
 def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> TrainingState:
     """A fresh run, or where the last one stood."""
     net = build.trainable_net(settings.net, len(examples.samples.skeleton)).to(memory_format=torch.channels_last)
-    _refuse_untaught_centres(settings, net)
+    _refuse_untaught(settings, net, examples.samples.skeleton)
     ema = copy.deepcopy(net).requires_grad_(False).to(fabric.device)
     net, adam = fabric.setup(net, optimizer(net, settings.train.lr, settings.train.weight_decay))
     scaler = getattr(fabric.strategy.precision, "scaler", None)
@@ -133,15 +133,24 @@ def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> Train
     return state
 
 
-def _refuse_untaught_centres(settings: Train, net: nn.Module) -> None:
-    """Centres that nobody teaches, or that are taught to a net without them, would only show when all is done."""
+def _refuse_untaught(settings: Train, net: nn.Module, skeleton: Skeleton) -> None:
+    """Maps that nobody teaches, or that are taught to a net without them, would only show when all is done."""
     build.decoder(settings.decode, net)
-    for name in ("centre", "offset"):
-        weight, has = getattr(settings.loss, name), "centres" in build.groupings(net)
+    limbs = len(skeleton.limbs)
+    for name, maps, number in (
+        ("centre", "centres", "centres true"),
+        ("offset", "centres", "centres true"),
+        ("limb", "pafs", f"limbs {limbs}"),
+    ):
+        weight, has = getattr(settings.loss, name), maps in build.groupings(net)
         if has and not weight:
-            raise ValueError(f"loss.{name}: must be above 0 for a net with centres, got {weight}: pass --loss.{name}")
+            raise ValueError(f"loss.{name}: must be above 0 for a net with {maps}, got {weight}: pass --loss.{name}")
         if weight and not has:
-            raise ValueError(f"loss.{name}: the net has no centres: pass --net.numbers.centres true, or a weight of 0")
+            raise ValueError(f"loss.{name}: the net has no {maps}: pass --net.numbers.{number}, or a weight of 0")
+    if settings.loss.limb and net.numbers["limbs"] != limbs:
+        raise ValueError(
+            f"net.numbers.limbs: expected {limbs}, those of {skeleton.name}, or 0, got {net.numbers['limbs']}"
+        )
 
 
 def _refuse_other_settings(last: Path, held: dict, asked: dict) -> None:
@@ -152,7 +161,7 @@ def _refuse_other_settings(last: Path, held: dict, asked: dict) -> None:
             raise ValueError(f"run {last.parent}: has {name} {held[name]}, not {want}: choose another --out")
 
 
-def _criterion(fabric: Fabric, settings: Train) -> Criterion:
+def _criterion(fabric: Fabric, settings: Train, skeleton: Skeleton) -> Criterion:
     loss = settings.loss
     weights = {name: getattr(loss, name) for name in TERMS}
     imitated = _imitated(fabric, settings) if loss.stem else None
@@ -163,6 +172,7 @@ def _criterion(fabric: Fabric, settings: Train) -> Criterion:
         hardest=loss.hardest or None,
         confidence=loss.confidence,
         stages=loss.stages,
+        limbs=skeleton.limbs,
         imitated=imitated,
     )
 
@@ -225,7 +235,7 @@ def _minival_truth(fabric: Fabric, settings: Train, state: TrainingState, miniva
     if not settings.loss.truth:
         return {}
     others = dict.fromkeys((name for name in TERMS if name != "truth"), 0.0)
-    criterion = _criterion(fabric, replace(settings, loss=replace(settings.loss, **others)))
+    criterion = _criterion(fabric, replace(settings, loss=replace(settings.loss, **others)), minival.skeleton)
     examples = TrainingExamples(minival, (settings.net.size, settings.net.size), stride(settings), cache=None)
     terms = mean_terms(state.ema, criterion, plain_batches(examples, settings.train.batch), fabric.device)
     return {f"minival {name}": value for name, value in terms.items()}

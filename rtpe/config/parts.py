@@ -118,8 +118,9 @@ class DecodeSettings:
     """From maps to people; of these a top-down net knows `threshold` and `refine`, a network in a file none.
 
     Attributes:
-        grouping: what tells people apart, tags or centres (with offsets), for which the net must have been trained; or
-            published: tags, read as the authors of HigherHRNet do (the next three count, and their own constants).
+        grouping: what tells people apart, tags, centres (with offsets) or pafs (part-affinity fields), for which the
+            net must have been trained; or published: tags, read as the authors of HigherHRNet do (the next three
+            count, and their own constants).
         threshold: least height of a peak.
         tag_threshold: tags closer than this belong to one person.
         max_people: at most so many an image.
@@ -127,7 +128,7 @@ class DecodeSettings:
         fill: a joint that a person lacks is sought among the peaks near it above this; null seeks none.
     """
 
-    grouping: Literal["tags", "centres", "published"] = "tags"
+    grouping: Literal["tags", "centres", "pafs", "published"] = "tags"
     threshold: float = 0.1
     tag_threshold: float = 1.0
     max_people: int = 30

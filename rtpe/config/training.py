@@ -52,6 +52,7 @@ class LossSettings:
         person: the attention maps against the person masks.
         centre: the heatmap of people's centres, of a net that has one.
         offset: the offsets from centres to joints, of a net that has them.
+        limb: the part-affinity fields, of a net that has them.
         stem: the features of the net's own stem against those of the stem that --net.imitate names.
         sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
         foreground: additional weight where a target is 1.
@@ -68,6 +69,7 @@ class LossSettings:
     person: Weight = 0.02
     centre: Weight = 0.0
     offset: Weight = 0.0
+    limb: Weight = 0.0
     stem: Weight = 0.0
     sigmas: list[float] = field(default_factory=lambda: [2.0])
     foreground: float = 10.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,36 @@ def gaussian_maps(points: Tensor, size_hw: tuple[int, int], sigma: float) -> Ten
     for image, rows, columns in zip(present[:, 0].tolist(), down, across):
         torch.maximum(merged[image], rows[:, :, None] * columns[:, None, :], out=merged[image])
     return merged
+
+
+def limb_fields(
+    points: Tensor, limbs: Sequence[tuple[int, int]], size_hw: tuple[int, int], width: float = 1.0
+) -> Tensor:
+    """Unit vectors along each limb, in the cells within `width` cells of it (Cao et al., arXiv:1611.08050).
+
+    Where the limbs of several people cross, their mean. A limb is where both of its joints are.
+
+    Args:
+        points: (B, P, K, 3) x, y in cells (centres at + 0.5) and visibility; 0 draws nothing.
+
+    Shape: -> (B, 2 L, h, w), x and y of each limb in turn.
+    """
+    first, second = torch.tensor(limbs, device=points.device).reshape(-1, 2).T
+    starts, ends = points[:, :, first], points[:, :, second]
+    there = (starts[..., 2] > 0) & (ends[..., 2] > 0)
+    down, across = (index_to_point(torch.arange(side, device=points.device)).to(points) for side in size_hw)
+    sums = points.new_zeros(len(points), len(limbs), 3, *size_hw)  # x, y, and the number of people
+    for image, person in there.any(2).nonzero().tolist():
+        own = there[image, person].nonzero()[:, 0]
+        start, along = starts[image, person, own, :2], (ends - starts)[image, person, own, :2]
+        length = along.norm(dim=1)[:, None, None]
+        unit = along / along.norm(dim=1, keepdim=True).clamp(min=torch.finfo(along.dtype).tiny)
+        (x, y), (ux, uy) = (each[:, :, None, None].unbind(1) for each in (start, unit))
+        x, y = across - x, down[:, None] - y
+        forwards, aside = x * ux + y * uy, x * uy - y * ux
+        near = ((forwards - length / 2).abs() <= length / 2 + width) & (aside.abs() <= width)
+        sums[image, own] += near[:, None] * torch.cat([unit, torch.ones_like(unit[:, :1])], 1)[:, :, None, None]
+    return (sums[:, :, :2] / sums[:, :, 2:].clamp(min=1)).flatten(1, 2)
 
 
 def person_centres(points: Tensor) -> tuple[Tensor, Tensor]:

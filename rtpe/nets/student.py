@@ -84,6 +84,7 @@ class Student(Freezable):
         context: the kind of the context modules, cam (Context-Aware Module) or plain (`PlainModule`).
         tags: whether there are tags to tell people apart by.
         centres: whether there are people's centres and offsets to tell them apart by.
+        limbs: how many limbs have part-affinity fields to tell people apart by: all of the skeleton, or 0.
         colours: the colour space that the stem sees, rgb, hsv or lab; the input is normalised RGB in any case.
         stem: arguments of that own `Stem` but for the stride; None for plain convolutions to `width` channels.
         stride: of the pyramid's first level and of the maps, 4 or 8. At 8 a net twice as wide costs as much, and
@@ -109,6 +110,7 @@ class Student(Freezable):
         context: str = "cam",
         tags: bool = True,
         centres: bool = False,
+        limbs: int = 0,
         colours: str = "rgb",
         stem: Mapping[str, Any] | None = None,
         stride: int = 4,
@@ -118,7 +120,7 @@ class Student(Freezable):
         self.numbers = {
             "joints": joints, "width": width, "stages": stages, "trunk": dict(trunk) if trunk else None,
             "dilations": list(dilations), "blocks": list(blocks), "attention": int(attention), "context": context,
-            "tags": tags, "centres": centres, "colours": colours, "stem": dict(stem) if stem else None,
+            "tags": tags, "centres": centres, "limbs": limbs, "colours": colours, "stem": dict(stem) if stem else None,
             "stride": stride, "direct": direct,
         }  # fmt: skip
         _check(**self.numbers)
@@ -141,8 +143,9 @@ class Student(Freezable):
         self.tags = nn.Conv2d(seen, joints, 1) if tags else None
         self.centres = nn.Conv2d(seen, 1, 1) if centres else None
         self.offsets = nn.Conv2d(seen, 2 * joints, 1) if centres else None
+        self.pafs = nn.Conv2d(seen, 2 * limbs, 1) if limbs else None
         initialise(self)
-        heads = [*self.heads, *filter(None, (self.tags, self.centres, self.offsets))]
+        heads = [*self.heads, *filter(None, (self.tags, self.centres, self.offsets, self.pafs))]
         heads += [*self.coarse_attention, *([self.attention] if attention else [])]
         for head in heads:  # maps start at nothing, as nearly all of their cells should end, and the gate half open
             nn.init.normal_(head.weight, std=0.001)
@@ -153,9 +156,9 @@ class Student(Freezable):
         """Normalised images, (B, 3, H, W), sides multiples of 32.
 
         Returns:
-            heatmaps, (B, K, h, w), one a stage, h = H/stride, w = W/stride; tags, centres and offsets, (B, .., h, w),
-            as far as there are such heads; attention logits, (B, 1, .., ..), from the coarsest to h, w; the features
-            of a stem of its own, (B, C, h, w).
+            heatmaps, (B, K, h, w), one a stage, h = H/stride, w = W/stride; tags, centres, offsets and fields,
+            (B, .., h, w), as far as there are such heads; attention logits, (B, 1, .., ..), from the coarsest to
+            h, w; the features of a stem of its own, (B, C, h, w).
         """
         features = self.stem(COLOURS[self.numbers["colours"]](images))
         own = None if self.numbers["trunk"] else features
@@ -174,7 +177,7 @@ class Student(Freezable):
             heatmaps.append(head(seen))
         tags = self.tags(seen) if self.tags else None
         centres = {"centres": self.centres(seen), "offsets": REACH * self.offsets(seen)} if self.centres else {}
-        return Outputs(heatmaps, tags, attention, **centres, stem=own)
+        return Outputs(heatmaps, tags, attention, **centres, stem=own, pafs=self.pafs(seen) if self.pafs else None)
 
     def _sides(self, features: Tensor) -> list[Tensor]:
         """What each level of the pyramid on the stem's features adds, (B, width, h, w) each, fine to coarse."""
@@ -194,9 +197,10 @@ class Student(Freezable):
         return logits
 
     def maps(self, images: Tensor) -> tuple[Tensor | None, ...]:
-        """The last stage's heatmaps and the tags or None, (B, K, h, w) each; centres and offsets, if there are."""
+        """The last stage's heatmaps and the tags or None, (B, K, h, w) each; centres, offsets and fields, if any."""
         out = self(images)
-        return (out.heatmaps[-1], out.tags) + ((out.centres, out.offsets) if self.centres else ())
+        others = (out.centres, out.offsets, out.pafs)
+        return (out.heatmaps[-1], out.tags) + (others if self.pafs else others[:2] if self.centres else ())
 
 
 def _check(
