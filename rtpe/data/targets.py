@@ -42,30 +42,30 @@ def gaussian_maps(points: Tensor, size_hw: tuple[int, int], sigma: float) -> Ten
 def limb_fields(
     points: Tensor, limbs: Sequence[tuple[int, int]], size_hw: tuple[int, int], width: float = 1.0
 ) -> Tensor:
-    """Unit vectors along each limb, in the cells within `width` cells of it (Cao et al., arXiv:1611.08050).
+    """Unit vectors along each limb, in the cells within `width` of it, along and across (arXiv:1611.08050).
 
-    Where the limbs of several people cross, their mean. A limb is where both of its joints are.
+    Where the limbs of several people cross, their mean. A limb is where both of its joints are, in two places.
 
     Args:
         points: (B, P, K, 3) x, y in cells (centres at + 0.5) and visibility; 0 draws nothing.
+        limbs: L pairs of joints.
 
     Shape: -> (B, 2 L, h, w), x and y of each limb in turn.
     """
-    first, second = torch.tensor(limbs, device=points.device).reshape(-1, 2).T
-    starts, ends = points[:, :, first], points[:, :, second]
-    there = (starts[..., 2] > 0) & (ends[..., 2] > 0)
+    first, second = torch.tensor(limbs, dtype=torch.long, device=points.device).reshape(-1, 2).T
+    starts, along = points[:, :, first, :2], (points[:, :, second] - points[:, :, first])[..., :2]
+    lengths, visible = along.norm(dim=-1), points[..., 2] > 0
+    units = along / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)[..., None]
+    there = visible[:, :, first] & visible[:, :, second] & (lengths > 0)  # one of no length points nowhere
     down, across = (index_to_point(torch.arange(side, device=points.device)).to(points) for side in size_hw)
     sums = points.new_zeros(len(points), len(limbs), 3, *size_hw)  # x, y, and the number of people
     for image, person in there.any(2).nonzero().tolist():
         own = there[image, person].nonzero()[:, 0]
-        start, along = starts[image, person, own, :2], (ends - starts)[image, person, own, :2]
-        length = along.norm(dim=1)[:, None, None]
-        unit = along / along.norm(dim=1, keepdim=True).clamp(min=torch.finfo(along.dtype).tiny)
-        (x, y), (ux, uy) = (each[:, :, None, None].unbind(1) for each in (start, unit))
-        x, y = across - x, down[:, None] - y
-        forwards, aside = x * ux + y * uy, x * uy - y * ux
-        near = ((forwards - length / 2).abs() <= length / 2 + width) & (aside.abs() <= width)
-        sums[image, own] += near[:, None] * torch.cat([unit, torch.ones_like(unit[:, :1])], 1)[:, :, None, None]
+        (x, y), unit = starts[image, person, own, :, None, None].unbind(1), units[image, person, own, :, None, None]
+        x, y, (ux, uy) = across - x, down[:, None] - y, unit.unbind(1)
+        length, forwards, aside = lengths[image, person, own, None, None], x * ux + y * uy, x * uy - y * ux
+        near = (forwards >= -width) & (forwards <= length + width) & (aside.abs() <= width)
+        sums[image, own] += near[:, None] * torch.cat([unit, torch.ones_like(unit[:, :1])], 1)
     return (sums[:, :, :2] / sums[:, :, 2:].clamp(min=1)).flatten(1, 2)
 
 
