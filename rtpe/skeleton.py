@@ -68,7 +68,7 @@ class Skeleton:
         for a, b in self.limbs:
             mirrored = self.flip[a], self.flip[b]
             if mirrored not in self.limbs and mirrored[::-1] not in self.limbs:
-                raise ValueError(f"skeleton {self.name}: limb ({a}, {b}) has no mirror image {mirrored}")
+                raise ValueError(f"skeleton {self.name}: limb ({a}, {b}) has no mirror image {mirrored}: add it")
             signs.append(1 if mirrored in self.limbs else -1)
             order.append(self.limbs.index(mirrored[:: signs[-1]]))
         return order, signs

@@ -204,13 +204,15 @@ class Student(Freezable):
 
 
 def _check(
-    blocks: list[int], attention: int, context: str, colours: str, trunk: dict | None, stride: int, **_: Any
+    blocks: list[int], attention: int, context: str, limbs: int, colours: str, trunk: dict | None, stride: int, **_: Any
 ) -> None:
     """Refuse what would fail later, or silently be something else."""
     if len(blocks) != 3 or min(blocks) < 0:
         raise ValueError(f"blocks: expected 3 numbers, for all levels but the first, got {blocks}")
     if not 0 <= attention <= 4:
         raise ValueError(f"attention: expected 0 (none) to 4 levels, got {attention}")
+    if limbs < 0:
+        raise ValueError(f"limbs: expected 0 (no fields) or more, got {limbs}")
     if stride not in STRIDES:
         raise ValueError(f"stride: choose from {', '.join(map(str, STRIDES))}, got {stride}")
     if context not in CONTEXTS:

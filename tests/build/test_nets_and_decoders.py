@@ -32,7 +32,7 @@ def test_people_are_told_apart_by_what_the_settings_name():
 def test_an_unknown_grouping_is_refused():
     with pytest.raises(ValueError) as error:
         decoder(DecodeSettings(grouping="boxes"))
-    assert str(error.value) == "unknown grouping 'boxes': choose from tags, centres, published"
+    assert str(error.value) == "unknown grouping 'boxes': choose from tags, centres, pafs, published"
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,10 @@ def test_an_unknown_grouping_is_refused():
         ),
         ("student", {}, "published", None),
         ("student", {}, "centres", "the net has no centres: pass --decode.grouping tags"),
+        ("student", {"tags": False, "limbs": 2}, "pafs", None),
+        ("student", {"limbs": 2}, "tags", None),
+        ("student", {"tags": False, "limbs": 2}, "tags", "the net has no tags: pass --decode.grouping pafs"),
+        ("student", {}, "pafs", "the net has no pafs: pass --decode.grouping tags"),
         ("higher_hrnet", {"width": 8}, "centres", "the net has no centres: pass --decode.grouping tags"),
     ],
 )
