@@ -1,7 +1,8 @@
 """Stand-ins for what mmpose imports and its nets never call, where it is not installed.
 
 mmpose asks for torchvision to draw, and the lite build of mmcv lacks the compiled operators that few of its nets use.
-The real modules are taken wherever they are.
+The real modules are taken wherever they are. mmengine registers an optimiser of transformers under a name that torch
+has by now, and fails: transformers is kept from it.
 """
 
 from __future__ import annotations
@@ -13,21 +14,24 @@ from importlib.util import find_spec
 from types import ModuleType
 
 MODULES = ("torchvision", "torchvision.transforms", "mmcv._ext")
+HIDDEN = ("transformers",)
 
 
 @contextmanager
 def stand_ins() -> Iterator[None]:
-    """Within, an import of a missing one of `MODULES` gives a module whose every attribute is None.
+    """Within, an import of a missing one of `MODULES` gives a module whose every attribute is None; HIDDEN is missing.
 
-    They are gone afterwards: whoever else asks for torchvision is told the truth.
+    All is as before afterwards: whoever else asks for torchvision is told the truth.
     """
-    missing = [name for name in MODULES if not _installed(name)]
-    sys.modules.update({name: _empty(name) for name in missing})
+    changed = {name: _empty(name) for name in MODULES if not _installed(name)} | dict.fromkeys(HIDDEN)
+    before = {name: sys.modules[name] for name in changed if name in sys.modules}
+    sys.modules.update(changed)
     try:
         yield
     finally:
-        for name in missing:
+        for name in changed:
             del sys.modules[name]
+        sys.modules.update(before)
 
 
 def _installed(name: str) -> bool:

@@ -1,5 +1,6 @@
 """A model of mmpose at work, with nets of the test's own in place of mmpose's: geometry, colours, people."""
 
+import importlib
 import json
 import sys
 from types import ModuleType, SimpleNamespace
@@ -182,6 +183,17 @@ def test_stand_ins_are_there_only_within():
             assert sys.modules["torchvision"] is own
     finally:
         del sys.modules["torchvision"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_transformers_is_kept_from_mmengine_alone(monkeypatch, there):
+    own = ModuleType("transformers")
+    monkeypatch.delitem(sys.modules, "transformers", raising=False)
+    if there:
+        monkeypatch.setitem(sys.modules, "transformers", own)
+    with stand_ins(), pytest.raises(ImportError):
+        importlib.import_module("transformers")
+    assert sys.modules.get("transformers") is (own if there else None)
 
 
 def test_a_missing_library_says_where_the_recipe_is(tmp_path, monkeypatch):
