@@ -50,10 +50,10 @@ def test_two_images_are_learned_by_heart(fresh, run, examples, criterion, labels
     """What cannot over-fit cannot learn: heatmaps come 50 times nearer, and every joint is found within a cell."""
     views = examples(samples(2), augment=None, labels=labels)
     wanted = criterion() if labels else criterion(truth=0.0)
-    made = run(examples=views, criterion=wanted, schedule=Schedule(epochs=80, lr=0.004, ema=0.95))
+    made = run(examples=views, criterion=wanted, schedule=Schedule(epochs=110, lr=0.004, ema=0.95))
     state = made.go(fresh())
     first, last = made.rows[0], made.rows[-1]
-    assert last["loss"] < first["loss"] / 10  # cells that are covered in part keep some cross entropy
+    assert last["loss"] < first["loss"] / 20
     assert all(last[name] < first[name] / 50 for name in (["truth", "teacher"] if labels else ["teacher"]))
     batch = as_batch(collate([views[0, index] for index in range(2)]))
     with torch.no_grad():
