@@ -50,6 +50,7 @@ STAGES = {
     "read the cache": [(Cache, "entry")],
     "decode the cache": [(Cache, "load")],
     "warp the teacher's maps": [(distill, "warp_teacher_maps")],
+    "widen the teacher's peaks": [(distill, "widen")],
     "the rest": [(TrainingExamples, "__getitem__")],
 }
 WORKERS = (1, 2)
@@ -107,7 +108,8 @@ def _examples(settings: LoaderBenchmark) -> TrainingExamples:
         raise ValueError(f"data {settings.data.root}: no image to measure on: check --data.split and --cache.path")
     labels = settings.loss.truth > 0 and images.annotations is not None
     side = settings.net.size
-    return TrainingExamples(images, (side, side), STRIDE, cache, labels, settings.view, settings.train.seed)
+    spread = min(settings.loss.sigmas) if settings.loss.widen else 0.0
+    return TrainingExamples(images, (side, side), STRIDE, cache, labels, settings.view, settings.train.seed, spread)
 
 
 class Clock:

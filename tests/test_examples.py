@@ -18,7 +18,7 @@ from rtpe.structures import PoseMaps, Poses, Prediction
 
 @pytest.fixture
 def settings(tmp_path):
-    """Two splits of one numbering; the heat that a cache holds of an image tells its split and id."""
+    """Two splits of one numbering; what a cache holds of an image, heat and a person's score, tells which it is."""
     for number, (split, count) in enumerate((("train2017", 6), ("val2017", 3)), 1):
         write_world(str(tmp_path), split, count, number, (64, 64), 0)
         images = build.dataset(DataSettings(root=str(tmp_path), split=split))
@@ -26,7 +26,9 @@ def settings(tmp_path):
         with Cache.create(tmp_path / f"cache-{split}", manifest) as cache:
             for image_id in images.ids:
                 maps = PoseMaps(np.full((17, 16, 16), told(split, image_id)), cells(4), (64, 64), COCO17)
-                cache.add(image_id, "", Prediction(maps, Poses.none(COCO17)))
+                score = np.array([told(split, image_id)])
+                people = Poses(np.full((1, 17, 2), 9.0), np.ones((1, 17)), score, COCO17)
+                cache.add(image_id, "", Prediction(maps, people))
     return Train(
         data=DataSettings(root=str(tmp_path)),
         more=[MoreDataSettings(root=str(tmp_path), split="val2017", cache=str(tmp_path / "cache-val2017"))],
@@ -53,6 +55,24 @@ def test_beside_an_image_stands_what_was_said_of_it(settings, minival):
         assert sample.image_id in caches
         assert caches.load(sample.image_id).maps.heatmaps.flat[0] == told(part.split, own_id)
         assert own_id in chosen.ids or not minival
+
+
+@pytest.mark.parametrize("own, more", [(0, 0), (0.2, 0), (0, 0.6), (0.2, 0.6), (2, 2)])
+def test_a_teachers_doubtful_people_are_none(settings, own, more):
+    """Each data set has a threshold of its own, as it may have a teacher of its own."""
+    parts = [replace(each, person_threshold=more) for each in settings.more]
+    settings = replace(settings, data=replace(settings.data, person_threshold=own), more=parts)
+    examples = training_examples(settings, build.dataset(settings.data), says=False)
+    for image_id in examples.samples.ids:
+        part, own_id = examples.samples.part(image_id), examples.samples.own_id(image_id)
+        sure = told(part.split, own_id) >= (own if part.split == "train2017" else more)
+        assert len(examples.cache.load(image_id).poses) == sure
+
+
+@pytest.mark.parametrize("widen, sigmas, spread", [(True, [2.0, 1.5], 1.5), (True, [1.0], 1.0), (False, [1.5], 0.0)])
+def test_a_teachers_peaks_are_as_wide_as_those_of_labels(settings, widen, sigmas, spread):
+    settings = replace(settings, loss=replace(settings.loss, widen=widen, sigmas=sigmas))
+    assert training_examples(settings, build.dataset(settings.data), says=False).spread == spread
 
 
 def test_another_split_than_that_of_the_training_holds_out_nothing(settings):

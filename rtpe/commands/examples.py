@@ -62,8 +62,12 @@ def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamp
     parts += [_part(build.dataset(each), each, each.cache, says) for each in settings.more]
     size, labels = settings.net.size, settings.loss.truth != 0
     joined = Joined([images for images, _ in parts])
-    caches = _caches(joined, [cache for _, cache in parts])
-    return TrainingExamples(joined, (size, size), stride(settings), caches, labels, settings.view, settings.train.seed)
+    thresholds = [each.person_threshold for each in (settings.data, *settings.more)]
+    caches = _caches(joined, [cache for _, cache in parts], thresholds)
+    spread = min(settings.loss.sigmas) if settings.loss.widen else 0.0
+    return TrainingExamples(
+        joined, (size, size), stride(settings), caches, labels, settings.view, settings.train.seed, spread
+    )
 
 
 def stride(settings: Train) -> int:
@@ -96,10 +100,10 @@ def _part(images: Images, settings: DataSettings, path: str, says: bool) -> tupl
     return images.only(known), cache
 
 
-def _caches(images: Joined, caches: Sequence[Cache | None]) -> JoinedCaches | None:
+def _caches(images: Joined, caches: Sequence[Cache | None], thresholds: Sequence[float]) -> JoinedCaches | None:
     lacking = [part for part, cache in zip(images.parts, caches) if cache is None]
     if len(lacking) == len(caches):
         return None
     if lacking:
         raise ValueError(f"data {lacking[0].root}: has no cache, others have: build one, and name it beside the data")
-    return JoinedCaches(images, caches)
+    return JoinedCaches(images, caches, thresholds)

@@ -20,6 +20,7 @@ class DataSettings:
         every: of a video, take every so many frames.
         crops: take each labelled person's box as an image, its sides times this factor; 0 takes whole images.
         labels: in training, the share of the images whose labels are used; the others count as bare photographs.
+        person_threshold: in training, a teacher's person of a lower score is not taken for one.
     """
 
     root: str = "datasets/coco"
@@ -29,6 +30,7 @@ class DataSettings:
     every: int = 1
     crops: float = 0.0
     labels: float = 1.0
+    person_threshold: float = 0.05
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class LossSettings:
         limb: the part-affinity fields, of a net that has them.
         stem: the features of the net's own stem against those of the stem that --net.imitate names.
         sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
+        widen: a teacher's peaks that are narrower than the least of the sigmas are made as wide.
         foreground: additional weight where a target is 1.
         hardest: average only that many joints an image, those with the largest error; 0 for all.
         confidence: where a teacher's people stand in for labels, a joint weighs its score to this power in pull and
@@ -72,6 +73,7 @@ class LossSettings:
     limb: Weight = 0.0
     stem: Weight = 0.0
     sigmas: list[float] = field(default_factory=lambda: [2.0])
+    widen: bool = True
     foreground: float = 10.0
     hardest: int = 0
     confidence: float = 0.0

@@ -21,6 +21,7 @@ from rtpe.data.transforms import (
     warp_mask,
     warp_points,
     warp_teacher_maps,
+    widen,
 )
 from rtpe.geometry import Affine
 from rtpe.images import UnreadableImage, capsules, filled, warp
@@ -68,6 +69,7 @@ class TrainingExamples(Dataset):
         cache: what the teacher said, or None.
         labels: whether labels may be used at all; without, the teacher's people stand in for them.
         augment: how far views stray; None gives the plain view.
+        spread: a teacher's peaks are made so wide, a deviation in cells, where they are narrower; 0 leaves them.
         joint_threshold: a teacher's joint below this score is not taken for a label.
 
     Raises:
@@ -83,13 +85,14 @@ class TrainingExamples(Dataset):
         labels: bool = True,
         augment: ViewSettings | None = None,
         seed: int = 0,
+        spread: float = 0.0,
         joint_threshold: float = 0.2,
     ):
         if cache is None and not labels:
             raise ValueError("nothing to learn from: give --cache.path, or --loss.truth above 0")
         self.samples, self.input_hw, self.stride = samples, input_hw, stride
         self.cache, self.labels, self.augment, self.seed = cache, labels, augment, seed
-        self.joint_threshold = joint_threshold
+        self.spread, self.joint_threshold = spread, joint_threshold
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -134,7 +137,8 @@ class TrainingExamples(Dataset):
             maps = warp_teacher_maps(
                 prediction.maps, view @ sample.to_image.inverse(), self._grid(frame_hw), self.stride
             )
-            example["teacher"] = torch.from_numpy(maps.heatmaps).half().numpy()  # 20 times as fast as numpy
+            heatmaps = widen(maps.heatmaps, self.spread) if self.spread else maps.heatmaps
+            example["teacher"] = torch.from_numpy(heatmaps).half().numpy()  # 20 times as fast as numpy
         if cut:
             example["body"] = warp_mask(self._bodies(sample, people), view, frame_hw, stride=1, outside=0)
         return example

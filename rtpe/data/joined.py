@@ -73,17 +73,20 @@ class JoinedCaches:
 
     Args:
         caches: one for each part.
+        person_thresholds: for each part, the score that a person needs to be one; without them all people are there.
     """
 
-    def __init__(self, images: Joined, caches: Sequence[Cache]):
-        of_part = {id(part): cache for part, cache in zip(images.parts, caches, strict=True)}
-        self.origins = {i: (of_part[id(images.part(i))], images.own_id(i)) for i in images.ids}
+    def __init__(self, images: Joined, caches: Sequence[Cache], person_thresholds: Sequence[float] = ()):
+        thresholds = person_thresholds or [-math.inf] * len(caches)
+        of_part = {id(part): told for part, *told in zip(images.parts, caches, thresholds, strict=True)}
+        self.origins = {i: (*of_part[id(images.part(i))], images.own_id(i)) for i in images.ids}
 
     def __contains__(self, image_id: int) -> bool:
-        cache, own_id = self.origins.get(image_id, ((), None))
+        cache, _, own_id = self.origins.get(image_id, ((), 0, None))
         return own_id in cache
 
     def load(self, image_id: int) -> Prediction:
         """See `Cache.load`."""
-        cache, own_id = self.origins[image_id]
-        return cache.load(own_id)
+        cache, threshold, own_id = self.origins[image_id]
+        told = cache.load(own_id)
+        return replace(told, poses=told.poses.only(told.poses.person_scores >= threshold))

@@ -162,6 +162,13 @@ def test_a_teachers_doubtful_joints_are_no_labels(tmp_path):
     assert (points[0, :, 2] > 0).tolist() == [True, False, True]
 
 
+def test_a_teachers_narrow_peaks_are_widened_if_asked(cache):
+    """Of a perfect teacher's, whose peaks are one cell wide; twice as wide they have four times the heat."""
+    narrow, same, wide = (examples(cache=cache, spread=spread)[0, 0]["teacher"] for spread in (0.0, 0.9, 2.0))
+    assert (narrow == same).all()
+    assert wide.astype(float).sum() / narrow.astype(float).sum() == pytest.approx(4, rel=0.1)
+
+
 def test_a_teacher_who_saw_nobody(tmp_path):
     photograph = samples(1)[0]
     told = teach(photograph.image)

@@ -95,3 +95,14 @@ def test_what_was_said_of_an_image_is_looked_up_in_its_own_cache(tmp_path):
         told = caches[cache].load(own_id).maps.heatmaps
         assert place in held and told.any() and (held.load(place).maps.heatmaps == told).all()
     assert 4 not in held
+
+
+def test_whom_a_teacher_doubts_is_nobody(tmp_path):
+    """Each data set has a threshold of its own; the maps stay as they are."""
+    caches = [teacher_cache(tmp_path / name, samples(1)) for name in ("first", "second")]
+    images = Joined([labelled(tmp_path / "a", 1), labelled(tmp_path / "b", 1)])
+    (score,) = caches[0].load(1).poses.person_scores
+    for thresholds, people in [((), [1, 1]), ((score, score), [1, 1]), ((score * 1.01, 0), [0, 1]), ((0, 1), [1, 0])]:
+        held = JoinedCaches(images, caches, thresholds)
+        assert [len(held.load(place).poses) for place in range(2)] == people
+        assert (held.load(0).maps.heatmaps == caches[0].load(1).maps.heatmaps).all()
