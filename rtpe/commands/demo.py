@@ -2,8 +2,9 @@
 
     rtpe demo --minutes 4 --out runs/demo
 
-draws a synthetic world, builds a cache with the shipped teacher, trains a student on it, scores teacher, cache and
-student, and writes `scores.json`, `pictures.jpg` and `report.html`. What is done already is not done again.
+draws a synthetic world, builds a cache with the shipped teacher, trains a student on it, scores teacher, cache, this
+student and the shipped one, trained for longer on larger images, and writes `scores.json`, `pictures.jpg` with the
+people that each of them finds, `maps.jpg` and `report.html`. What is done already is not done again.
 """
 
 from __future__ import annotations
@@ -20,26 +21,35 @@ import numpy as np
 from rtpe import build
 from rtpe.cache import Cache
 from rtpe.commands.facts import run_facts
-from rtpe.commands.pictures import gallery, loss_charts, spread_out
+from rtpe.commands.pictures import contact_sheet, drawings, found_people, loss_charts, spread_out
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import DataSettings, DecodeSettings, Demo, TeacherSettings
 from rtpe.images import write_image
 from rtpe.log import HISTORY, read_history
-from rtpe.nets.cost import gmacs, parameters
 from rtpe.predictors.dense import DensePredictor
 from rtpe.report import Chart, Picture, Table, curves, write_report
 from rtpe.skeleton import COCO17
 
 PROJECT = Path(__file__).resolve().parents[2]
 TEACHER = PROJECT / "models" / "demo_teacher.safetensors"
+SHIPPED = PROJECT / "models" / "demo_student.safetensors"
 STUDENT_RECIPE = PROJECT / "recipes" / "demo_student.yaml"
+BEST = "best.safetensors"  # where a training leaves its student
 FLIP = True  # the teacher looks once at each image: it may take twice the time
 TAGS = 2.0  # how far tags of its people stray, with the flip test's among them: see docs/results.md
 PLAIN_SAMPLE = 50  # entries re-written as compressed npz to compare sizes
+COLUMNS = ("name", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1 box", "Mparams", "GMACs")
+PEOPLE = ("image", "truth", "teacher", "student", "shipped student")
+MAPS = ("image", "teacher maps", "student maps", "attention")
 
 
 def demo(settings: Demo) -> list[dict]:
-    """Run the whole job; returns the rows of the table."""
+    """Run the whole job; returns the rows of the table.
+
+    Raises:
+        ValueError: at once if a shipped file is missing, later if a command fails.
+    """
+    _refuse_missing(TEACHER, SHIPPED, STUDENT_RECIPE)
     out, data = Path(settings.out), f"--data.root={settings.data}"
     reading = f"--decode.tag_threshold={TAGS:g}"
     teacher = [f"--teacher.weights={_short(TEACHER)}", f"--teacher.flip={FLIP}", reading]
@@ -54,21 +64,17 @@ def demo(settings: Demo) -> list[dict]:
         f"--train.minutes={settings.minutes:g}",
     ]
     rtpe("train", *train, data, f"--cache.path={caches['train2017']}", f"--out={student}")
-    weights = student / "best.safetensors"
     scores = {
         "teacher": teacher,
         "cache": [f"--cache.path={caches['val2017']}", reading],
-        "student": [f"--weights={weights}"],
+        "student": [f"--weights={student / BEST}"],
+        "shipped student": [f"--weights={_short(SHIPPED)}"],
     }
-    for name, what in scores.items():
-        rtpe("validate", *what, data, f"--out={out / name}.json")
-    rows = [row for name in scores for row in _rows(name, out / f"{name}.json")]
-    predictors = {"teacher": _predictor(TEACHER, flip=FLIP), "student": _predictor(weights)}
-    for row in rows:
-        row.update(_cost(predictors.get(row["name"])))
+    rows = [row for name, what in scores.items() for row in _scored(name, [*what, data], out)]
     write_json(rows, out / "scores.json")
-    print_table(rows)
-    _report(settings, rows, caches, student, predictors["student"])
+    print()
+    print_table(rows, COLUMNS)
+    _report(settings, rows, caches["val2017"], student)
     print(f"report: {out / 'report.html'}")
     return rows
 
@@ -85,7 +91,16 @@ def rtpe(command: str, *arguments: str) -> None:
         raise ValueError(f"demo: `rtpe {command}` failed")
 
 
-def _rows(name: str, path: Path) -> list[dict]:
+def _refuse_missing(*files: Path) -> None:
+    missing = " ".join(str(_short(path)) for path in files if not path.is_file())
+    if missing:
+        raise ValueError(f"demo: missing {missing}, which a clone of rtpe has: git checkout -- {missing}")
+
+
+def _scored(name: str, what: list[str], out: Path) -> list[dict]:
+    """The rows of `rtpe validate`, under names of the demo."""
+    path = out / f"{name.replace(' ', '_')}.json"
+    rtpe("validate", *what, f"--out={path}")
     rows = json.loads(path.read_text())
     if name == "cache":
         return [{**row, "name": f"cache {row['name'].split()[-1]}"} for row in rows]
@@ -97,34 +112,24 @@ def _short(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _predictor(weights: Path, flip: bool = False) -> DensePredictor:
-    return build.predictor(TeacherSettings(weights=str(weights), flip=flip), DecodeSettings(), COCO17, "cpu")
+def _predictor(weights: Path) -> DensePredictor:
+    return build.predictor(TeacherSettings(weights=str(weights)), DecodeSettings(), COCO17, "cpu")
 
 
-def _cost(predictor: DensePredictor | None) -> dict[str, float]:
-    if predictor is None:
-        return {}
-    looks = 2 if predictor.flip else 1
-    cost = looks * gmacs(predictor.net, (predictor.size, predictor.size))
-    return {"Mparams": parameters(predictor.net) / 1e6, "GMACs": cost}
-
-
-def _report(settings: Demo, rows: list[dict], caches: dict, student: Path, predictor: DensePredictor) -> None:
+def _report(settings: Demo, rows: list[dict], cached: Path, student: Path) -> None:
     images = build.dataset(DataSettings(root=settings.data, split="val2017"))
-    cache = Cache.open(caches["val2017"])
+    cache = Cache.open(cached)
     history = read_history(student / HISTORY)
-    sheet = gallery(spread_out(images, 6), cache, predictor, predictor.net, predictor.size)
-    write_image(Path(settings.out) / "pictures.jpg", sheet)
-    columns = ("name", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1 box", "Mparams", "GMACs")
     write_report(
         Path(settings.out) / "report.html",
         title="From a heavy teacher to a light student",
         tables=[
             Table(
                 "Scores on the validation images",
-                [{name: row.get(name) for name in columns} for row in rows],
-                f"{len(images)} images that neither net was trained on. The teacher is scored live and from its cache: "
-                "by the people stored there, and by decoding the cached maps anew.",
+                [{name: row.get(name) for name in COLUMNS} for row in rows],
+                f"{len(images)} images that no net was trained on. The teacher is scored live and from its cache: by "
+                "the people stored there, and by decoding the cached maps anew. The student was trained here; the "
+                f"shipped one is {SHIPPED.name}, trained for longer on larger images by the same recipe.",
             ),
             Table("Size of the cache", _sizes(cache), "The same maps and tags, in bytes an image."),
         ],
@@ -132,9 +137,23 @@ def _report(settings: Demo, rows: list[dict], caches: dict, student: Path, predi
             *loss_charts(history),
             Chart("Student: scores on held-out training images", "step", "OKS", curves(history, ("AP", "AP50", "AR"))),
         ],
-        pictures=[Picture("Image, truth, teacher, student, attention", sheet, "Left limbs warm, right limbs cool.")],
+        pictures=_pictures(spread_out(images, 6), cache, _predictor(student / BEST), Path(settings.out)),
         facts={**run_facts(), "training": f"at most {settings.minutes:g} minutes, {settings.train} images"},
     )
+
+
+def _pictures(images: build.Images, cache: Cache, student: DensePredictor, out: Path) -> list[Picture]:
+    """What each finds in the same images, and what is seen in between; written as files too."""
+    rows = drawings(images, cache, student, student.net, student.size)
+    for row, found in zip(rows, found_people(images, _predictor(SHIPPED))):
+        row["shipped student"] = found
+    people, maps = contact_sheet(rows, PEOPLE), contact_sheet(rows, MAPS)
+    write_image(out / "pictures.jpg", people)
+    write_image(out / "maps.jpg", maps)
+    return [
+        Picture("People: labelled, and as each finds them", people, "Left limbs warm, right limbs cool."),
+        Picture("Maps of the teacher and the student, and where the student sees a person", maps),
+    ]
 
 
 def _sizes(cache: Cache) -> list[dict]:

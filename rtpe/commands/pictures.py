@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -24,12 +24,19 @@ TITLES = ("image", "truth", "teacher", "teacher maps", "student", "student maps"
 
 
 def gallery(images: Images, cache: Cache | None, student: Predictor, net: nn.Module, size: int) -> np.ndarray:
-    """A contact sheet, (H, W, 3) uint8 RGB, of some images; what was never seen is left out."""
+    """A contact sheet, (H, W, 3) uint8 RGB, of all that is drawn of some images."""
+    return contact_sheet(drawings(images, cache, student, net, size), TITLES)
+
+
+def drawings(
+    images: Images, cache: Cache | None, student: Predictor, net: nn.Module, size: int
+) -> list[dict[str, np.ndarray | None]]:
+    """Each image, and drawn over it what is known and said of it, by titles; what was never seen is left out."""
     samples = [images[index] for index in range(len(images))]
     predictions = student([sample.image for sample in samples])
     rows = []
     for sample, prediction in zip(samples, predictions):
-        row = {"image": sample.image}
+        row: dict[str, np.ndarray | None] = {"image": sample.image}
         if sample.labelled:
             row["truth"] = draw_truth(sample.image, sample.points, sample.skeleton)
         if cache is not None and sample.image_id in cache:
@@ -40,7 +47,19 @@ def gallery(images: Images, cache: Cache | None, student: Predictor, net: nn.Mod
         row["student maps"] = overlay_heatmaps(sample.image, prediction.maps)
         row["attention"] = attention(sample, net, size)
         rows.append(row)
-    titles = [title for title in TITLES if any(row.get(title) is not None for row in rows)]
+    return rows
+
+
+def found_people(images: Images, predictor: Predictor) -> list[np.ndarray]:
+    """The people that it finds, drawn over each image."""
+    samples = [images[index] for index in range(len(images))]
+    predictions = predictor([sample.image for sample in samples])
+    return [_drawn(sample, prediction.poses) for sample, prediction in zip(samples, predictions)]
+
+
+def contact_sheet(rows: Sequence[Mapping[str, np.ndarray | None]], titles: Sequence[str]) -> np.ndarray:
+    """Drawings as (H, W, 3) uint8 RGB: a line for each row, a column for each of the titles that any row has."""
+    titles = [title for title in titles if any(row.get(title) is not None for row in rows)]
     cell_hw = (224, 224) if len(titles) > 4 else (288, 288)
     return grid([_line(row, titles) for row in rows], titles, cell_hw=cell_hw)
 
@@ -80,6 +99,6 @@ def _drawn(sample: Sample, poses: Poses) -> np.ndarray:
     return draw_poses(sample.image, poses.only(poses.person_scores >= SHOWN))
 
 
-def _line(row: dict[str, np.ndarray | None], titles: Sequence[str]) -> list[np.ndarray]:
+def _line(row: Mapping[str, np.ndarray | None], titles: Sequence[str]) -> list[np.ndarray]:
     blank = np.full_like(row["image"], 255)
     return [blank if row.get(title) is None else row[title] for title in titles]
