@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -108,6 +109,15 @@ def test_a_training_that_outlived_its_study_is_not_run_beside_itself(tmp_path):
     assert Training("run", {}, tmp_path).start().wait() == 0
 
 
+@pytest.fixture
+def interruptible():
+    """A process that a script started in the background ignores SIGINT, and so do all that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_study_that_is_stopped_stops_its_trainings(tmp_path):
     training = Training("run", {"sleep": 500}, tmp_path)
 
@@ -115,8 +125,6 @@ def test_a_study_that_is_stopped_stops_its_trainings(tmp_path):
         while not (training.folder / "runs").exists():
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
-
-    import threading
 
     threading.Thread(target=stop).start()
     with pytest.raises(KeyboardInterrupt):
