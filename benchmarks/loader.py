@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader
 
 from rtpe import build, config
 from rtpe.cache import Cache
-from rtpe.commands.examples import STRIDE
+from rtpe.commands.examples import STRIDE, spread
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import CacheSettings, DataSettings, LossSettings, NetSettings, OptimSettings, ViewSettings
 from rtpe.data import coco, distill, folder
@@ -108,8 +108,8 @@ def _examples(settings: LoaderBenchmark) -> TrainingExamples:
         raise ValueError(f"data {settings.data.root}: no image to measure on: check --data.split and --cache.path")
     labels = settings.loss.truth > 0 and images.annotations is not None
     side = settings.net.size
-    spread = min(settings.loss.sigmas) if settings.loss.widen else 0.0
-    return TrainingExamples(images, (side, side), STRIDE, cache, labels, settings.view, settings.train.seed, spread)
+    seed, wide = settings.train.seed, spread(settings.loss)
+    return TrainingExamples(images, (side, side), STRIDE, cache, labels, settings.view, seed, wide)
 
 
 class Clock:

@@ -9,7 +9,7 @@ from rtpe import build
 from rtpe.build import Images
 from rtpe.cache import Cache
 from rtpe.commands.pictures import spread_out
-from rtpe.config import DataSettings, Train
+from rtpe.config import DataSettings, LossSettings, Train
 from rtpe.data.coco import fixed_choice
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.joined import Joined, JoinedCaches
@@ -64,10 +64,13 @@ def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamp
     joined = Joined([images for images, _ in parts])
     thresholds = [each.person_threshold for each in (settings.data, *settings.more)]
     caches = _caches(joined, [cache for _, cache in parts], thresholds)
-    spread = min(settings.loss.sigmas) if settings.loss.widen else 0.0
-    return TrainingExamples(
-        joined, (size, size), stride(settings), caches, labels, settings.view, settings.train.seed, spread
-    )
+    seed, wide = settings.train.seed, spread(settings.loss)
+    return TrainingExamples(joined, (size, size), stride(settings), caches, labels, settings.view, seed, wide)
+
+
+def spread(loss: LossSettings) -> float:
+    """As wide as this, a deviation in cells, are a teacher's peaks at least; 0 leaves them as they are."""
+    return min(loss.sigmas) if loss.widen else 0.0
 
 
 def stride(settings: Train) -> int:
