@@ -67,7 +67,8 @@ def train(settings: Train) -> Path:
     examples = training_examples(settings, rest, says=fabric.global_rank == 0)
     shown = shown_examples(settings, minival, examples)
     state = _state(fabric, settings, examples)
-    epoch_batches = len(epoch_order(len(examples), settings.train.batch, settings.train.seed, 0))
+    chosen = settings.train
+    epoch_batches = len(epoch_order(len(examples), chosen.batch, chosen.seed, 0, chosen.passes))
     if fabric.global_rank == 0:
         config.save(settings, out / "settings.yaml")
     log = Log(out, resume_step=state.step or None) if fabric.global_rank == 0 else None
@@ -100,6 +101,7 @@ def _fabric(settings: Train) -> Fabric:
     where = build.device(settings.device)
     if settings.train.precision == "fp16" and not where.startswith("cuda"):
         raise ValueError("train.precision fp16: needs a GPU, this is a CPU: pass --train.precision bf16")
+    torch.backends.cudnn.benchmark = True  # all inputs are of one size
     processes = settings.train.processes
     machines = int(os.environ.get("GROUP_WORLD_SIZE", 1))  # as torchrun counts them
     here = processes // machines
@@ -201,7 +203,8 @@ def _schedule(settings: Train) -> Schedule:
 def _own_batches(fabric: Fabric, settings: Train, examples: TrainingExamples, epoch: int, start: int):
     """This process's share of each batch."""
     share = fabric.global_rank, fabric.world_size
-    return batches(examples, settings.train.batch, epoch, start, settings.train.workers, share)
+    chosen = settings.train
+    return batches(examples, chosen.batch, epoch, start, chosen.workers, share, chosen.passes)
 
 
 def _after_epoch(

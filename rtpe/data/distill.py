@@ -61,7 +61,7 @@ class Batch:
 
 
 class TrainingExamples(Dataset):
-    """Views of a data set's images by (epoch, index); the same key always gives the same view.
+    """Views of a data set's images by (pass, index); the same key always gives the same view.
 
     Args:
         samples: a sequence of `Sample`; one that has `reduced` is asked for images no larger than they are seen.
@@ -98,8 +98,8 @@ class TrainingExamples(Dataset):
         return len(self.samples)
 
     def __getitem__(self, key: tuple[int, int]) -> Example:
-        epoch, index = key
-        rng = np.random.default_rng([self.seed, epoch, index])
+        number, index = key
+        rng = np.random.default_rng([self.seed, number, index])
         if self.augment is None:
             return self._seen(index, self.input_hw, rng)
         example = self._mixed(index, self.augment, rng)
@@ -217,32 +217,46 @@ def as_batch(raw: dict[str, Tensor]) -> Batch:
     )
 
 
-def epoch_order(count: int, batch: int, seed: int, epoch: int) -> list[list[tuple[int, int]]]:
-    """The batches of an epoch as lists of (epoch, index); a last short batch is left out, as batch norm dislikes it.
+def epoch_order(count: int, batch: int, seed: int, epoch: int, passes: int = 1) -> list[list[tuple[int, int]]]:
+    """The batches of an epoch of so many passes over the images, as lists of (pass, index).
+
+    Each pass has an order of its own. A last short batch is left out, as batch norm dislikes it.
 
     Raises:
-        ValueError: if there is no image.
+        ValueError: if there is no image, or less than one pass.
     """
+    if passes < 1:
+        raise ValueError(f"train.passes: expected 1 or more, got {passes}")
     if not count:
         raise ValueError("no image to learn from: give --data.split more images, or hold out fewer: --train.minival")
-    order = np.random.default_rng([seed, epoch]).permutation(count).tolist()
-    batch = min(batch, count)
-    return [[(epoch, index) for index in order[start : start + batch]] for start in range(0, count - batch + 1, batch)]
+    numbers = range(epoch * passes, (epoch + 1) * passes)
+    order = [
+        (number, i) for number in numbers for i in np.random.default_rng([seed, number]).permutation(count).tolist()
+    ]
+    batch = min(batch, len(order))
+    return [order[start : start + batch] for start in range(0, len(order) - batch + 1, batch)]
 
 
 def batches(
-    examples: TrainingExamples, size: int, epoch: int, start: int = 0, workers: int = 0, share: tuple[int, int] = (0, 1)
+    examples: TrainingExamples,
+    size: int,
+    epoch: int,
+    start: int = 0,
+    workers: int = 0,
+    share: tuple[int, int] = (0, 1),
+    passes: int = 1,
 ) -> Iterator[Batch]:
     """The batches of an epoch from number `start` on, read by that many workers.
 
     Args:
         share: (rank, processes): every process takes its own part of each batch.
+        passes: see `epoch_order`.
 
     Raises:
         ValueError: if a batch has not one image for each process.
     """
     rank, processes = share
-    whole = epoch_order(len(examples), size, examples.seed, epoch)
+    whole = epoch_order(len(examples), size, examples.seed, epoch, passes)
     if len(whole[0]) < processes:
         raise ValueError(
             f"train.batch: {len(whole[0])} images a step cannot be shared by {processes} processes: pass a larger "

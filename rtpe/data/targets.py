@@ -20,22 +20,16 @@ def gaussian_maps(points: Tensor, size_hw: tuple[int, int], sigma: float) -> Ten
 
     Shape: -> (B, K, h, w).
     """
-    height, width = size_hw
-    batch, _, joints, _ = points.shape
-    merged = points.new_zeros(batch, joints, height, width)
-    present = (points[..., 2] > 0).any(2).nonzero()
-    x, y, visible = points[present[:, 0], present[:, 1]].unbind(-1)
-    across = torch.exp(
-        -((index_to_point(torch.arange(width, device=points.device)) - x[..., None]) ** 2) / (2 * sigma**2)
-    )
-    down = torch.exp(
-        -((index_to_point(torch.arange(height, device=points.device)) - y[..., None]) ** 2) / (2 * sigma**2)
-    )
-    down = down * (visible[..., None] > 0)
-    # a Gaussian of two variables is a product of two of one: no exponentials per cell. One image at a time: its maps,
-    # unlike those of a batch, stay in the processor's cache, and images with few people do not wait for the others
-    for image, rows, columns in zip(present[:, 0].tolist(), down, across):
-        torch.maximum(merged[image], rows[:, :, None] * columns[:, None, :], out=merged[image])
+    if _one_at_a_time(points):
+        return torch.cat([gaussian_maps(_present(image)[None], size_hw, sigma) for image in points])
+    places = (index_to_point(torch.arange(side, device=points.device)) for side in size_hw)
+    x, y, visible = points[..., None].unbind(-2)
+    down, across = (torch.exp(-((place - at) ** 2) / (2 * sigma**2)) for place, at in zip(places, (y, x)))
+    down = down * (visible > 0)
+    merged = points.new_zeros(len(points), points.shape[2], *size_hw)
+    # a Gaussian of two variables is a product of two of one: no exponentials per cell
+    for rows, columns in zip(down.unbind(1), across.unbind(1)):
+        torch.maximum(merged, rows[..., :, None] * columns[..., None, :], out=merged)
     return merged
 
 
@@ -52,6 +46,8 @@ def limb_fields(
 
     Shape: -> (B, 2 L, h, w), x and y of each limb in turn.
     """
+    if _one_at_a_time(points):
+        return torch.cat([limb_fields(_present(image)[None], limbs, size_hw, width) for image in points])
     first, second = torch.tensor(limbs, dtype=torch.long, device=points.device).reshape(-1, 2).T
     starts, along = points[:, :, first, :2], (points[:, :, second] - points[:, :, first])[..., :2]
     lengths, visible = along.norm(dim=-1), points[..., 2] > 0
@@ -59,14 +55,27 @@ def limb_fields(
     there = visible[:, :, first] & visible[:, :, second] & (lengths > 0)  # one of no length points nowhere
     down, across = (index_to_point(torch.arange(side, device=points.device)).to(points) for side in size_hw)
     sums = points.new_zeros(len(points), len(limbs), 3, *size_hw)  # x, y, and the number of people
-    for image, person in there.any(2).nonzero().tolist():
-        own = there[image, person].nonzero()[:, 0]
-        (x, y), unit = starts[image, person, own, :, None, None].unbind(1), units[image, person, own, :, None, None]
-        x, y, (ux, uy) = across - x, down[:, None] - y, unit.unbind(1)
-        length, forwards, aside = lengths[image, person, own, None, None], x * ux + y * uy, x * uy - y * ux
+    for person in range(points.shape[1]):
+        (x, y), (ux, uy) = starts[:, person, ..., None, None].unbind(2), units[:, person, ..., None, None].unbind(2)
+        x, y, length = across - x, down[:, None] - y, lengths[:, person, :, None, None]
+        forwards, aside = x * ux + y * uy, x * uy - y * ux
         near = (forwards >= -width) & (forwards <= length + width) & (aside.abs() <= width)
-        sums[image, own] += near[:, None] * torch.cat([unit, torch.ones_like(unit[:, :1])], 1)
+        near &= there[:, person, :, None, None]
+        sums += near[:, :, None] * torch.stack([ux, uy, torch.ones_like(ux)], 2)
     return (sums[:, :, :2] / sums[:, :, 2:].clamp(min=1)).flatten(1, 2)
+
+
+def _one_at_a_time(points: Tensor) -> bool:
+    """On a processor an image's maps, unlike a batch's, stay in its cache, and few people do not wait for many.
+
+    A GPU wants few large steps instead.
+    """
+    return points.device.type == "cpu" and len(points) > 1
+
+
+def _present(people: Tensor) -> Tensor:
+    """Those of (P, K, 3) who have a visible joint: a batch is filled up with others."""
+    return people[(people[..., 2] > 0).any(1)]
 
 
 def person_centres(points: Tensor) -> tuple[Tensor, Tensor]:

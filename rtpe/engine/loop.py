@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from rtpe.data.distill import Batch
@@ -167,10 +168,11 @@ def train_step(
 @torch.no_grad()
 def update_average(ema: nn.Module, net: nn.Module, decay: float) -> None:
     """Move the averaged net towards the net; counters are copied."""
-    for average, value in zip(ema.state_dict().values(), net.state_dict().values(), strict=True):
-        if average.is_floating_point():
-            average.lerp_(value.to(average.dtype), 1 - decay)
-        else:
+    pairs = list(zip(ema.state_dict().values(), net.state_dict().values(), strict=True))
+    floating = [(average, value) for average, value in pairs if average.is_floating_point()]
+    get_ema_multi_avg_fn(decay)(*map(list, zip(*floating)), None)  # all in few steps, which a GPU waits for less
+    for average, value in pairs:
+        if not average.is_floating_point():
             average.copy_(value)
 
 
@@ -184,13 +186,13 @@ class Mean:
     """Running means of named scalars."""
 
     def __init__(self):
-        self.sums: dict[str, float] = defaultdict(float)
+        self.sums: dict[str, Tensor | float] = defaultdict(float)
         self.count = 0
 
     def add(self, terms: dict[str, Tensor]) -> None:
         for name, value in terms.items():
-            self.sums[name] += float(value)
+            self.sums[name] = self.sums[name] + value.double()  # no float(): a GPU would be waited for at each step
         self.count += 1
 
     def result(self) -> dict[str, float]:
-        return {name: total / max(1, self.count) for name, total in self.sums.items()}
+        return {name: float(total) / max(1, self.count) for name, total in self.sums.items()}

@@ -274,6 +274,16 @@ def test_an_epochs_order_is_its_own():
     assert len({tuple(order) for order in shuffled}) == 3 and all(order != sorted(order) for order in shuffled)
 
 
+def test_an_epoch_of_several_passes():
+    """Each pass is one that would else be an epoch, with its views; full batches run across their ends."""
+    order = epoch_order(7, 4, seed=5, epoch=2, passes=3)
+    alone = [key for number in (6, 7, 8) for keys in epoch_order(7, 1, 5, number) for key in keys]
+    assert [key for keys in order for key in keys] == alone[:20] and {len(keys) for keys in order} == {4}
+    assert [len(keys) for keys in epoch_order(2, 32, 0, 0, passes=40)] == [32, 32]
+    with pytest.raises(ValueError, match=r"train.passes: expected 1 or more, got 0"):
+        epoch_order(7, 4, 0, 0, passes=0)
+
+
 def test_batches_go_on_in_the_middle_of_an_epoch(cache):
     """What is left of an epoch is what would have followed."""
     made = examples(cache=cache, augment=WILD)
@@ -283,6 +293,9 @@ def test_batches_go_on_in_the_middle_of_an_epoch(cache):
     for one, other in zip(whole[2:], rest):
         assert_equal_batches(one, other)
     assert list(batches(made, 1, epoch=1, start=4)) == []
+    passes = list(batches(made, 1, epoch=0, passes=2))
+    for one, other in zip(passes[4:], whole, strict=True):
+        assert_equal_batches(one, other)
 
 
 def test_processes_share_each_batch(cache):

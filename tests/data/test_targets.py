@@ -43,6 +43,15 @@ def test_images_of_a_batch_do_not_mix():
     assert torch.equal(both[1:], gaussian_maps(other, SIZE_HW, 2.0))
 
 
+def test_a_gpus_large_steps_draw_the_same(monkeypatch):
+    """All images of a batch at once, those with few people filled up with absent ones, as a GPU is given them."""
+    points = torch.cat([torch.cat([people(2, seed=1), torch.zeros(1, 3, 4, 3)], dim=1), people(5, seed=2)])
+    one_by_one = gaussian_maps(points, SIZE_HW, 1.5), limb_fields(points, LIMBS, SIZE_HW)
+    monkeypatch.setattr("rtpe.data.targets._one_at_a_time", lambda points: False)
+    at_once = gaussian_maps(points, SIZE_HW, 1.5), limb_fields(points, LIMBS, SIZE_HW)
+    assert all(torch.equal(one, other) for one, other in zip(one_by_one, at_once))
+
+
 def test_absent_people_draw_nothing():
     """A batch pads with people at (0, 0), invisible; a joint unlabelled stands wherever the file put it."""
     padded = torch.cat([people(2), torch.zeros(1, 3, 4, 3)], dim=1)
