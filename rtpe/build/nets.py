@@ -51,8 +51,6 @@ def trainable_net(settings: NetSettings, joints: int) -> nn.Module:
     made = net(settings.kind, numbers, joints)
     if trunk:
         load_into(made.stem.trunk, weights, settings.stem)
-    if settings.thaw:
-        _thaw(made)
     if settings.learn:
         _freeze_others(made, settings.learn)
     if settings.init:
@@ -89,12 +87,6 @@ def _started_numbers(settings: NetSettings) -> dict[str, Any]:
     """The numbers of the net whose weights are the start, if it is of this kind and says them."""
     said = read_metadata(settings.init) if settings.init else {}
     return json.loads(said.get("numbers", "{}")) if said.get("kind") == settings.kind else {}
-
-
-def _thaw(made: nn.Module) -> None:
-    if not getattr(made, "numbers", {}).get("trunk"):
-        raise ValueError("net.thaw: the net stands on no other one's stem: leave it out, or pass --net.stem")
-    made.stem.requires_grad_(True)
 
 
 def _freeze_others(made: nn.Module, parts: list[str]) -> None:

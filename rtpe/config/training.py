@@ -21,7 +21,6 @@ class NetSettings:
         stem_stages: how many of a HigherHRNet's stages it keeps besides, 0 to 3; they cost more and see more.
         stem_tensor: of an .onnx file, the tensor that it stands on; what that tensor needs is kept.
         stem_network: for an .onnx file, the YAML file that describes its input.
-        thaw: another net's stem learns as well, from the weights that it has; otherwise it stays frozen.
         learn: the parts that learn, such as [stem]; the others stay as `init` has them. Empty for all.
         imitate: weights of a student whose stem this one's own stem is to imitate, see --loss.stem.
         size: side of the square input in pixels.
@@ -34,7 +33,6 @@ class NetSettings:
     stem_stages: int = 0
     stem_tensor: str = ""
     stem_network: str = ""
-    thaw: bool = False
     learn: list[str] = field(default_factory=list)
     imitate: str = ""
     size: int = 256
