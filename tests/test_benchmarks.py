@@ -9,9 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from rtpe.build import save_net
+from rtpe import config
+from rtpe.build import decoder, net, save_net
 from rtpe.cache import CODECS, STORES, Cache, Manifest
+from rtpe.commands.study import words
+from rtpe.commands.train import refuse_untaught
+from rtpe.config import Train, Validate
 from rtpe.data.coco import CocoDataset
 from rtpe.data.synthetic import write_world
 from rtpe.geometry import cells
@@ -166,8 +171,28 @@ def test_a_study_trains_each_way_once_and_compares_them(tmp_path):
     assert done.returncode == 2 and "was trained by another command: pass another --out" in done.stderr
 
 
+WAYS = [
+    (path.stem, way)
+    for path in sorted((PROJECT / "benchmarks" / "studies").glob("*.yaml"))
+    for way in yaml.safe_load(path.read_text())["ways"]
+]
+
+
+@pytest.mark.parametrize("study, way", WAYS)
+def test_every_way_of_the_studies_can_be_trained_and_scored(study, way, monkeypatch):
+    """A way that is refused would stop its study after hours, and those that train beside it."""
+    monkeypatch.chdir(PROJECT)
+    said = yaml.safe_load((PROJECT / "benchmarks" / "studies" / f"{study}.yaml").read_text())
+    options = {**said["common"], **(said["ways"][way] or {})}
+    score = {**said["score"], **options.pop("score", {})}
+    settings = config.parse(Train, words(options), "rtpe train")
+    made = net(settings.net.kind, settings.net.numbers, len(COCO17))
+    refuse_untaught(settings, made, COCO17)
+    decoder(config.parse(Validate, words(score), "rtpe validate").decode, made)
+
+
 @pytest.mark.parametrize(
-    "script, words",
+    "script, mistake",
     [
         ("cache.py", ["--teacher.weights=nowhere.safetensors", "--data.root=nowhere"]),
         ("loader.py", ["--data.root=nowhere"]),
@@ -178,7 +203,7 @@ def test_a_study_trains_each_way_once_and_compares_them(tmp_path):
         ("study.py", ["--study=benchmarks/studies/distillation.yaml", "--ways=[nothing]"]),
     ],
 )
-def test_a_users_mistake_is_one_line(script, words):
-    done = run(script, *words)
+def test_a_users_mistake_is_one_line(script, mistake):
+    done = run(script, *mistake)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.startswith("error: ")

@@ -122,7 +122,7 @@ def _fabric(settings: Train) -> Fabric:
 def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> TrainingState:
     """A fresh run, or where the last one stood."""
     net = build.trainable_net(settings.net, len(examples.samples.skeleton)).to(memory_format=torch.channels_last)
-    _refuse_untaught(settings, net, examples.samples.skeleton)
+    refuse_untaught(settings, net, examples.samples.skeleton)
     ema = copy.deepcopy(net).requires_grad_(False).to(fabric.device)
     net, adam = fabric.setup(net, optimizer(net, settings.train.lr, settings.train.weight_decay))
     scaler = getattr(fabric.strategy.precision, "scaler", None)
@@ -135,10 +135,16 @@ def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> Train
     return state
 
 
-def _refuse_untaught(settings: Train, net: nn.Module, skeleton: Skeleton) -> None:
-    """Maps that nobody teaches, or that are taught to a net without them, would only show when all is done."""
+def refuse_untaught(settings: Train, net: nn.Module, skeleton: Skeleton) -> None:
+    """Maps that nobody teaches, or that are taught to a net without them, would only show when all is done.
+
+    Raises:
+        ValueError: if there are such maps, or people are to be told apart by some that the net has not.
+    """
     build.decoder(settings.decode, net)
     limbs = len(skeleton.limbs)
+    if settings.loss.limb and not limbs:
+        raise ValueError(f"loss.limb: {skeleton.name} has no limbs to learn: pass --loss.limb 0")
     for name, maps, number in (
         ("centre", "centres", "centres true"),
         ("offset", "centres", "centres true"),
