@@ -15,7 +15,7 @@ from rtpe import config
 from rtpe.build import decoder, net, save_net
 from rtpe.cache import CODECS, STORES, Cache, Manifest
 from rtpe.commands.study import words
-from rtpe.commands.train import refuse_untaught
+from rtpe.commands.taught import refuse_untaught
 from rtpe.config import Train, Validate
 from rtpe.data.coco import CocoDataset
 from rtpe.data.synthetic import write_world

@@ -35,6 +35,7 @@ from rtpe.commands.examples import held_out, shown_examples, stride, training_ex
 from rtpe.commands.facts import run_facts
 from rtpe.commands.pictures import gallery, loss_charts
 from rtpe.commands.score import predicted_people, score
+from rtpe.commands.taught import refuse_untaught
 from rtpe.config import Train
 from rtpe.data.distill import TrainingExamples, batches, epoch_order, plain_batches
 from rtpe.data.joined import Joined, JoinedCaches
@@ -133,32 +134,6 @@ def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> Train
         _refuse_other_settings(last, state.settings, config.as_dict(settings))
         state.settings = config.as_dict(settings)
     return state
-
-
-def refuse_untaught(settings: Train, net: nn.Module, skeleton: Skeleton) -> None:
-    """Maps that nobody teaches, or that are taught to a net without them, would only show when all is done.
-
-    Raises:
-        ValueError: if there are such maps, or people are to be told apart by some that the net has not.
-    """
-    build.decoder(settings.decode, net)
-    limbs = len(skeleton.limbs)
-    if settings.loss.limb and not limbs:
-        raise ValueError(f"loss.limb: {skeleton.name} has no limbs to learn: pass --loss.limb 0")
-    for name, maps, number in (
-        ("centre", "centres", "centres true"),
-        ("offset", "centres", "centres true"),
-        ("limb", "pafs", f"limbs {limbs}"),
-    ):
-        weight, has = getattr(settings.loss, name), maps in build.groupings(net)
-        if has and not weight:
-            raise ValueError(f"loss.{name}: must be above 0 for a net with {maps}, got {weight}: pass --loss.{name}")
-        if weight and not has:
-            raise ValueError(f"loss.{name}: the net has no {maps}: pass --net.numbers.{number}, or a weight of 0")
-    if settings.loss.limb and net.numbers["limbs"] != limbs:
-        raise ValueError(
-            f"net.numbers.limbs: expected {limbs}, those of {skeleton.name}, or 0, got {net.numbers['limbs']}"
-        )
 
 
 def _refuse_other_settings(last: Path, held: dict, asked: dict) -> None:

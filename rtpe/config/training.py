@@ -86,8 +86,8 @@ class OptimSettings:
 
     Attributes:
         epochs: at most so many; after each the net is scored and saved.
-        passes: over the data, that make an epoch: more than one where there are few images.
         minutes: and at most so long; 0 for no limit.
+        passes: over the data, that make an epoch: more than one where there are few images.
         batch: images a step, over all processes.
         lr: peak learning rate of AdamW.
         schedule: after a warm-up, cosine falls once, sgdr restarts, each time for twice as long.
@@ -107,8 +107,8 @@ class OptimSettings:
     """
 
     epochs: int = 20
-    passes: int = 1
     minutes: float = 0.0
+    passes: int = 1
     batch: int = 32
     lr: float = 1e-3
     schedule: Literal["cosine", "sgdr"] = "cosine"

@@ -20,16 +20,15 @@ def gaussian_maps(points: Tensor, size_hw: tuple[int, int], sigma: float) -> Ten
 
     Shape: -> (B, K, h, w).
     """
-    if _one_at_a_time(points):
-        return torch.cat([gaussian_maps(_present(image)[None], size_hw, sigma) for image in points])
+    images, people = _steps(points)
     places = (index_to_point(torch.arange(side, device=points.device)) for side in size_hw)
-    x, y, visible = points[..., None].unbind(-2)
+    x, y, visible = people[..., None].unbind(-2)
     down, across = (torch.exp(-((place - at) ** 2) / (2 * sigma**2)) for place, at in zip(places, (y, x)))
     down = down * (visible > 0)
     merged = points.new_zeros(len(points), points.shape[2], *size_hw)
     # a Gaussian of two variables is a product of two of one: no exponentials per cell
-    for rows, columns in zip(down.unbind(1), across.unbind(1)):
-        torch.maximum(merged, rows[..., :, None] * columns[..., None, :], out=merged)
+    for image, rows, columns in zip(images, down, across):
+        torch.maximum(merged[image], rows[..., :, None] * columns[..., None, :], out=merged[image])
     return merged
 
 
@@ -46,36 +45,40 @@ def limb_fields(
 
     Shape: -> (B, 2 L, h, w), x and y of each limb in turn.
     """
-    if _one_at_a_time(points):
-        return torch.cat([limb_fields(_present(image)[None], limbs, size_hw, width) for image in points])
     first, second = torch.tensor(limbs, dtype=torch.long, device=points.device).reshape(-1, 2).T
-    starts, along = points[:, :, first, :2], (points[:, :, second] - points[:, :, first])[..., :2]
-    lengths, visible = along.norm(dim=-1), points[..., 2] > 0
+    images, people = _steps(points)
+    starts, along = people[..., first, :2], people[..., second, :2] - people[..., first, :2]
+    lengths, visible = along.norm(dim=-1), people[..., 2] > 0
     units = along / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)[..., None]
-    there = visible[:, :, first] & visible[:, :, second] & (lengths > 0)  # one of no length points nowhere
+    there = visible[..., first] & visible[..., second] & (lengths > 0)  # one of no length points nowhere
     down, across = (index_to_point(torch.arange(side, device=points.device)).to(points) for side in size_hw)
     sums = points.new_zeros(len(points), len(limbs), 3, *size_hw)  # x, y, and the number of people
-    for person in range(points.shape[1]):
-        (x, y), (ux, uy) = starts[:, person, ..., None, None].unbind(2), units[:, person, ..., None, None].unbind(2)
-        x, y, length = across - x, down[:, None] - y, lengths[:, person, :, None, None]
+    for image, *told in zip(images, starts, units, lengths, there):
+        start, unit, length, drawn = (each[..., None, None] for each in told)
+        (x, y), (ux, uy) = start.unbind(-3), unit.unbind(-3)
+        x, y = across - x, down[:, None] - y
         forwards, aside = x * ux + y * uy, x * uy - y * ux
-        near = (forwards >= -width) & (forwards <= length + width) & (aside.abs() <= width)
-        near &= there[:, person, :, None, None]
-        sums += near[:, :, None] * torch.stack([ux, uy, torch.ones_like(ux)], 2)
+        near = drawn & (forwards >= -width) & (forwards <= length + width) & (aside.abs() <= width)
+        sums[image] += near[..., None, :, :] * torch.stack([ux, uy, torch.ones_like(ux)], -3)
     return (sums[:, :, :2] / sums[:, :, 2:].clamp(min=1)).flatten(1, 2)
 
 
-def _one_at_a_time(points: Tensor) -> bool:
-    """On a processor an image's maps, unlike a batch's, stay in its cache, and few people do not wait for many.
+def _steps(points: Tensor) -> tuple[list[int | slice], Tensor]:
+    """What is drawn at once: in which images, and whom, of (B, P, K, 3).
 
-    A GPU wants few large steps instead.
+    On a processor one person at a time: an image's maps, unlike those of a batch, stay in its cache, and images with
+    few people do not wait for the others. A GPU wants few large steps: one person of each image at a time.
+
+    Shape: -> as many places in the batch as steps; (steps, K, 3) or (steps, B, K, 3).
     """
-    return points.device.type == "cpu" and len(points) > 1
+    if points.device.type != "cpu":
+        return _large_steps(points)
+    present = (points[..., 2] > 0).any(2)
+    return present.nonzero()[:, 0].tolist(), points[present]
 
 
-def _present(people: Tensor) -> Tensor:
-    """Those of (P, K, 3) who have a visible joint: a batch is filled up with others."""
-    return people[(people[..., 2] > 0).any(1)]
+def _large_steps(points: Tensor) -> tuple[list[int | slice], Tensor]:
+    return [slice(None)] * points.shape[1], points.transpose(0, 1)
 
 
 def person_centres(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 import pytest
 
 from rtpe import build
-from rtpe.commands.train import refuse_untaught
+from rtpe.commands.taught import refuse_untaught
 from rtpe.config import LossSettings, Train
 from rtpe.skeleton import Skeleton
 
