@@ -73,6 +73,7 @@ def validated(world, out, *words, status=0):
 
 def test_one_row_each_and_all_of_it_in_the_file(world, weights, cache, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
+    torch.set_num_threads(1)  # a test before this one may have trained with more, in the same process
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(yaml.safe_dump({"teacher": {"weights": str(weights / "higher_hrnet.safetensors"), "flip": True}}))
     out = tmp_path / "rows.json"
