@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from fnmatch import fnmatch
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -207,3 +208,12 @@ def test_nothing_that_is_read_can_run():
         if called in ("eval", "exec") or (called in NEEDED and NEEDED[called] not in _given(node).items()):
             wrong.append(f"{place} {ast.unparse(node)}")
     assert wrong == []
+
+
+def test_no_folder_of_tests_is_passed_over(pytestconfig):
+    """pytest leaves out some names of folders, `build` among them unless it is told otherwise, and says nothing."""
+    left_out = pytestconfig.getini("norecursedirs")
+    here = Path(__file__).parent
+    folders = {part for path in here.rglob("test_*.py") for part in path.relative_to(here).parent.parts}
+    assert "build" in folders
+    assert not [name for name in folders if any(fnmatch(name, pattern) for pattern in left_out)]

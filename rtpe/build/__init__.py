@@ -1,13 +1,14 @@
 """The one switchboard from names in settings to objects."""
 
 from rtpe.build.data import Images, cache, dataset
-from rtpe.build.decoders import decoder, groupings
+from rtpe.build.decoders import chosen, decoder, groupings
 from rtpe.build.nets import imitated_stem, net, save_net, trainable_net
 from rtpe.build.predictors import device, predictor
 
 __all__ = [
     "Images",
     "cache",
+    "chosen",
     "dataset",
     "decoder",
     "device",

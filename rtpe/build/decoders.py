@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,8 @@ from rtpe.decode.published import PublishedSettings, parse
 from rtpe.structures import PoseMaps, Poses
 
 GROUPINGS = {
-    "tags": (group, GroupingSettings),
     "centres": (from_centres, CentreSettings),
+    "tags": (group, GroupingSettings),
     "pafs": (assemble, PafSettings),
     "published": (parse, PublishedSettings),
 }
@@ -34,8 +34,9 @@ def decoder(settings: DecodeSettings, of: nn.Module | None = None) -> Callable[[
     Raises:
         ValueError: for an unknown grouping, one that the net has no maps for, or a setting that makes no sense.
     """
+    settings = chosen(settings, of)
     if settings.grouping not in GROUPINGS:
-        raise ValueError(f"unknown grouping {settings.grouping!r}: choose from {', '.join(GROUPINGS)}")
+        raise ValueError(f"unknown grouping {settings.grouping!r}: choose from auto, {', '.join(GROUPINGS)}")
     given = [] if of is None else groupings(of)
     if given and settings.grouping not in given:
         raise ValueError(
@@ -46,8 +47,14 @@ def decoder(settings: DecodeSettings, of: nn.Module | None = None) -> Callable[[
     return partial(read, settings=own(**{name: each for name, each in asdict(settings).items() if name in names}))
 
 
+def chosen(settings: DecodeSettings, of: nn.Module | None = None) -> DecodeSettings:
+    """The settings with a grouping in place of `auto`: the best that the net has, tags where there is no net to ask."""
+    given = [] if of is None else groupings(of)
+    return replace(settings, grouping=next(iter(given), "tags")) if settings.grouping == "auto" else settings
+
+
 def groupings(of: nn.Module) -> list[str]:
-    """What a net tells people apart by, if anything: tags unless it says otherwise, others if it says so."""
+    """What a net tells people apart by, the best first: tags unless it says otherwise, others if it says so."""
     numbers = getattr(of, "numbers", {})
     has = {
         "tags": numbers.get("tags", True),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rtpe.build.crops import of_mmpose, of_net, of_network, of_vitpose, refuse
 from rtpe.build.data import Images
-from rtpe.build.decoders import decoder, reading
+from rtpe.build.decoders import chosen, decoder, reading
 from rtpe.build.nets import NETWORK_FILES, net
 from rtpe.config import CropSettings, DecodeSettings, TeacherSettings
 from rtpe.nets.weights import load_into, load_weights, read_metadata, sha256
@@ -148,7 +148,7 @@ def _on_whole_images(
         device=where,
         batch=settings.batch,
         precision=settings.precision,
-        reading=reading(decode),
+        reading=reading(chosen(decode, made)),
     )
 
 

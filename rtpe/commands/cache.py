@@ -131,9 +131,10 @@ def cache_convert(settings: CacheConvert) -> None:
 
 def _convert_w48(settings: CacheConvert, source: Path, path: str) -> tuple[int, int]:
     """The entries added, and those that were there; an image without a file, or a damaged one, is listed as skipped."""
-    images, decode = build.dataset(settings.data), build.decoder(settings.decode)
+    images, reading = build.dataset(settings.data), build.chosen(settings.decode)
+    decode = build.decoder(reading)
     manifest = Manifest(
-        predictor={**PREDICTOR, "settings": {**PREDICTOR["settings"], "decode": config.as_dict(settings.decode)}},
+        predictor={**PREDICTOR, "settings": {**PREDICTOR["settings"], "decode": config.as_dict(reading)}},
         skeleton=images.skeleton,
         source=f"{images.root.name}/{images.split}",
         store=settings.cache.store,

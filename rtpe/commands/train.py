@@ -263,7 +263,7 @@ def _predictor(settings: Train, ema: nn.Module, images: Images, where: str) -> D
     return DensePredictor(
         ema,
         images.skeleton,
-        build.decoder(settings.decode),
+        build.decoder(settings.decode, ema),
         name=Path(settings.out).name,
         weights_sha256="",
         size=settings.net.size,

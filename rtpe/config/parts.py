@@ -120,17 +120,18 @@ class DecodeSettings:
     """From maps to people; of these a top-down net knows `threshold` and `refine`, a network in a file none.
 
     Attributes:
-        grouping: what tells people apart, tags, centres (with offsets) or pafs (part-affinity fields), for which the
+        grouping: what tells people apart, centres (with offsets), tags or pafs (part-affinity fields), for which the
             net must have been trained; or published: tags, read as the authors of HigherHRNet do (the next three
-            count, and their own constants).
+            count, and their own constants); auto is the first of them that the net has.
         threshold: least height of a peak.
         tag_threshold: tags closer than this belong to one person.
         max_people: at most so many an image.
         refine: argmax, quarter or dark; corner is argmax as the published readout head has it, half a cell off.
-        fill: a joint that a person lacks is sought among the peaks near it above this; null seeks none.
+        fill: a joint that a person lacks is sought among the peaks near it above this, with centres put where the
+            offset points, if there is more heat than this; null seeks none.
     """
 
-    grouping: Literal["tags", "centres", "pafs", "published"] = "tags"
+    grouping: Literal["auto", "centres", "tags", "pafs", "published"] = "auto"
     threshold: float = 0.1
     tag_threshold: float = 1.0
     max_people: int = 30
