@@ -10,24 +10,17 @@ TURN = 0.1  # of a person's size: errors beyond it count by their length, below 
 SMALLEST = 4.0  # cells: people of less are measured by this
 
 
-def heatmap_loss(
-    predicted: Tensor, target: Tensor, mask: Tensor, foreground: float = 0.0, hardest: int | None = None
-) -> Tensor:
-    """Mean square error over the cells that the mask leaves, optionally of the hardest joints alone.
+def heatmap_loss(predicted: Tensor, target: Tensor, mask: Tensor, foreground: float = 0.0) -> Tensor:
+    """Mean square error over the cells that the mask leaves.
 
     Args:
         predicted, target: (B, K, h, w).
         mask: (B, 1, h, w), 0 where the truth is unknown.
         foreground: additional weight of a cell where the target is 1 (0: none); empty cells, the vast majority,
             would otherwise drown the few that matter.
-        hardest: average only that many joints an image, those with the largest error: online hard keypoint mining
-            (Chen et al., arXiv:1711.07319); None averages all.
     """
     weight = mask * (1 + foreground * target.detach().clamp(0, 1))
-    error = ((predicted.float() - target) ** 2 * weight).sum((2, 3)) / mask.sum((2, 3)).clamp(min=1)
-    if hardest is not None and hardest < error.shape[1]:
-        error = error.topk(hardest, dim=1).values
-    return error.mean()
+    return (((predicted.float() - target) ** 2 * weight).sum((2, 3)) / mask.sum((2, 3)).clamp(min=1)).mean()
 
 
 def feature_loss(predicted: Tensor, wanted: Tensor) -> Tensor:

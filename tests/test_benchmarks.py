@@ -149,7 +149,7 @@ def test_a_study_trains_each_way_once_and_compares_them(tmp_path):
     study, out = tmp_path / "study.yaml", tmp_path / "runs"
     said = {
         "common": common,
-        "ways": {"plain": None, "hard": {"loss.hardest": 4}},
+        "ways": {"plain": None, "hard": {"loss.foreground": 4}},
         "score": {"data.root": common["data.root"]},
     }
     study.write_text(json.dumps(said))

@@ -19,7 +19,7 @@ def tensors(seed=0):
     return predicted, target, (torch.rand(2, 1, 4, 5, generator=generator) > 0.4).float()
 
 
-OPTIONS = [{}, {"foreground": 5.0}, {"hardest": 2}, {"foreground": 5.0, "hardest": 1}]
+OPTIONS = [{}, {"foreground": 5.0}]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -60,16 +60,6 @@ def test_the_mask_does_not_thin_out_the_error():
     half[..., 2:] = 0
     error = torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
     assert heatmap_loss(*error, half) == heatmap_loss(*error, torch.ones(1, 1, 4, 4)) == 1
-
-
-@pytest.mark.parametrize("hardest", [1, 2, 3, 9, None])
-def test_hardest_is_the_mean_of_the_largest_errors(hardest):
-    """The largest of each image, not of the batch."""
-    predicted, target, mask = tensors()
-    errors = ((predicted - target) ** 2 * mask).sum((2, 3)) / mask.sum((2, 3))
-    largest = [sorted(row, reverse=True)[:hardest] for row in errors.tolist()]
-    got = heatmap_loss(predicted, target, mask, hardest=hardest)
-    assert got.item() == pytest.approx(np.mean(largest), rel=1e-5)
 
 
 @pytest.mark.parametrize("height, weight", [(-0.3, 1), (0, 1), (0.25, 3), (1, 9), (7, 9)])

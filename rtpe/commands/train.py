@@ -152,9 +152,7 @@ def _criterion(fabric: Fabric, settings: Train, skeleton: Skeleton) -> Criterion
         weights,
         sigmas=tuple(loss.sigmas),
         foreground=loss.foreground,
-        hardest=loss.hardest or None,
         confidence=loss.confidence,
-        stages=loss.stages,
         limbs=skeleton.limbs,
         imitated=imitated,
     )

@@ -57,10 +57,8 @@ class LossSettings:
         sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
         widen: a teacher's peaks that are narrower than the least of the sigmas are made as wide.
         foreground: additional weight where a target is 1.
-        hardest: average only that many joints an image, those with the largest error; 0 for all.
         confidence: where a teacher's people stand in for labels, a joint weighs its score to this power in pull and
             push; 0 weighs all alike.
-        stages: all supervises the heatmaps of every stage, last those of the last one alone.
     """
 
     teacher: Weight = 1.0
@@ -75,9 +73,7 @@ class LossSettings:
     sigmas: list[float] = field(default_factory=lambda: [2.0])
     widen: bool = True
     foreground: float = 10.0
-    hardest: int = 0
     confidence: float = 0.0
-    stages: Literal["all", "last"] = "all"
 
 
 @dataclass(frozen=True)

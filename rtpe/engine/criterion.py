@@ -28,9 +28,7 @@ class Criterion:
         sigmas: spread in cells of the target Gaussians, one a level of heatmaps, coarse to fine; the last serves
             all further levels, and the centres.
         foreground: see `losses.heatmap_loss`.
-        hardest: see `losses.heatmap_loss`.
         confidence: a teacher's joint weighs its score to this power in the tag terms; a label always weighs 1.
-        stages: "all" levels of heatmaps are supervised, or the "last" alone.
         limbs: of the skeleton, pairs of joints: those that have part-affinity fields.
         imitated: another stem, whose features of the same normalised images the net's own stem is to have.
         progress: of the training, 0 to 1, at which the terms are weighed.
@@ -42,9 +40,7 @@ class Criterion:
     weights: Mapping[str, float | Sequence[Sequence[float]]]
     sigmas: Sequence[float] = (2.0,)
     foreground: float = 0.0
-    hardest: int | None = None
     confidence: float = 0.0
-    stages: str = "all"
     limbs: Sequence[tuple[int, int]] = ()
     imitated: Callable[[Tensor], Tensor] | None = None
     progress: float = 0.0
@@ -80,11 +76,9 @@ class Criterion:
 
     def _heatmap_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         terms: dict[str, list[Tensor]] = {"truth": [], "teacher": []}
-        levels = list(enumerate(outputs.heatmaps))
-        judged = levels if self.stages == "all" else levels[-1:]
-        idle = self._idle(outputs, len(levels) - len(judged))
+        idle = self._idle(outputs)
         drawn: dict[tuple, Tensor] = {}  # levels of one size and spread share their target
-        for level, predicted in judged:
+        for level, predicted in enumerate(outputs.heatmaps):
             valid = _resized(batch.valid, predicted)
             if self._asked("truth"):
                 sigma = self.sigmas[min(level, len(self.sigmas) - 1)]
@@ -92,21 +86,16 @@ class Criterion:
                 if grid not in drawn:
                     drawn[grid] = gaussian_maps(_in_cells(batch, predicted), *grid)
                 known = valid * batch.labelled[:, None, None, None]
-                terms["truth"].append(heatmap_loss(predicted, drawn[grid], known, self.foreground, self.hardest))
+                terms["truth"].append(heatmap_loss(predicted, drawn[grid], known, self.foreground))
             if self._asked("teacher") and batch.teacher is not None:
                 target = _resized(batch.teacher.float(), predicted)
-                terms["teacher"].append(heatmap_loss(predicted, target, valid, self.foreground, self.hardest))
+                terms["teacher"].append(heatmap_loss(predicted, target, valid, self.foreground))
         return {name: torch.stack(levels).mean() + idle for name, levels in terms.items() if levels}
 
-    def _idle(self, outputs: Outputs, levels: int) -> Tensor | float:
-        """Nothing, of these first levels and of what no term asks for.
-
-        A head that is not judged gets a gradient of 0: of several processes, each waits for every gradient.
-        """
-        heads = outputs.heatmaps[:levels]
-        if outputs.tags is not None and not self._asked("pull", "push"):
-            heads = [*heads, outputs.tags]
-        return sum(head.float().sum() * 0.0 for head in heads)
+    def _idle(self, outputs: Outputs) -> Tensor | float:
+        """Nothing, of tags that no term asks for: they get a gradient of 0, for several processes wait for it."""
+        idle = outputs.tags is not None and not self._asked("pull", "push")
+        return outputs.tags.float().sum() * 0.0 if idle else 0.0
 
     def _tag_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         if outputs.tags is None or not self._asked("pull", "push"):

@@ -182,17 +182,6 @@ def test_levels_count_alike():
         assert one.item() == pytest.approx(two.item())
 
 
-def test_the_last_stage_alone_can_be_supervised():
-    """As if it were the only one; earlier heads get a gradient, for other processes wait for it, but of nothing."""
-    out, views = outputs(16, 16, 16), batch()
-    last = Criterion(only("teacher", "truth"), sigmas=(1.0, 2.0, 3.0), stages="last")
-    terms = last(out, views)
-    alone = Criterion(only("teacher", "truth"), sigmas=(3.0,))(replace(out, heatmaps=out.heatmaps[-1:]), views)
-    assert {name: value.item() for name, value in terms.items()} == {name: v.item() for name, v in alone.items()}
-    last.total(terms).backward()
-    assert not out.heatmaps[0].grad.any() and not out.heatmaps[1].grad.any() and out.heatmaps[2].grad.any()
-
-
 @pytest.mark.parametrize("name", ["teacher", "truth"])
 def test_tags_that_no_term_asks_for_learn_nothing(name):
     """But they get a gradient: without one, the second step of several processes would fail."""
