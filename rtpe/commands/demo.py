@@ -40,7 +40,7 @@ TAGS = 2.0  # how far tags of its people stray, with the flip test's among them:
 PLAIN_SAMPLE = 50  # entries re-written as compressed npz to compare sizes
 COLUMNS = ("name", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1 box", "Mparams", "GMACs")
 PEOPLE = ("image", "truth", "teacher", "student", "shipped student")
-MAPS = ("image", "teacher maps", "student maps", "attention")
+MAPS = ("image", "teacher maps", "student maps")
 
 
 def demo(settings: Demo) -> list[dict]:
@@ -152,7 +152,7 @@ def _pictures(images: build.Images, cache: Cache, student: DensePredictor, out: 
     write_image(out / "maps.jpg", maps)
     return [
         Picture("People: labelled, and as each finds them", people, "Left limbs warm, right limbs cool."),
-        Picture("Maps of the teacher and the student, and where the student sees a person", maps),
+        Picture("Maps of the teacher and the student", maps),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The student: a light net with Context-Aware Modules, person attention as a gate, and progressive refinement."""
+"""The student: a light net with Context-Aware Modules, person attention if asked, and progressive refinement."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class Student(Freezable):
             arguments of an HRNet or of a `GraphTrunk`; None for a stem of its own.
         dilations: of the Context-Aware Modules.
         blocks: basic blocks at the other levels.
-        attention: at how many levels person logits are given: 1 to 4; those at the first gate the features. 0 (false)
-            has neither logits nor gate.
+        attention: at how many levels person logits are given: 1 to 4; the features times 1 + the attention of the
+            first go on. 0 (false) has neither.
         context: the kind of the context modules, cam (Context-Aware Module) or plain (`PlainModule`).
         tags: whether there are tags to tell people apart by.
         centres: whether there are people's centres and offsets to tell them apart by.
@@ -106,7 +106,7 @@ class Student(Freezable):
         trunk: Mapping[str, Any] | None = None,
         dilations: Sequence[int] = (1, 2, 3, 4),
         blocks: Sequence[int] = (1, 1, 1),
-        attention: int = 1,
+        attention: int = 0,
         context: str = "cam",
         tags: bool = True,
         centres: bool = False,
@@ -147,7 +147,7 @@ class Student(Freezable):
         initialise(self)
         heads = [*self.heads, *filter(None, (self.tags, self.centres, self.offsets, self.pafs))]
         heads += [*self.coarse_attention, *([self.attention] if attention else [])]
-        for head in heads:  # maps start at nothing, as nearly all of their cells should end, and the gate half open
+        for head in heads:  # maps start at nothing, as nearly all of their cells should end, and attention is even
             nn.init.normal_(head.weight, std=0.001)
         if trunk:
             self.stem.requires_grad_(False)
@@ -168,7 +168,8 @@ class Student(Freezable):
         for side in sides[1:]:
             merged = merged + _resized(side, merged)
         attention = self._person_logits(merged, sides)
-        x = merged * torch.sigmoid(attention[-1]) if attention else merged
+        # a gate that closes took away what tells people apart beside their bodies, and those it did not see
+        x = merged * (1 + torch.sigmoid(attention[-1])) if attention else merged
         beside = [BESIDE * _resized(features, x)] if self.numbers["direct"] else []
         heatmaps = []
         for stage, head in zip(self.stages, self.heads):
@@ -188,7 +189,7 @@ class Student(Freezable):
         return [pyramid[0], *(side(level) for side, level in zip(self.side, pyramid[1:]))]
 
     def _person_logits(self, merged: Tensor, sides: list[Tensor]) -> list[Tensor]:
-        """(B, 1, h, w) each, coarse to fine: each level corrects the one before, so that all reach the gate."""
+        """(B, 1, h, w) each, coarse to fine: each level corrects the one before, so that all reach the features."""
         coarse = list(zip(self.coarse_attention, sides[1:]))[::-1]
         logits: list[Tensor] = []
         for head, features in [*coarse, (self.attention, merged)] if self.attention else []:

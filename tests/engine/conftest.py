@@ -23,7 +23,7 @@ SIDE = 64
 
 def student(seed=0, **numbers):
     torch.manual_seed(seed)
-    return Student(**{"joints": 3, "width": 32, "stages": 1, "dilations": (1, 2), **numbers})
+    return Student(**{"joints": 3, "width": 32, "stages": 1, "dilations": (1, 2), "attention": 1, **numbers})
 
 
 @pytest.fixture(scope="session")
