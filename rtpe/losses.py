@@ -40,17 +40,6 @@ def segmentation_loss(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return (error * mask).sum() / mask.sum().clamp(min=1)
 
 
-def field_loss(predicted: Tensor, target: Tensor, mask: Tensor, foreground: float = 0.0) -> Tensor:
-    """Mean square error of vector fields, (B, 2 L, h, w), over the cells that the mask, (B, 1, h, w), leaves.
-
-    Args:
-        foreground: additional weight where a limb is, see `heatmap_loss`.
-    """
-    length = target.unflatten(1, (-1, 2)).norm(dim=2).repeat_interleave(2, dim=1)
-    weight = mask * (1 + foreground * length)
-    return (((predicted.float() - target) ** 2 * weight).sum((2, 3)) / mask.sum((2, 3)).clamp(min=1)).mean()
-
-
 def tag_losses(tags: Tensor, indices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Pull the tags of a person together and push people apart (Newell et al., arXiv:1611.05424).
 

@@ -54,25 +54,6 @@ class Skeleton:
         """
         return [self.joints.index(_mirrored(joint)) for joint in self.joints]
 
-    @cached_property
-    def flipped_limbs(self) -> tuple[list[int], list[int]]:
-        """The limb whose field each limb takes when the image is mirrored, (L,), and -1 where it runs the other way.
-
-        >>> [each[4:6] for each in COCO17.flipped_limbs]  # between the hips, and a side of the trunk
-        [[4, 6], [-1, 1]]
-
-        Raises:
-            ValueError: if a limb has no mirror image.
-        """
-        order, signs = [], []
-        for a, b in self.limbs:
-            mirrored = self.flip[a], self.flip[b]
-            if mirrored not in self.limbs and mirrored[::-1] not in self.limbs:
-                raise ValueError(f"skeleton {self.name}: limb ({a}, {b}) has no mirror image {mirrored}: add it")
-            signs.append(1 if mirrored in self.limbs else -1)
-            order.append(self.limbs.index(mirrored[:: signs[-1]]))
-        return order, signs
-
     def order_in(self, other: Skeleton) -> list[int]:
         """Where each joint of this skeleton stands in another one.
 

@@ -187,7 +187,7 @@ def test_every_way_of_the_studies_can_be_trained_and_scored(study, way, monkeypa
     score = {**said["score"], **options.pop("score", {})}
     settings = config.parse(Train, words(options), "rtpe train")
     made = net(settings.net.kind, settings.net.numbers, len(COCO17))
-    refuse_untaught(settings, made, COCO17)
+    refuse_untaught(settings, made)
     decoder(config.parse(Validate, words(score), "rtpe validate").decode, made)
 
 

@@ -112,23 +112,6 @@ def test_a_student_trains_without_any_label(world, caches, tmp_path):
     assert "teacher" in row and "truth" not in row
 
 
-def test_a_student_with_limbs_is_trained_scored_and_validated(world, tmp_path):
-    """By part-affinity fields alone, with a flipped run as well."""
-    data, read = f"--data.root={world}", ["--decode.threshold=0.001"]
-    numbers = ["--net.numbers={width: 32, stages: 1, tags: false}", "--net.numbers.limbs=19", "--loss.limb=1"]
-    run("train", data, "--loss.teacher=0", *numbers, *read, *TINY_TRAINING, f"--out={tmp_path}")
-    row = json.loads((tmp_path / "history.jsonl").read_text().splitlines()[-1])
-    assert {"truth", "limb", "person", "AP"} <= row.keys() and not {"pull", "push", "centre"} & row.keys()
-    weights = tmp_path / "best.safetensors"
-    for flip in (False, True):
-        run(
-            "validate", data, f"--weights={weights}", f"--teacher.flip={flip}", *read, f"--out={tmp_path / 'said.json'}"
-        )
-        assert json.loads((tmp_path / "said.json").read_text())[0]["images"] == 6
-    said = run("validate", data, f"--weights={weights}", "--decode.grouping=tags", status=2)
-    assert said.strip() == "error: the net has no tags: pass --decode.grouping pafs"
-
-
 def test_predictor_cache_and_student_are_scored_by_one_evaluation(world, teacher, caches, student, tmp_path):
     data = [f"--data.root={world}", "--data.split=val2017", "--decode.threshold=0.001"]
     table = run(*data, f"--teacher.weights={teacher}", f"--out={tmp_path / 'live.json'}", script="validate_teacher.py")
@@ -177,22 +160,6 @@ USER_ERRORS = {
     "centres of a net without": (
         ["train", "--data.root={world}", "--loss.offset=1", "--train.minival=0"],
         "loss.offset: the net has no centres: pass --net.numbers.centres true",
-    ),
-    "untaught limbs": (
-        ["train", "--data.root={world}", "--net.numbers={limbs: 19}", "--train.minival=0"],
-        "loss.limb: must be above 0 for a net with pafs, got 0.0: pass --loss.limb",
-    ),
-    "limbs of a net without": (
-        ["train", "--data.root={world}", "--loss.limb=1", "--train.minival=0"],
-        "loss.limb: the net has no pafs: pass --net.numbers.limbs 19, or a weight of 0",
-    ),
-    "some of the limbs": (
-        ["train", "--data.root={world}", "--net.numbers={limbs: 3}", "--loss.limb=1", "--train.minival=0"],
-        "net.numbers.limbs: expected 19, those of coco17, or 0, got 3",
-    ),
-    "read by fields that are not there": (
-        ["validate", "--data.root={world}", "--weights={teacher}", "--decode.grouping=pafs"],
-        "the net has no pafs: pass --decode.grouping tags",
     ),
     "read by what is not there": (
         ["validate", "--data.root={world}", "--weights={teacher}", "--decode.grouping=centres"],

@@ -7,7 +7,7 @@ import pytest
 import torch
 from reference.tags import tag_losses as slow_tag_losses
 
-from rtpe.losses import feature_loss, field_loss, heatmap_loss, offset_loss, segmentation_loss, tag_losses
+from rtpe.losses import feature_loss, heatmap_loss, offset_loss, segmentation_loss, tag_losses
 
 SHAPE = (2, 3, 4, 5)
 
@@ -79,56 +79,10 @@ def test_the_weight_of_a_cell_is_no_way_to_learn():
     torch.testing.assert_close(learning.grad, want)
 
 
-def fields(seed=0):
-    """predicted, target of two limbs, mask with some cells out; some cells have no limb."""
-    generator = torch.Generator().manual_seed(seed)
-    predicted, target = (torch.randn(2, 4, 4, 5, generator=generator) for _ in range(2))
-    mask, limb = ((torch.rand(2, 1, 4, 5, generator=generator) > 0.4).float() for _ in range(2))
-    return predicted, target * limb, mask
-
-
-@pytest.mark.parametrize("foreground", [0.0, 5.0])
-def test_a_field_loss_equals_the_slow_loop(foreground):
-    """x and y of a limb weigh alike, by the length of the vector that is wanted."""
-    predicted, target, mask = fields()
-    want = 0.0
-    for image in range(2):
-        for channel in range(4):
-            x, y = (target[image, 2 * (channel // 2) + axis] for axis in range(2))
-            cells = [(row, column) for row, column in np.ndindex(4, 5) if mask[image, 0, row, column]]
-            errors = [
-                (predicted[image, channel, at[0], at[1]] - target[image, channel, at[0], at[1]]).item() ** 2
-                * (1 + foreground * math.hypot(x[at], y[at]))
-                for at in cells
-            ]
-            want += sum(errors) / len(cells) / (2 * 4)
-    assert field_loss(predicted, target, mask, foreground).item() == pytest.approx(want, rel=1e-5)
-    assert field_loss(target, target, mask, foreground) == 0
-
-
-@pytest.mark.parametrize("foreground", [0.0, 5.0])
-def test_masked_cells_of_fields_do_not_count(foreground):
-    predicted, target, mask = fields()
-    changed = (predicted + 100 * (1 - mask)).requires_grad_()
-    loss = field_loss(changed, target, mask, foreground)
-    assert torch.equal(loss, field_loss(predicted, target, mask, foreground))
-    loss.backward()
-    assert not (changed.grad * (1 - mask)).any() and (changed.grad * mask).any()
-    assert field_loss(predicted, target, 0 * mask, foreground) == 0
-
-
-def test_fields_of_nobody_are_learned():
-    """By every cell, with a gradient that is finite."""
-    predicted = fields()[0].requires_grad_()
-    field_loss(predicted, torch.zeros_like(predicted), torch.ones(2, 1, 4, 5), 10.0).backward()
-    assert torch.isfinite(predicted.grad).all() and predicted.grad.all()
-
-
 def test_half_precision_is_summed_in_full():
     """Sums of many cells in bf16 stop growing at 256."""
     ones = torch.ones(1, 1, 64, 64)
     assert heatmap_loss(ones.bfloat16(), 0 * ones, ones) == 1
-    assert field_loss(ones.expand(1, 2, 64, 64).bfloat16(), 0 * ones.expand(1, 2, 64, 64), ones) == 1
     assert segmentation_loss((0 * ones).bfloat16(), ones, ones) == pytest.approx(math.log(2))
 
 

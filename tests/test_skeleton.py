@@ -55,25 +55,6 @@ def test_limbs_are_mirror_images_of_each_other(name):
     assert {frozenset(made.flip[joint] for joint in limb) for limb in limbs} == limbs
 
 
-@pytest.mark.parametrize("name", SKELETON_IDS)
-def test_each_limb_takes_the_field_of_its_mirror_image(name):
-    """And of a limb that runs the other way, as between the hips, its opposite."""
-    made = SKELETONS[name]
-    order, signs = made.flipped_limbs
-    for (a, b), other, sign in zip(made.limbs, order, signs, strict=True):
-        assert made.limbs[other][::sign] == (made.flip[a], made.flip[b])
-    assert [order[other] for other in order] == list(range(len(made.limbs)))
-    assert [signs[other] for other in order] == signs
-
-
-def test_a_limb_without_a_mirror_image_cannot_be_flipped():
-    """A skeleton may have one all the same: whoever flips no fields needs none."""
-    assert Skeleton(**parts(limbs=())).flipped_limbs == ([], [])
-    with pytest.raises(ValueError) as error:
-        _ = Skeleton(**parts()).flipped_limbs
-    assert str(error.value) == "skeleton s: limb (0, 1) has no mirror image (0, 2): add it"
-
-
 def test_orders_between_skeletons():
     """A wrong order would hand the student the teacher's elbow for a knee."""
     order = COCO17.order_in(OPENPOSE18)

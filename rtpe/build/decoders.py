@@ -12,14 +12,12 @@ from torch import nn
 from rtpe.config import DecodeSettings
 from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
-from rtpe.decode.paf import PafSettings, assemble
 from rtpe.decode.published import PublishedSettings, parse
 from rtpe.structures import PoseMaps, Poses
 
 GROUPINGS = {
     "centres": (from_centres, CentreSettings),
     "tags": (group, GroupingSettings),
-    "pafs": (assemble, PafSettings),
     "published": (parse, PublishedSettings),
 }
 READ = {"published": "tags"}  # what a grouping reads, where it is not called after that
@@ -56,11 +54,7 @@ def chosen(settings: DecodeSettings, of: nn.Module | None = None) -> DecodeSetti
 def groupings(of: nn.Module) -> list[str]:
     """What a net tells people apart by, the best first: tags unless it says otherwise, others if it says so."""
     numbers = getattr(of, "numbers", {})
-    has = {
-        "tags": numbers.get("tags", True),
-        "centres": numbers.get("centres", False),
-        "pafs": bool(numbers.get("limbs")),
-    }
+    has = {"tags": numbers.get("tags", True), "centres": numbers.get("centres", False)}
     return [name for name in GROUPINGS if has[READ.get(name, name)]]
 
 

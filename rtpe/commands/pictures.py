@@ -81,7 +81,7 @@ def loss_charts(history: Sequence[dict]) -> list[Chart]:
     """The loss terms of a run; those of maps and those of tags and masks differ tenfold, so each kind has its own."""
     kinds = {
         "Loss: all terms and heatmaps": ("loss", "teacher", "truth", "minival truth"),
-        "Loss: tags, centres, limbs and mask": ("pull", "push", "centre", "offset", "limb", "person"),
+        "Loss: tags, centres and mask": ("pull", "push", "centre", "offset", "person"),
         "Loss: features of the stem": ("stem",),
     }
     series = {title: curves(history, names) for title, names in kinds.items()}

@@ -123,7 +123,7 @@ def _fabric(settings: Train) -> Fabric:
 def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> TrainingState:
     """A fresh run, or where the last one stood."""
     net = build.trainable_net(settings.net, len(examples.samples.skeleton)).to(memory_format=torch.channels_last)
-    refuse_untaught(settings, net, examples.samples.skeleton)
+    refuse_untaught(settings, net)
     ema = copy.deepcopy(net).requires_grad_(False).to(fabric.device)
     net, adam = fabric.setup(net, optimizer(net, settings.train.lr, settings.train.weight_decay))
     scaler = getattr(fabric.strategy.precision, "scaler", None)
@@ -153,7 +153,6 @@ def _criterion(fabric: Fabric, settings: Train, skeleton: Skeleton) -> Criterion
         sigmas=tuple(loss.sigmas),
         foreground=loss.foreground,
         confidence=loss.confidence,
-        limbs=skeleton.limbs,
         imitated=imitated,
     )
 

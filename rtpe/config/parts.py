@@ -120,9 +120,9 @@ class DecodeSettings:
     """From maps to people; of these a top-down net knows `threshold` and `refine`, a network in a file none.
 
     Attributes:
-        grouping: what tells people apart, centres (with offsets), tags or pafs (part-affinity fields), for which the
-            net must have been trained; or published: tags, read as the authors of HigherHRNet do (the next three
-            count, and their own constants); auto is the first of them that the net has.
+        grouping: what tells people apart, centres (with offsets) or tags, for which the net must have been trained; or
+            published: tags, read as the authors of HigherHRNet do (the next three count, and their own constants);
+            auto is the first of them that the net has.
         threshold: least height of a peak.
         tag_threshold: tags closer than this belong to one person.
         max_people: at most so many an image.
@@ -131,7 +131,7 @@ class DecodeSettings:
             offset points, if there is more heat than this; null seeks none.
     """
 
-    grouping: Literal["auto", "centres", "tags", "pafs", "published"] = "auto"
+    grouping: Literal["auto", "centres", "tags", "published"] = "auto"
     threshold: float = 0.1
     tag_threshold: float = 1.0
     max_people: int = 30

@@ -52,7 +52,6 @@ class LossSettings:
         person: the attention maps against the person masks.
         centre: the heatmap of people's centres, of a net that has one.
         offset: the offsets from centres to joints, of a net that has them.
-        limb: the part-affinity fields, of a net that has them.
         stem: the features of the net's own stem against those of the stem that --net.imitate names.
         sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
         widen: a teacher's peaks that are narrower than the least of the sigmas are made as wide.
@@ -68,7 +67,6 @@ class LossSettings:
     person: Weight = 0.02
     centre: Weight = 0.0
     offset: Weight = 0.0
-    limb: Weight = 0.0
     stem: Weight = 0.0
     sigmas: list[float] = field(default_factory=lambda: [2.0])
     widen: bool = True

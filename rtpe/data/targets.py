@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -30,37 +28,6 @@ def gaussian_maps(points: Tensor, size_hw: tuple[int, int], sigma: float) -> Ten
     for image, rows, columns in zip(images, down, across):
         torch.maximum(merged[image], rows[..., :, None] * columns[..., None, :], out=merged[image])
     return merged
-
-
-def limb_fields(
-    points: Tensor, limbs: Sequence[tuple[int, int]], size_hw: tuple[int, int], width: float = 1.0
-) -> Tensor:
-    """Unit vectors along each limb, in the cells within `width` of it, along and across (arXiv:1611.08050).
-
-    Where the limbs of several people cross, their mean. A limb is where both of its joints are, in two places.
-
-    Args:
-        points: (B, P, K, 3) x, y in cells (centres at + 0.5) and visibility; 0 draws nothing.
-        limbs: L pairs of joints.
-
-    Shape: -> (B, 2 L, h, w), x and y of each limb in turn.
-    """
-    first, second = torch.tensor(limbs, dtype=torch.long, device=points.device).reshape(-1, 2).T
-    images, people = _steps(points)
-    starts, along = people[..., first, :2], people[..., second, :2] - people[..., first, :2]
-    lengths, visible = along.norm(dim=-1), people[..., 2] > 0
-    units = along / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)[..., None]
-    there = visible[..., first] & visible[..., second] & (lengths > 0)  # one of no length points nowhere
-    down, across = (index_to_point(torch.arange(side, device=points.device)).to(points) for side in size_hw)
-    sums = points.new_zeros(len(points), len(limbs), 3, *size_hw)  # x, y, and the number of people
-    for image, *told in zip(images, starts, units, lengths, there):
-        start, unit, length, drawn = (each[..., None, None] for each in told)
-        (x, y), (ux, uy) = start.unbind(-3), unit.unbind(-3)
-        x, y = across - x, down[:, None] - y
-        forwards, aside = x * ux + y * uy, x * uy - y * ux
-        near = drawn & (forwards >= -width) & (forwards <= length + width) & (aside.abs() <= width)
-        sums[image] += near[..., None, :, :] * torch.stack([ux, uy, torch.ones_like(ux)], -3)
-    return (sums[:, :, :2] / sums[:, :, 2:].clamp(min=1)).flatten(1, 2)
 
 
 def _steps(points: Tensor) -> tuple[list[int | slice], Tensor]:

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rtpe.data.distill import Batch
-from rtpe.data.targets import cell_indices, gaussian_maps, limb_fields, offset_targets, person_centres
+from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centres
 from rtpe.engine.optim import at_progress
-from rtpe.losses import feature_loss, field_loss, heatmap_loss, offset_loss, segmentation_loss, tag_losses
+from rtpe.losses import feature_loss, heatmap_loss, offset_loss, segmentation_loss, tag_losses
 from rtpe.nets.blocks import Outputs, normalise
 
-TERMS = ("teacher", "truth", "pull", "push", "person", "centre", "offset", "limb", "stem")
+TERMS = ("teacher", "truth", "pull", "push", "person", "centre", "offset", "stem")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ class Criterion:
             all further levels, and the centres.
         foreground: see `losses.heatmap_loss`.
         confidence: a teacher's joint weighs its score to this power in the tag terms; a label always weighs 1.
-        limbs: of the skeleton, pairs of joints: those that have part-affinity fields.
         imitated: another stem, whose features of the same normalised images the net's own stem is to have.
         progress: of the training, 0 to 1, at which the terms are weighed.
 
@@ -41,7 +40,6 @@ class Criterion:
     sigmas: Sequence[float] = (2.0,)
     foreground: float = 0.0
     confidence: float = 0.0
-    limbs: Sequence[tuple[int, int]] = ()
     imitated: Callable[[Tensor], Tensor] | None = None
     progress: float = 0.0
 
@@ -59,7 +57,7 @@ class Criterion:
 
     def __call__(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The unweighted terms by name, each a scalar."""
-        parts = (self._heatmap_terms, self._tag_terms, self._centre_terms, self._limb_terms)
+        parts = (self._heatmap_terms, self._tag_terms, self._centre_terms)
         terms = {name: value for part in parts for name, value in part(outputs, batch).items()}
         if self._asked("person") and outputs.attention:
             levels = [self._person(level, batch) for level in outputs.attention]
@@ -115,12 +113,6 @@ class Criterion:
             "centre": heatmap_loss(outputs.centres, target, valid, self.foreground),
             "offset": offset_loss(outputs.offsets, *offset_targets(points, centres, grid_hw), sizes),
         }
-
-    def _limb_terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        if outputs.pafs is None or not self._asked("limb"):
-            return {}
-        target = limb_fields(_in_cells(batch, outputs.pafs), self.limbs, outputs.pafs.shape[2:])
-        return {"limb": field_loss(outputs.pafs, target, _resized(batch.valid, outputs.pafs), self.foreground)}
 
     def _person(self, logits: Tensor, batch: Batch) -> Tensor:
         # the share of a coarse cell is the mean of all that it covers, not a sample between two of them

@@ -26,7 +26,6 @@ class Outputs:
         offsets: (B, 2 K, h, w), x and y of each joint in turn: in cells, from the centre of a cell to the joint of the
             person whose centre is there; or None.
         stem: (B, C, h, w) features of the net's own stem, where there is one that learns.
-        pafs: (B, 2 L, h, w) part-affinity fields, x and y of each of the L limbs in turn, or None.
     """
 
     heatmaps: list[Tensor]
@@ -35,17 +34,15 @@ class Outputs:
     centres: Tensor | None = None
     offsets: Tensor | None = None
     stem: Tensor | None = None
-    pafs: Tensor | None = None
 
 
 class Maps(NamedTuple):
-    """What people are read from; a net's `maps` gives the first two, four, or all."""
+    """What people are read from; a net's `maps` gives the first two, or all."""
 
     heatmaps: Tensor
     tags: Tensor | None = None
     centres: Tensor | None = None
     offsets: Tensor | None = None
-    pafs: Tensor | None = None
 
 
 def normalise(images: Tensor) -> Tensor:

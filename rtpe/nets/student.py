@@ -84,7 +84,6 @@ class Student(Freezable):
         context: the kind of the context modules, cam (Context-Aware Module) or plain (`PlainModule`).
         tags: whether there are tags to tell people apart by.
         centres: whether there are people's centres and offsets to tell them apart by.
-        limbs: how many limbs have part-affinity fields to tell people apart by: all of the skeleton, or 0.
         colours: the colour space that the stem sees, rgb, hsv or lab; the input is normalised RGB in any case.
         stem: arguments of that own `Stem` but for the stride; None for plain convolutions to `width` channels.
         stride: of the pyramid's first level and of the maps, 4 or 8. At 8 a net twice as wide costs as much, and
@@ -110,7 +109,6 @@ class Student(Freezable):
         context: str = "cam",
         tags: bool = True,
         centres: bool = False,
-        limbs: int = 0,
         colours: str = "rgb",
         stem: Mapping[str, Any] | None = None,
         stride: int = 4,
@@ -120,7 +118,7 @@ class Student(Freezable):
         self.numbers = {
             "joints": joints, "width": width, "stages": stages, "trunk": dict(trunk) if trunk else None,
             "dilations": list(dilations), "blocks": list(blocks), "attention": int(attention), "context": context,
-            "tags": tags, "centres": centres, "limbs": limbs, "colours": colours, "stem": dict(stem) if stem else None,
+            "tags": tags, "centres": centres, "colours": colours, "stem": dict(stem) if stem else None,
             "stride": stride, "direct": direct,
         }  # fmt: skip
         _check(**self.numbers)
@@ -143,9 +141,8 @@ class Student(Freezable):
         self.tags = nn.Conv2d(seen, joints, 1) if tags else None
         self.centres = nn.Conv2d(seen, 1, 1) if centres else None
         self.offsets = nn.Conv2d(seen, 2 * joints, 1) if centres else None
-        self.pafs = nn.Conv2d(seen, 2 * limbs, 1) if limbs else None
         initialise(self)
-        heads = [*self.heads, *filter(None, (self.tags, self.centres, self.offsets, self.pafs))]
+        heads = [*self.heads, *filter(None, (self.tags, self.centres, self.offsets))]
         heads += [*self.coarse_attention, *([self.attention] if attention else [])]
         for head in heads:  # maps start at nothing, as nearly all of their cells should end, and attention is even
             nn.init.normal_(head.weight, std=0.001)
@@ -178,7 +175,7 @@ class Student(Freezable):
             heatmaps.append(head(seen))
         tags = self.tags(seen) if self.tags else None
         centres = {"centres": self.centres(seen), "offsets": REACH * self.offsets(seen)} if self.centres else {}
-        return Outputs(heatmaps, tags, attention, **centres, stem=own, pafs=self.pafs(seen) if self.pafs else None)
+        return Outputs(heatmaps, tags, attention, **centres, stem=own)
 
     def _sides(self, features: Tensor) -> list[Tensor]:
         """What each level of the pyramid on the stem's features adds, (B, width, h, w) each, fine to coarse."""
@@ -198,22 +195,19 @@ class Student(Freezable):
         return logits
 
     def maps(self, images: Tensor) -> tuple[Tensor | None, ...]:
-        """The last stage's heatmaps and the tags or None, (B, K, h, w) each; centres, offsets and fields, if any."""
+        """The last stage's heatmaps and the tags or None, (B, K, h, w) each; centres and offsets, if any."""
         out = self(images)
-        others = (out.centres, out.offsets, out.pafs)
-        return (out.heatmaps[-1], out.tags) + (others if self.pafs else others[:2] if self.centres else ())
+        return (out.heatmaps[-1], out.tags) + ((out.centres, out.offsets) if self.centres else ())
 
 
 def _check(
-    blocks: list[int], attention: int, context: str, limbs: int, colours: str, trunk: dict | None, stride: int, **_: Any
+    blocks: list[int], attention: int, context: str, colours: str, trunk: dict | None, stride: int, **_: Any
 ) -> None:
     """Refuse what would fail later, or silently be something else."""
     if len(blocks) != 3 or min(blocks) < 0:
         raise ValueError(f"blocks: expected 3 numbers, for all levels but the first, got {blocks}")
     if not 0 <= attention <= 4:
         raise ValueError(f"attention: expected 0 (none) to 4 levels, got {attention}")
-    if limbs < 0:
-        raise ValueError(f"limbs: expected 0 (no fields) or more, got {limbs}")
     if stride not in STRIDES:
         raise ValueError(f"stride: choose from {', '.join(map(str, STRIDES))}, got {stride}")
     if context not in CONTEXTS:

@@ -34,7 +34,7 @@ class DensePredictor:
 
     Attributes:
         net: takes (B, 3, H, W) normalised images, gives heatmaps (B, K, h, w), tags (B, K, h, w) or None and, if it has
-            them, centres (B, 1, h, w), offsets (B, 2 K, h, w) and part-affinity fields (B, 2 L, h, w).
+            them, centres (B, 1, h, w) and offsets (B, 2 K, h, w).
         decode: reads the people from the maps of one image.
         name, weights_sha256: who speaks.
         size: of the input: its short side, or (height, width) or the one number for both if letterboxed.
@@ -201,12 +201,11 @@ class DensePredictor:
 
     def _unflipped(self, maps: Maps) -> Maps:
         """Maps of the mirrored image, laid over those of the image: left joints become right ones again."""
-        heatmaps, tags, centres, offsets, pafs = (None if each is None else each.flip(-1) for each in maps)
+        heatmaps, tags, centres, offsets = (None if each is None else each.flip(-1) for each in maps)
         order = self.skeleton.flip
         tags = None if tags is None else tags[:, order]
-        offsets = None if offsets is None else _turned(offsets, order, [1] * len(order))
-        pafs = None if pafs is None else _turned(pafs, *self.skeleton.flipped_limbs)
-        return Maps(heatmaps[:, order], tags, centres, offsets, pafs)
+        offsets = None if offsets is None else _turned(offsets, order)
+        return Maps(heatmaps[:, order], tags, centres, offsets)
 
     def _stride(self, heatmaps: np.ndarray, input_hw: tuple[int, int]) -> float:
         stride = input_hw[1] / heatmaps.shape[-1]
@@ -222,10 +221,10 @@ def _stacked(*runs: Tensor | None) -> Tensor | None:
     return None if runs[0] is None else torch.stack(runs, dim=1)
 
 
-def _turned(vectors: Tensor, order: Sequence[int], signs: Sequence[int]) -> Tensor:
-    """Vectors, (B, 2 N, h, w), of a mirrored image: each is another's, and x points the other way."""
-    x_y = vectors.unflatten(1, (-1, 2))[:, order]
-    return (x_y * vectors.new_tensor([[-sign, sign] for sign in signs])[:, :, None, None]).flatten(1, 2)
+def _turned(offsets: Tensor, order: Sequence[int]) -> Tensor:
+    """Offsets, (B, 2 K, h, w), of a mirrored image: each is another joint's, and x points the other way."""
+    x_y = offsets.unflatten(1, (-1, 2))[:, order]
+    return (x_y * offsets.new_tensor([-1, 1])[:, None, None]).flatten(1, 2)
 
 
 def _projected(maps: Maps, input_hw: tuple[int, int]) -> Maps:

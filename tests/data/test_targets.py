@@ -1,4 +1,4 @@
-"""Targets: Gaussians on the exact point, centres and offsets, limbs, against slow loops and back through a decoder."""
+"""Targets: Gaussians on the exact point, centres and offsets, against slow loops and back through a decoder."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,9 @@ import torch
 from reference.centres import centre as slow_centre
 from reference.centres import offset_targets as slow_offsets
 from reference.gaussians import gaussian_maps as slow
-from reference.paf import limb_fields as slow_fields
 
 from rtpe.data import targets
-from rtpe.data.targets import cell_indices, gaussian_maps, limb_fields, offset_targets, person_centres
+from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centres
 from rtpe.decode.peaks import dark, local_maxima
 
 SIZE_HW = (9, 13)
@@ -47,10 +46,9 @@ def test_images_of_a_batch_do_not_mix():
 def test_a_gpus_large_steps_draw_the_same(monkeypatch):
     """All images of a batch at once, those with few people filled up with absent ones, as a GPU is given them."""
     points = torch.cat([torch.cat([people(2, seed=1), torch.zeros(1, 3, 4, 3)], dim=1), people(5, seed=2)])
-    one_by_one = gaussian_maps(points, SIZE_HW, 1.5), limb_fields(points, LIMBS, SIZE_HW)
+    one_by_one = gaussian_maps(points, SIZE_HW, 1.5)
     monkeypatch.setattr(targets, "_steps", targets._large_steps)
-    at_once = gaussian_maps(points, SIZE_HW, 1.5), limb_fields(points, LIMBS, SIZE_HW)
-    assert all(torch.equal(one, other) for one, other in zip(one_by_one, at_once))
+    assert torch.equal(gaussian_maps(points, SIZE_HW, 1.5), one_by_one)
 
 
 def test_absent_people_draw_nothing():
@@ -160,80 +158,3 @@ def test_two_people_of_one_centre_do_not_contradict_each_other():
     points = torch.tensor([[[[4.0, 4, 1], [6, 4, 1]], [[5.0, 3, 1], [5, 5, 1]]]])
     _, _, counts = offset_targets(points, person_centres(points)[0], SIZE_HW)
     assert counts[0, 0].any() and not counts[0, 1].any()
-
-
-def row(*places):
-    """(1, P, 2, 3) people of two joints in one row of cells, y = 4.5, from x to x."""
-    return torch.tensor([[[[x, 4.5, 2.0] for x in person] for person in places]])
-
-
-@pytest.mark.parametrize("points", [torch.zeros(2, 0, 4, 3), torch.zeros(2, 3, 4, 3)], ids=["none", "padding"])
-def test_nobody_has_no_limbs(points):
-    fields = limb_fields(points, LIMBS, SIZE_HW)
-    assert fields.shape == (2, 6, *SIZE_HW) and not fields.any()
-
-
-def test_a_skeleton_without_limbs_has_no_fields():
-    assert limb_fields(people(2), (), SIZE_HW).shape == (1, 0, *SIZE_HW)
-
-
-@pytest.mark.parametrize("width", [0.6, 1.0, 2.5])
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_fields_equal_the_slow_loop(count, width):
-    """Joints beyond the border among them, and hidden ones, wherever they stand; where limbs cross, the mean."""
-    points = people(count, seed=count + 20)
-    points[0, 0, :, 2] = 1  # one person with all limbs at least
-    want = np.array(slow_fields(points[0].double().tolist(), LIMBS, SIZE_HW, width))
-    assert want.any()
-    np.testing.assert_allclose(limb_fields(points, LIMBS, SIZE_HW, width)[0], want, atol=1e-5)  # float32
-
-
-def test_one_limb_points_along_itself_at_length_1():
-    """In the cells within 1 of it, from the first joint to the second, and nowhere else."""
-    x, y = limb_fields(row((3.5, 8.5)), ((0, 1),), SIZE_HW)[0]
-    assert not y.any() and torch.equal(x.unique(), torch.tensor([0.0, 1.0]))
-    assert x.nonzero().tolist() == [[down, across] for down in (3, 4, 5) for across in range(2, 10)]
-    assert torch.equal(limb_fields(row((8.5, 3.5)), ((0, 1),), SIZE_HW)[0, 0], -x)
-    slanted = limb_fields(torch.tensor([[[[2.0, 1, 1], [8.0, 7, 1]]]]), ((0, 1),), SIZE_HW)[0]
-    lengths = slanted.norm(dim=0)
-    torch.testing.assert_close(lengths, (lengths > 0).float())
-    assert lengths[4, 5] > 0 and (slanted[0] == slanted[1]).all()
-
-
-@pytest.mark.parametrize("joint, left", [(0, [1]), (1, [2]), (2, [0, 2]), (3, [0, 1])])
-def test_a_limb_is_where_both_of_its_joints_are(joint, left):
-    points = torch.tensor([[[[2.0, 2, 2], [6.0, 3, 2], [9.0, 7, 2], [3.0, 6, 2]]]])
-    points[0, 0, joint, 2] = 0
-    fields = limb_fields(points, LIMBS, SIZE_HW).unflatten(1, (-1, 2))[0]
-    assert fields.any(3).any(2).any(1).nonzero().flatten().tolist() == left
-
-
-def test_where_limbs_cross_there_is_their_mean():
-    """One to the right and one downwards: half of each in the middle, each alone elsewhere; opposite ones cancel."""
-    crossing = torch.tensor([[[[1.5, 4.5, 2], [11.5, 4.5, 2]], [[6.5, 0.5, 2], [6.5, 8.5, 2]]]])
-    fields = limb_fields(crossing, ((0, 1),), SIZE_HW)[0]
-    assert fields[:, 4, 6].tolist() == [0.5, 0.5]
-    assert fields[:, 4, 2].tolist() == [1, 0] and fields[:, 1, 6].tolist() == [0, 1]
-    assert not limb_fields(row((3.5, 8.5), (8.5, 3.5)), ((0, 1),), SIZE_HW).any()
-
-
-def test_a_limb_of_no_length_points_nowhere():
-    """An eye labelled where the ear is: finite, and the other people's limbs stay what they are."""
-    alone = limb_fields(row((3.5, 8.5)), ((0, 1),), SIZE_HW)
-    assert torch.equal(limb_fields(row((3.5, 8.5), (6.5, 6.5)), ((0, 1),), SIZE_HW), alone)
-    assert not limb_fields(row((6.5, 6.5)), ((0, 1),), SIZE_HW).any()
-
-
-@pytest.mark.parametrize(
-    "ends, cells", [((0.0, 2.0), range(3)), ((-5.0, 1.5), range(3)), ((11.5, 40.0), range(10, 13)), ((-9, -2), [])]
-)
-def test_a_limb_goes_to_the_border_and_beyond(ends, cells):
-    """What lies within the grid is drawn."""
-    x = limb_fields(row(ends), ((0, 1),), SIZE_HW)[0, 0]
-    assert x[4].nonzero().flatten().tolist() == list(cells)
-
-
-def test_fields_of_a_batch_do_not_mix():
-    one, other = people(2, seed=1), people(2, seed=2)
-    both = limb_fields(torch.cat([one, other]), LIMBS, SIZE_HW)
-    assert torch.equal(both, torch.cat([limb_fields(each, LIMBS, SIZE_HW) for each in (one, other)]))

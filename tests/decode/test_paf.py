@@ -1,20 +1,12 @@
 """People painted as heatmaps and part-affinity fields are read back, each with its own joints."""
 
-from functools import partial
-
 import numpy as np
 import pytest
-import torch
 from reference import paf as slow
-from torch import nn
 
-from rtpe.data.targets import gaussian_maps, limb_fields
-from rtpe.decode.confidence import expected_similarity
 from rtpe.decode.paf import PafSettings, assemble, limb_agreement
-from rtpe.geometry import Affine, letterbox, short_side
-from rtpe.nets.blocks import Maps
-from rtpe.predictors.dense import DensePredictor
-from rtpe.skeleton import COCO17, OPENPOSE18, SKELETONS, Skeleton
+from rtpe.geometry import Affine
+from rtpe.skeleton import COCO17, OPENPOSE18, Skeleton
 from rtpe.structures import PoseMaps
 
 CHAIN = Skeleton("chain", ("head", "hand", "foot"), ((0, 1), (1, 2)), (0.1, 0.1, 0.1))
@@ -57,88 +49,6 @@ def test_painted_people_come_back(rng, count, missing):
     found = in_order(read(maps_of(people)))
     # the refinement is exact on a lone Gaussian; a neighbour's flank at the same joint may reach the outermost cell
     np.testing.assert_allclose(found, people, atol=0.02)
-
-
-def encode(people, size_hw, skeleton=COCO17):
-    """Heatmaps and fields of (P, K, 2) people in cells, NaN where a joint is missing, as targets are drawn."""
-    seen = 2.0 * ~np.isnan(people[..., :1])
-    points = torch.from_numpy(np.concatenate([np.nan_to_num(people), seen], axis=-1))[None].float()
-    fields = limb_fields(points, skeleton.limbs, size_hw)
-    return Maps(gaussian_maps(points, size_hw, 2.0), pafs=fields)
-
-
-@pytest.mark.parametrize("apart", [36, 12], ids=["side by side", "overlapping"])
-@pytest.mark.parametrize("missing", [(), (0,), (9, 10, 15, 16), (2,)], ids=str)
-@pytest.mark.parametrize("count", [0, 1, 2, 4])
-def test_what_a_net_is_taught_is_read_back(rng, count, missing, apart):
-    """The targets of a training, Gaussians of 2 cells and limbs of 1 to each side, are the people that were drawn."""
-    people = crowd(rng, count)[:, COCO17.order_in(OPENPOSE18)]
-    people[..., 0] += (apart - 36) * np.arange(count)[:, None]
-    people[:, list(missing)] = np.nan
-    maps = encode(people, SIZE_HW)
-    poses = read(PoseMaps(maps.heatmaps[0].numpy(), PLACES[0], SIZE_HW, COCO17, pafs=maps.pafs[0].numpy()))
-    np.testing.assert_allclose(in_order(poses), people, atol=0.02)  # of a joint 12 cells away e^-18 is left
-    hoped = expected_similarity(poses.points.astype(float), poses.scores.astype(float), COCO17, 1.0)
-    assert (poses.person_scores > 0.98 * hoped).all()  # on a slant, some of the border of a field is read
-
-
-class Perfect(nn.Module):
-    """Sees the same people in every image, mirrored ones with left and right confused, as nets do."""
-
-    def __init__(self, people, stride):
-        super().__init__()
-        self.people, self.stride = people, stride
-
-    def maps(self, images):
-        h, w = images.shape[2:]
-        people = self.people.copy()
-        if (
-            images[..., : w // 2].mean() < images[..., w // 2 :].mean()
-        ):  # lit from the left, unless it is a mirror image
-            people[..., 0] = w - people[..., 0]
-            people = people[:, COCO17.flip]
-        return encode(people / self.stride, (h // self.stride, w // self.stride))
-
-
-@pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize(
-    "stride, fit, project",
-    [(4, "letterbox", False), (8, "letterbox", False), (4, "short_side", False), (4, "short_side", True)],
-)
-def test_people_come_through_a_predictor(rng, stride, fit, project, flip):
-    """Averaged with the mirrored run: joints, sides and limbs back in their places, at full strength."""
-    body = BODY[COCO17.order_in(OPENPOSE18)] * (90, 220)
-    people = body + rng.uniform(-2, 2, (2, 17, 2)) + [[[4.0, 8.0]], [[94.0, 12.0]]]
-    image = np.zeros((128, 96, 3), np.uint8)
-    image[:, :48] = 200
-    size, view = {
-        "letterbox": (256, letterbox((128, 96), (256, 256))),
-        "short_side": (192, short_side((128, 96), 192)[1]),
-    }[fit]
-    decode = partial(assemble, settings=PafSettings())
-    made = DensePredictor(
-        Perfect(people, stride), COCO17, decode, "test", "", size, fit=fit, flip=flip, project=project
-    )
-    (found,) = made([image])
-    # in pixels of an image of half the size; between cells, a resized peak is no Gaussian
-    np.testing.assert_allclose(
-        in_order(found.poses), view.inverse()(people), atol=0.5 if project else 0.01 * stride / 2
-    )
-    if not project:
-        np.testing.assert_allclose(found.maps.pafs, encode(people / stride, found.maps.size_hw).pafs[0], atol=1e-5)
-
-
-@pytest.mark.parametrize("name", SKELETONS)
-def test_fields_of_a_mirrored_image_are_turned_back(name, rng):
-    """As if it had not been mirrored: each limb has the field of the other side's, and twice is not at all."""
-    skeleton, size_hw = SKELETONS[name], (12, 16)
-    made = DensePredictor(nn.Identity(), skeleton, assemble, "test", "", 64)
-    people = rng.uniform(0, 12, (2, len(skeleton), 2))
-    plain = encode(people, size_hw, skeleton)
-    mirrored = encode((people * [-1, 1] + [16, 0])[:, skeleton.flip], size_hw, skeleton)
-    assert not torch.equal(mirrored.pafs, plain.pafs)
-    torch.testing.assert_close(made._unflipped(mirrored).pafs, plain.pafs, atol=1e-5, rtol=0)  # float32
-    assert torch.equal(made._unflipped(made._unflipped(plain)).pafs, plain.pafs)
 
 
 @pytest.mark.parametrize("to_image", PLACES, ids=["cells", "letterbox", "mirror"])

@@ -8,19 +8,18 @@ import torch.nn.functional as F
 from miniature import FACE
 
 from rtpe.data.distill import Batch, as_batch, collate
-from rtpe.data.targets import gaussian_maps, limb_fields, offset_targets, person_centres
+from rtpe.data.targets import gaussian_maps, offset_targets, person_centres
 from rtpe.engine.criterion import Criterion
 from rtpe.nets.blocks import Outputs, normalise
 from rtpe.nets.higher_hrnet import HigherHRNet
 
-TERMS = ("teacher", "truth", "pull", "push", "person")  # and, of nets with centres, or with limbs:
+TERMS = ("teacher", "truth", "pull", "push", "person")  # and, of nets with centres:
 CENTRES = ("centre", "offset")
-LIMB = "limb"
 ALL = dict.fromkeys(TERMS, 1.0)
 
 
 def only(*names):
-    return {name: float(name in names) for name in (*TERMS, *CENTRES, LIMB)}
+    return {name: float(name in names) for name in (*TERMS, *CENTRES)}
 
 
 def batch(people=2, teacher=True, seed=0):
@@ -84,20 +83,6 @@ def test_all_of_a_student_with_centres_is_taught(examples, new_student, labels):
     assert terms.keys() == {"teacher", "person", "centre", "offset"} | ({"truth"} if labels else set())
     sum(terms.values()).backward()
     assert [name for name, parameter in net.named_parameters() if not parameter.grad.any()] == []
-
-
-@pytest.mark.parametrize("labels", [True, False])
-def test_all_of_a_student_with_limbs_is_taught(examples, new_student, labels):
-    """By labels, or by a teacher's people alone, beside centres or tags that it has as well."""
-    net = new_student(limbs=len(FACE.limbs), centres=True).train()
-    made = examples(labels=labels)
-    views = as_batch(collate([made[0, 0], made[0, 1]]))
-    asked = {**ALL, "truth": float(labels), "centre": 1.0, "offset": 1.0, "limb": 1.0, "pull": 0.0, "push": 0.0}
-    terms = Criterion(asked, limbs=FACE.limbs)(net(normalise(views.images)), views)
-    assert terms.keys() == {"teacher", "person", "centre", "offset", "limb"} | ({"truth"} if labels else set())
-    sum(terms.values()).backward()
-    idle = {"tags.weight", "tags.bias"}  # nobody asks for them: a gradient, for other processes wait for it, of 0
-    assert {name for name, parameter in net.named_parameters() if not parameter.grad.any()} == idle
 
 
 def test_all_of_a_higher_hrnet_is_taught(examples):
@@ -299,75 +284,3 @@ def test_centres_are_not_taught_where_nobody_knows():
     out = Outputs([], centres=torch.randn(2, 1, 16, 16, requires_grad=True), offsets=torch.zeros(2, 6, 16, 16))
     Criterion(only("centre"))(out, views)["centre"].backward()
     assert not out.centres.grad[:, :, 4:9, 3:12].any() and out.centres.grad[:, :, :4].any()
-
-
-def with_limbs(views, side=16, **changes):
-    points = views.points * torch.tensor([side / 64, side / 64, 1.0])
-    return Outputs([], pafs=limb_fields(points, FACE.limbs, (side, side), **changes))
-
-
-@pytest.mark.parametrize("foreground", [0.0, 10.0])
-@pytest.mark.parametrize("side", [8, 16, 32])
-def test_perfect_fields_cost_nothing_at_any_resolution(side, foreground):
-    """As wide as limbs are drawn, in cells, of people where they are."""
-    views, criterion = batch(), Criterion(only(LIMB), foreground=foreground, limbs=FACE.limbs)
-    assert criterion(with_limbs(views, side), views) == {LIMB: 0}
-    assert criterion(with_limbs(views, side, width=1.5), views)[LIMB] > 0
-    perfect = with_limbs(views, side)
-    views.points[..., 0] += 4
-    assert criterion(perfect, views)[LIMB] > 0
-
-
-def test_limbs_weigh_as_foreground_does():
-    """A field of nothing errs on limbs alone, whose cells, but for crossings, weigh 1 + 10."""
-    views = batch(people=1)
-    nothing = Outputs([], pafs=torch.zeros(2, 4, 16, 16))
-    plain, weighed = (Criterion(only(LIMB), foreground=each, limbs=FACE.limbs)(nothing, views) for each in (0.0, 10.0))
-    assert weighed[LIMB].item() == pytest.approx(11 * plain[LIMB].item(), rel=1e-5) and plain[LIMB] > 0
-
-
-def test_limbs_are_not_judged_without_a_weight_or_without_a_head():
-    views = batch()
-    assert Criterion(ALL, limbs=FACE.limbs)(with_limbs(views), views).keys() == set()
-    assert LIMB not in Criterion(only(LIMB), limbs=FACE.limbs)(outputs(16), views)
-
-
-@pytest.mark.parametrize("people", [0, 1, 3])
-def test_limbs_of_nobody_can_be_stepped_on(people):
-    views = batch(people)
-    views.points[..., 2] = 0
-    out = Outputs([], pafs=torch.randn(2, 4, 16, 16, requires_grad=True))
-    term = Criterion(only(LIMB), limbs=FACE.limbs)(out, views)[LIMB]
-    term.backward()
-    assert term.item() == pytest.approx(out.pafs.square().mean().item()) and out.pafs.grad.all()
-
-
-def test_limbs_are_not_taught_where_nobody_knows():
-    """A crowd is neither people nor nobody."""
-    views, out = batch(), Outputs([], pafs=torch.randn(2, 4, 16, 16, requires_grad=True))
-    views.valid[:, :, 4:9, 3:12] = 0
-    Criterion(only(LIMB), limbs=FACE.limbs)(out, views)[LIMB].backward()
-    assert not out.pafs.grad[:, :, 4:9, 3:12].any() and out.pafs.grad[:, :, :4].any()
-
-
-@pytest.mark.parametrize("confidence, weight", [(0.0, 1.0), (1.0, 0.25), (2.0, 0.0625), (0.5, 0.5)])
-def test_tags_weigh_as_sure_as_the_teacher_was(confidence, weight):
-    """All joints at a score of .25: every square counts so much, every pair the square of it; nobody moves."""
-    views, out = batch(people=3), outputs(16)
-    sure = Criterion(only("pull", "push"), confidence=confidence)(out, views)
-    views.points[..., 2] = 0.25
-    unsure = Criterion(only("pull", "push"), confidence=confidence)(out, views)
-    assert unsure["pull"].item() == pytest.approx(weight * sure["pull"].item(), rel=1e-5)
-    assert unsure["push"].item() == pytest.approx(weight**2 * sure["push"].item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("confidence", [0.0, 1.0, 3.0])
-def test_labels_are_sure(confidence):
-    """Seen or hidden, a label weighs 1, and what is absent 0, also to the power of 0."""
-    views, out = batch(people=3), outputs(16)
-    views.points[0, 1, 1:, 2], views.points[1, 2, :, 2], views.points[0, 0, 0, 2] = 1, 0, 0
-    plain, weighed = (Criterion(ALL, confidence=power)(out, views) for power in (0.0, confidence))
-    assert all(torch.equal(plain[name], weighed[name]) for name in plain)
-    views.points[0, 0, 0, :2] = 3.0
-    again = Criterion(ALL, confidence=confidence)(out, views)
-    assert all(torch.equal(again[name], weighed[name]) for name in plain)

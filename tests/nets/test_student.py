@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from rtpe.nets.blocks import Maps, normalise
+from rtpe.nets.blocks import normalise
 from rtpe.nets.colours import COLOURS
 from rtpe.nets.cost import gmacs, parameters
 from rtpe.nets.stems import Trunk
@@ -63,10 +63,10 @@ def test_shapes(numbers, size_hw):
 @pytest.mark.parametrize("size_hw", [(32, 32), (64, 96)], ids=str)
 def test_maps_at_stride_8(numbers, size_hw):
     """All maps, whatever the stride of the stem; logits from twice as coarse as ever."""
-    net, (h, w) = student(**numbers, stride=8, centres=True, limbs=2, attention=2).eval(), size_hw
+    net, (h, w) = student(**numbers, stride=8, centres=True, attention=2).eval(), size_hw
     out = net(images(2, size_hw))
     want = h // 8, w // 8
-    maps = [*out.heatmaps, out.tags, out.centres, out.offsets, out.pafs, out.attention[-1]]
+    maps = [*out.heatmaps, out.tags, out.centres, out.offsets, out.attention[-1]]
     assert [each.shape[2:] for each in maps] == [want] * len(maps)
     assert out.attention[0].shape[2:] == (-(-h // 16), -(-w // 16))
 
@@ -124,9 +124,7 @@ def test_the_defaults_are_those_of_older_weights():
     assert "down.2.1.conv2.weight" in net.state_dict() and net.attention.weight.shape == (1, 32, 3, 3)
 
 
-@pytest.mark.parametrize(
-    "numbers", [STEM, {**WIDE, "centres": True, "limbs": 2}, {"context": "plain", "colours": "lab"}], ids=str
-)
+@pytest.mark.parametrize("numbers", [STEM, {**WIDE, "centres": True}, {"context": "plain", "colours": "lab"}], ids=str)
 def test_its_numbers_rebuild_it(numbers):
     """They travel with the weights: plain values, and all of them."""
     net = student(**numbers, stages=1)
@@ -159,20 +157,6 @@ def test_centres_come_with_offsets(tags):
         for one, other in zip(maps, (out.heatmaps[-1], out.tags, out.centres, out.offsets))
     )
     assert student().eval()(images()).centres is None
-
-
-@pytest.mark.parametrize("tags", [True, False])
-@pytest.mark.parametrize("centres", [True, False])
-def test_fields_are_two_maps_a_limb(tags, centres):
-    """In place of all else that tells people apart, or beside it, and always the last of the maps."""
-    net = student(tags=tags, centres=centres, limbs=2).eval()
-    out = net(images(2, (64, 96)))
-    assert out.pafs.shape == (2, 4, 16, 24)
-    assert (out.tags is not None) == tags and (out.centres is not None) == (out.offsets is not None) == centres
-    maps = Maps(*net.maps(images(2, (64, 96))))
-    want = Maps(out.heatmaps[-1], out.tags, out.centres, out.offsets, out.pafs)
-    assert all(one is other or torch.equal(one, other) for one, other in zip(maps, want))
-    assert student().eval()(images()).pafs is None and len(student().maps(images())) == 2
 
 
 @pytest.mark.parametrize("colours", ["rgb", "hsv", "lab"])
@@ -291,7 +275,6 @@ def test_plain_modules_stand_wherever_context_aware_ones_do():
         ({"blocks": (1, 1)}, "blocks: expected 3 numbers, for all levels but the first, got [1, 1]"),
         ({"blocks": (1, -1, 1)}, "blocks: expected 3 numbers, for all levels but the first, got [1, -1, 1]"),
         ({"attention": 5}, "attention: expected 0 (none) to 4 levels, got 5"),
-        ({"limbs": -1}, "limbs: expected 0 (no fields) or more, got -1"),
         ({"context": "none"}, "context: choose from cam, plain, got 'none'"),
         ({"colours": "bgr"}, "colours: choose from rgb, hsv, lab, got 'bgr'"),
         (

@@ -33,34 +33,6 @@ def limb_near(places, start, end):
     return unit, (along >= -REACH) & (along <= length + REACH) & (abs(across) <= REACH)
 
 
-def limb_fields(people, limbs, size_hw, width):
-    """(2 L, h, w) as nested lists, from (P, K, 3) points in cells: each cell asks every person whether it passes."""
-    told = []
-    for a, b in limbs:
-        ends = [(person[a], person[b]) for person in people if person[a][2] > 0 and person[b][2] > 0]
-        cells = [
-            [_mean([_unit_near(x + 0.5, y + 0.5, *each, width) for each in ends]) for x in range(size_hw[1])]
-            for y in range(size_hw[0])
-        ]
-        told += [[[cell[axis] for cell in row] for row in cells] for axis in range(2)]
-    return told
-
-
-def _unit_near(x, y, start, end, width):
-    """The unit vector of a limb that passes a place, or None."""
-    length = math.dist(start[:2], end[:2])
-    if not length:
-        return None
-    ux, uy = (end[0] - start[0]) / length, (end[1] - start[1]) / length
-    along, across = (x - start[0]) * ux + (y - start[1]) * uy, (y - start[1]) * ux - (x - start[0]) * uy
-    return (ux, uy) if -width <= along <= length + width and abs(across) <= width else None
-
-
-def _mean(units):
-    there = [unit for unit in units if unit]
-    return [sum(unit[axis] for unit in there) / len(there) if there else 0.0 for axis in range(2)]
-
-
 def agreement(field, start, end, samples):
     """The mean over places from start to end of the field, read bilinearly, times the unit vector."""
     length = math.dist(start, end)
