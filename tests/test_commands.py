@@ -66,7 +66,7 @@ def student(world, caches, teacher, tmp_path_factory):
     out = tmp_path_factory.mktemp("student") / "run"
     run(
         f"--data.root={world}", f"--cache.path={caches / 'train2017'}", f"--net.stem={teacher}",
-        "--net.numbers={width: 32, stages: 1}", *TINY_TRAINING, f"--out={out}", script="train_student.py",
+        "--net.numbers={width: 32, stages: 1, attention: 1}", *TINY_TRAINING, f"--out={out}", script="train_student.py",
     )  # fmt: skip
     return out
 
@@ -254,7 +254,7 @@ def test_a_folder_without_labels_is_cached_and_trained_on(world, teacher, tmp_pa
     data = [f"--data.root={photos}", "--data.every=2", f"--cache.path={tmp_path / 'cache'}"]
     said = run("cache", "build", *data, f"--teacher.weights={teacher}", "--decode.threshold=0.001")
     assert "9 built, 0 kept, 1 skipped" in said  # 5 photographs and 4 frames
-    numbers = "--net.numbers={width: 32, stages: 1}"
+    numbers = "--net.numbers={width: 32, stages: 1, attention: 1}"
     said = run("train", *data, numbers, *TINY_TRAINING, f"--out={tmp_path / 'run'}")
     assert said.startswith(f"data {photos}: no labels, the teacher's people serve instead: ")
     row = json.loads((tmp_path / "run/history.jsonl").read_text().splitlines()[-1])
