@@ -165,7 +165,7 @@ class Student(Freezable):
         for side in sides[1:]:
             merged = merged + _resized(side, merged)
         attention = self._person_logits(merged, sides)
-        # a gate that closes took away what tells people apart beside their bodies, and those it did not see
+        # added, not as a gate that closes: that cost more accuracy (docs/results.md)
         x = merged * (1 + torch.sigmoid(attention[-1])) if attention else merged
         beside = [BESIDE * _resized(features, x)] if self.numbers["direct"] else []
         heatmaps = []
