@@ -108,8 +108,8 @@ def _examples(settings: LoaderBenchmark) -> TrainingExamples:
         raise ValueError(f"data {settings.data.root}: no image to measure on: check --data.split and --cache.path")
     labels = settings.loss.truth > 0 and images.annotations is not None
     side = settings.net.size
-    seed, wide = settings.train.seed, spread(settings.loss)
-    return TrainingExamples(images, (side, side), STRIDE, cache, labels, settings.view, seed, wide)
+    seed, wide, person = settings.train.seed, spread(settings.loss), settings.loss.person != 0
+    return TrainingExamples(images, (side, side), STRIDE, cache, labels, settings.view, seed, wide, person=person)
 
 
 class Clock:

@@ -66,7 +66,8 @@ def student(world, caches, teacher, tmp_path_factory):
     out = tmp_path_factory.mktemp("student") / "run"
     run(
         f"--data.root={world}", f"--cache.path={caches / 'train2017'}", f"--net.stem={teacher}",
-        "--net.numbers={width: 32, stages: 1, attention: 1}", *TINY_TRAINING, f"--out={out}", script="train_student.py",
+        "--net.numbers={width: 32, stages: 1, attention: 1}", "--loss.person=0.02", *TINY_TRAINING, f"--out={out}",
+        script="train_student.py",
     )  # fmt: skip
     return out
 
@@ -161,6 +162,14 @@ USER_ERRORS = {
         ["train", "--data.root={world}", "--loss.offset=1", "--train.minival=0"],
         "loss.offset: the net has no centres: pass --net.numbers.centres true",
     ),
+    "untaught attention": (
+        ["train", "--data.root={world}", "--net.numbers={attention: 1}", "--train.minival=0"],
+        "loss.person: must be above 0 for a net with attention, got 0.0: pass --loss.person",
+    ),
+    "attention of a net without": (
+        ["train", "--data.root={world}", "--loss.person=[[0, 0], [1, 1]]", "--train.minival=0"],
+        "loss.person: the net has no attention: pass --net.numbers.attention true",
+    ),
     "read by what is not there": (
         ["validate", "--data.root={world}", "--weights={teacher}", "--decode.grouping=centres"],
         "the net has no centres: pass --decode.grouping tags",
@@ -254,8 +263,8 @@ def test_a_folder_without_labels_is_cached_and_trained_on(world, teacher, tmp_pa
     data = [f"--data.root={photos}", "--data.every=2", f"--cache.path={tmp_path / 'cache'}"]
     said = run("cache", "build", *data, f"--teacher.weights={teacher}", "--decode.threshold=0.001")
     assert "9 built, 0 kept, 1 skipped" in said  # 5 photographs and 4 frames
-    numbers = "--net.numbers={width: 32, stages: 1, attention: 1}"
-    said = run("train", *data, numbers, *TINY_TRAINING, f"--out={tmp_path / 'run'}")
+    attention = ["--net.numbers={width: 32, stages: 1, attention: 1}", "--loss.person=0.02"]
+    said = run("train", *data, *attention, *TINY_TRAINING, f"--out={tmp_path / 'run'}")
     assert said.startswith(f"data {photos}: no labels, the teacher's people serve instead: ")
     row = json.loads((tmp_path / "run/history.jsonl").read_text().splitlines()[-1])
     assert {"teacher", "pull", "push", "person"} <= row.keys() and not {"truth", "AP"} & row.keys()

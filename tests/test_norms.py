@@ -26,7 +26,7 @@ from rtpe.data.synthetic import write_world
 PROJECT = Path(__file__).resolve().parents[1]
 TINY = [
     "--net.kind=pose_hrnet", "--net.numbers={width: 4, stem: 4, bottlenecks: 1, modules: [1, 1, 1], blocks: 1}",
-    "--net.size=64", "--data.crops=1.25", "--loss.teacher=0", "--loss.pull=0", "--loss.push=0", "--loss.person=0",
+    "--net.size=64", "--data.crops=1.25", "--loss.teacher=0", "--loss.pull=0", "--loss.push=0",
     "--train.epochs=3", "--train.batch=4", "--train.minival=4", "--train.minival_split=val2017", "--train.workers=0",
     "--train.threads=1", "--train.pictures=0", "--decode.threshold=0", "--device=cpu", "--seeds=[5]",
 ]  # fmt: skip

@@ -279,10 +279,10 @@ def test_mpii_is_trained_on_cached_and_scored(mpii, tmp_path, capsys):
         "--train.pictures=1",
         "--train.precision=fp32",
     ]
-    assert main(["train", *data, "--loss.teacher=0", "--loss.person=0", *tiny, f"--out={tmp_path / 'run'}"]) == 0
+    assert main(["train", *data, "--loss.teacher=0", *tiny, f"--out={tmp_path / 'run'}"]) == 0
     best = tmp_path / "run" / "best.safetensors"
     assert main(["cache", "build", *data, f"--teacher.weights={best}", f"--cache.path={tmp_path / 'cache'}"]) == 0
-    student = [*data, f"--cache.path={tmp_path / 'cache'}", "--loss.person=0", *tiny, f"--out={tmp_path / 'student'}"]
+    student = [*data, f"--cache.path={tmp_path / 'cache'}", *tiny, f"--out={tmp_path / 'student'}"]
     assert main(["train", *student]) == 0
     rows = validated(
         mpii, tmp_path / "rows.json", "--data.split=valid", "--compare", best, tmp_path / "student/best.safetensors"

@@ -64,8 +64,17 @@ def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamp
     joined = Joined([images for images, _ in parts])
     thresholds = [each.person_threshold for each in (settings.data, *settings.more)]
     caches = _caches(joined, [cache for _, cache in parts], thresholds)
-    seed, wide = settings.train.seed, spread(settings.loss)
-    return TrainingExamples(joined, (size, size), stride(settings), caches, labels, settings.view, seed, wide)
+    return TrainingExamples(
+        joined,
+        (size, size),
+        stride(settings),
+        caches,
+        labels,
+        settings.view,
+        settings.train.seed,
+        spread(settings.loss),
+        person=settings.loss.person != 0,
+    )
 
 
 def spread(loss: LossSettings) -> float:

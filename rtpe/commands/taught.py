@@ -7,6 +7,8 @@ from torch import nn
 from rtpe import build
 from rtpe.config import Train
 
+TAUGHT = {"person": "attention", "centre": "centres", "offset": "centres"}  # the loss terms of what a net may lack
+
 
 def refuse_untaught(settings: Train, net: nn.Module) -> None:
     """Maps that nobody teaches, or that are taught to a net without them, would only show when all is done.
@@ -15,10 +17,10 @@ def refuse_untaught(settings: Train, net: nn.Module) -> None:
         ValueError: if there are such maps, or people are to be told apart by some that the net has not.
     """
     build.decoder(settings.decode, net)
-    has = "centres" in build.groupings(net)
-    for name in ("centre", "offset"):
-        weight = getattr(settings.loss, name)
+    numbers = getattr(net, "numbers", {})
+    for name, part in TAUGHT.items():
+        weight, has = getattr(settings.loss, name), numbers.get(part)
         if has and not weight:
-            raise ValueError(f"loss.{name}: must be above 0 for a net with centres, got {weight}: pass --loss.{name}")
+            raise ValueError(f"loss.{name}: must be above 0 for a net with {part}, got {weight}: pass --loss.{name}")
         if weight and not has:
-            raise ValueError(f"loss.{name}: the net has no centres: pass --net.numbers.centres true, or a weight of 0")
+            raise ValueError(f"loss.{name}: the net has no {part}: pass --net.numbers.{part} true, or a weight of 0")

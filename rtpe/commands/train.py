@@ -217,7 +217,8 @@ def _minival_truth(fabric: Fabric, settings: Train, state: TrainingState, miniva
         return {}
     others = dict.fromkeys((name for name in TERMS if name != "truth"), 0.0)
     criterion = _criterion(fabric, replace(settings, loss=replace(settings.loss, **others)), minival.skeleton)
-    examples = TrainingExamples(minival, (settings.net.size, settings.net.size), stride(settings), cache=None)
+    size = settings.net.size
+    examples = TrainingExamples(minival, (size, size), stride(settings), cache=None, person=False)
     terms = mean_terms(state.ema, criterion, plain_batches(examples, settings.train.batch), fabric.device)
     return {f"minival {name}": value for name, value in terms.items()}
 

@@ -64,7 +64,7 @@ class LossSettings:
     truth: Weight = 1.0
     pull: Weight = 0.01
     push: Weight = 0.01
-    person: Weight = 0.02
+    person: Weight = 0.0
     centre: Weight = 0.0
     offset: Weight = 0.0
     stem: Weight = 0.0

@@ -35,7 +35,8 @@ def mosaic(parts: Sequence[Example]) -> Example:
     """Four examples of the sizes of `quadrants`, row by row, as one; labelled if all of them are."""
     top, left = parts[0]["images"].shape[:2]
     corners = [(0, 0), (left, 0), (0, top), (left, top)]
-    joined = {name: _tiled([part[name] for part in parts]) for name in ("images", "valid", "person")}
+    planes = [name for name in ("images", "valid", "person") if name in parts[0]]
+    joined = {name: _tiled([part[name] for part in parts]) for name in planes}
     if "teacher" in parts[0]:
         joined["teacher"] = np.stack([_tiled(maps) for maps in zip(*(part["teacher"] for part in parts))])
     points = np.concatenate([_shifted(part["points"], corner) for part, corner in zip(parts, corners)])
@@ -69,8 +70,9 @@ def paste(below: Example, above: Example) -> Example:
         "points": _present(np.concatenate([_hidden(below["points"], body), _kept(above["points"], near, body)])),
         "labelled": below["labelled"] & above["labelled"],
         "valid": _blended(below["valid"], np.uint8(255), share),
-        "person": _blended(below["person"], np.uint8(0), share) + np.minimum(above["person"], share),
     }
+    if "person" in below:
+        pasted["person"] = _blended(below["person"], np.uint8(0), share) + np.minimum(above["person"], share)
     if "teacher" in below:
         greater = np.where(near, np.maximum(below["teacher"], above["teacher"]), below["teacher"])
         pasted["teacher"] = np.where(share > 127, above["teacher"], greater)

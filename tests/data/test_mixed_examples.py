@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from miniature import FACE, STRIDE, sample, samples, teacher_cache
 
-from rtpe.data.distill import TrainingExamples, collate
+from rtpe.data.distill import TrainingExamples, as_batch, collate
 from rtpe.data.mixing import quadrants
 from rtpe.data.transforms import photometric, random_view, warp_points
 from rtpe.decode.peaks import dark
@@ -122,6 +122,17 @@ def test_one_image_mixes_with_itself(cache, labels):
     example = made[0, 0]
     assert example["images"].shape == (*INPUT_HW, 3) and 1 <= len(example["points"]) <= 5
     assert example["teacher"].shape == (3, *GRID_HW) and example["person"].shape == GRID_HW
+
+
+def test_masks_that_nobody_asks_for_are_not_made(cache):
+    """All else is as with them."""
+    settings = replace(PLAIN, mosaic=0.5, paste=1.0)
+    asked, bare = (examples(samples(4), cache, settings, person=person) for person in (True, False))
+    for epoch in range(6):
+        one, other = asked[epoch, 0], bare[epoch, 0]
+        assert "person" in one and one.keys() - {"person"} == other.keys()
+        assert all(np.array_equal(one[name], other[name]) for name in other)
+    assert as_batch(collate([other])).person is None
 
 
 def test_nobody_anywhere():

@@ -34,7 +34,7 @@ def words(world, tmp_path_factory):
     torch.manual_seed(0)
     net = build.net("student", {"width": 32, "stages": 1, "dilations": [1, 2]}, len(COCO17))
     build.save_net(path, net, "student", COCO17, 64, {})
-    others = [f"--loss.{name}=0" for name in ("pull", "push", "person")]
+    others = [f"--loss.{name}=0" for name in ("pull", "push")]
     return [*world.words, f"--net.init={path}", "--net.learn=[side, heads, tags]", *others, "--train.epochs=3"]
 
 
