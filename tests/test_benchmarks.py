@@ -180,7 +180,7 @@ WAYS = [
 
 @pytest.mark.parametrize("study, way", WAYS)
 def test_every_way_of_the_studies_can_be_trained_and_scored(study, way, monkeypatch):
-    """A way that is refused would stop its study after hours, and those that train beside it."""
+    """A way that is refused would only show when its turn comes, after hours."""
     monkeypatch.chdir(PROJECT)
     said = yaml.safe_load((PROJECT / "benchmarks" / "studies" / f"{study}.yaml").read_text())
     options = {**said["common"], **(said["ways"][way] or {})}

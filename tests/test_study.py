@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -70,12 +71,29 @@ def test_what_another_command_led_to_is_no_row(tmp_path):
     assert not (tmp_path / "first").exists()  # it is refused before hours have passed
 
 
-def test_a_training_that_fails_says_why_and_stops_those_beside_it(tmp_path):
-    long, wrong = Training("long", {"sleep": 500}, tmp_path), Training("wrong", {"do": "fail"}, tmp_path)
-    with pytest.raises(ValueError, match=r"`rtpe train` failed: error: it cannot be: see .*wrong\.log"):
-        run_trainings([long, wrong], finished, at_once=2)
-    assert not long.file.exists() and not wrong.file.exists()
-    long.start().kill()  # nothing has its log any more
+def test_a_training_that_fails_says_why_at_once_and_the_others_go_on(tmp_path, capfd):
+    wrong = Training("wrong", {"do": "fail"}, tmp_path)
+    others = [Training("beside", {"sleep": 0.5}, tmp_path), Training("after", {}, tmp_path)]
+    why = r"wrong: `rtpe train` failed: error: it cannot be: see .*wrong\.log"
+    with pytest.raises(ValueError, match="1 of 3 trainings failed, the others are kept: " + why):
+        run_trainings([wrong, *others], finished, at_once=2)
+    assert re.search(why, capfd.readouterr().err)
+    assert not wrong.file.exists() and [runs(training) for training in others] == [1, 1]
+    with pytest.raises(ValueError, match="1 of 3"):  # it alone is tried once more
+        run_trainings([wrong, *others], finished, at_once=2)
+    assert [runs(training) for training in (wrong, *others)] == [2, 1, 1]
+
+
+def test_scores_that_fail_stop_no_training(tmp_path):
+    def finish(training):
+        if training.name == "wrong":
+            raise ValueError("no such split")
+        return finished(training)
+
+    trainings = [Training("wrong", {}, tmp_path), Training("right", {"sleep": 0.5}, tmp_path)]
+    with pytest.raises(ValueError, match="1 of 2 trainings failed, the others are kept: wrong: no such split"):
+        run_trainings(trainings, finish)
+    assert trainings[1].kept()["runs"] == 1
 
 
 def test_a_training_that_diverged_led_to_something_where_the_study_says_what(tmp_path):

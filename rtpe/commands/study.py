@@ -96,12 +96,14 @@ def run_trainings(
         if_diverged: what one that diverged led to; without it, that one has failed.
 
     Raises:
-        ValueError: if what is there is of another command, or a training fails; those beside it are stopped.
+        ValueError: if what is there is of another command, before anything runs; if a training runs already, having
+            outlived its study; or if one failed, after all others have ended.
     """
     rows = {training.name: training.kept() for training in trainings}
     waiting = [training for training in trainings if rows[training.name] is None]
     running: list[tuple[Training, subprocess.Popen]] = []
     there = len(trainings) - len(waiting)
+    failed: list[str] = []
     bar = tqdm(total=len(trainings), initial=there, desc="trainings", leave=False, disable=None)
     try:
         while waiting or running:
@@ -111,15 +113,21 @@ def run_trainings(
             for training, process in [each for each in running if each[1].poll() is not None]:
                 running.remove((training, process))
                 diverged = process.returncode == DIVERGED and if_diverged is not None
-                if not diverged:
-                    _require(process, "train", training.log)
-                rows[training.name] = training.keep(if_diverged(training) if diverged else finish(training))
+                try:
+                    if not diverged:
+                        _require(process, "train", training.log)
+                    rows[training.name] = training.keep(if_diverged(training) if diverged else finish(training))
+                except ValueError as error:
+                    failed.append(f"{training.name}: {error}")
+                    bar.write(failed[-1], file=sys.stderr)
                 bar.update()
     finally:
         bar.close()
         for _, process in running:
             process.terminate()
             process.wait()
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(trainings)} trainings failed, the others are kept: {failed[0]}")
     return [rows[training.name] for training in trainings]
 
 
