@@ -36,6 +36,7 @@ from ways import Arrays, Predictions, Way, ways_to_hold
 
 from rtpe import build, config
 from rtpe.cache import Manifest, predict
+from rtpe.cli import status
 from rtpe.commands.cache import COCO_IMAGES
 from rtpe.commands.score import score
 from rtpe.commands.table import print_table, write_json
@@ -246,8 +247,4 @@ COLUMNS: dict[str, Callable[[dict], str]] = {
 
 
 if __name__ == "__main__":
-    try:
-        benchmark(config.parse(CacheBenchmark, None, "benchmarks/cache.py"))
-    except (ValueError, ImportError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(status(lambda: benchmark(config.parse(CacheBenchmark, None, "benchmarks/cache.py"))))

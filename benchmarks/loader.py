@@ -34,6 +34,7 @@ from torch.utils.data import DataLoader
 
 from rtpe import build, config
 from rtpe.cache import Cache
+from rtpe.cli import status
 from rtpe.commands.examples import STRIDE, spread
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import CacheSettings, DataSettings, LossSettings, NetSettings, OptimSettings, ViewSettings
@@ -212,8 +213,4 @@ def _rate(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        benchmark(config.parse(LoaderBenchmark, None, "benchmarks/loader.py"))
-    except (ValueError, ImportError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(status(lambda: benchmark(config.parse(LoaderBenchmark, None, "benchmarks/loader.py"))))

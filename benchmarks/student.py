@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from rtpe import build, config
+from rtpe.cli import status
 from rtpe.commands.table import print_table, write_json
 from rtpe.nets.cost import gmacs, parameters
 from rtpe.nets.residual import BasicBlock
@@ -205,8 +206,4 @@ COLUMNS: dict[str, Callable[[dict], str]] = {
 
 
 if __name__ == "__main__":
-    try:
-        benchmark(config.parse(StudentBenchmark, None, "benchmarks/student.py"))
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(status(lambda: benchmark(config.parse(StudentBenchmark, None, "benchmarks/student.py"))))

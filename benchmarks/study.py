@@ -25,6 +25,7 @@ import yaml
 from tqdm import tqdm
 
 from rtpe import config
+from rtpe.cli import status
 from rtpe.commands.study import Training, rtpe, run_trainings, words
 from rtpe.commands.table import print_table, write_json
 from rtpe.log import HISTORY, read_history
@@ -117,8 +118,4 @@ def table(scores: Mapping[str, Sequence[dict]]) -> list[dict]:
 
 
 if __name__ == "__main__":
-    try:
-        run(config.parse(Study, None, "benchmarks/study.py"))
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(status(lambda: run(config.parse(Study, None, "benchmarks/study.py"))))

@@ -9,6 +9,7 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 from rtpe import config
 
@@ -50,11 +51,20 @@ def main(arguments: list[str] | None = None) -> int:
 def run(name: str, arguments: list[str] | None, prog: str) -> int:
     """Run one command with these arguments; None takes the process's own."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the loaders that feed them
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill keeps what is finished, as Ctrl-C does
     settings_name, module, function = COMMANDS[name]
-    try:
+
+    def work() -> None:
         settings = config.parse(getattr(config, settings_name), arguments, prog)
         getattr(importlib.import_module(module), function)(settings)
+
+    return status(work)
+
+
+def status(work: Callable[[], object]) -> int:
+    """Do it; what stops it becomes one line and the exit status that is returned."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill keeps what is finished, as Ctrl-C does
+    try:
+        work()
     except (ValueError, FloatingPointError, ImportError, OSError) as error:
         if os.environ.get("RTPE_TRACEBACK"):
             raise

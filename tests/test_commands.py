@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from film import write_video
 
+from rtpe import cli
 from rtpe.cli import DIVERGED, main
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -222,7 +224,7 @@ def test_a_mistake_on_the_command_line_ends_with_status_2():
     "error, status", [(None, 0), (ValueError, 2), (FloatingPointError, DIVERGED), (KeyboardInterrupt, 130)], ids=str
 )
 def test_a_training_that_diverges_has_a_status_of_its_own(monkeypatch, capsys, error, status):
-    """A study goes on after it, and stops for a mistake."""
+    """To a study it is a result, and a mistake is none."""
 
     def command(_):
         if error:
@@ -233,6 +235,18 @@ def test_a_training_that_diverges_has_a_status_of_its_own(monkeypatch, capsys, e
     assert main(["synth"]) == status
     said = "stopped\n" if error is KeyboardInterrupt else "error: step 1: loss nan\n"
     assert capsys.readouterr().err == said * bool(error)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_who_is_killed_politely_ends_as_by_ctrl_c(capsys, how):
+    """Commands and benchmarks alike: a study takes its trainings along."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN), signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert cli.status(lambda: os.kill(os.getpid(), how)) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert capsys.readouterr().err == "stopped\n"
 
 
 def test_missing_and_torn_images_are_counted_listed_and_skipped(world, teacher, tmp_path):
