@@ -153,7 +153,7 @@ class Student(Freezable):
         """Normalised images, (B, 3, H, W), sides multiples of 32.
 
         Returns:
-            heatmaps, (B, K, h, w), one a stage, h = H/stride, w = W/stride; tags, centres, offsets and fields,
+            heatmaps, (B, K, h, w), one a stage, h = H/stride, w = W/stride; tags, centres and offsets,
             (B, .., h, w), as far as there are such heads; attention logits, (B, 1, .., ..), from the coarsest to
             h, w; the features of a stem of its own, (B, C, h, w).
         """
