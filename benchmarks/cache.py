@@ -43,6 +43,7 @@ from rtpe.commands.table import print_table, write_json
 from rtpe.config import DataSettings, DecodeSettings, TeacherSettings
 from rtpe.data.coco import CocoDataset
 from rtpe.decode.peaks import dark, local_maxima
+from rtpe.errors import UserError
 from rtpe.images import read_image
 from rtpe.structures import PoseMaps, Poses
 
@@ -78,7 +79,7 @@ def benchmark(settings: CacheBenchmark) -> list[dict]:
     teacher = build.predictor(settings.teacher, settings.decode, images.skeleton, build.device(settings.device), images)
     live = _predictions(teacher, images, settings.teacher.batch)
     if not live:
-        raise ValueError(f"data {settings.data.root}: no image to measure on: check --data.split and --data.limit")
+        raise UserError(f"data {settings.data.root}: no image to measure on: check --data.split and --data.limit")
     torch.set_num_threads(1)
     decoder = build.decoder(settings.decode) if _has_tags(live) else None
     ap = _ap(((key, decoder(each.maps)) for key, each in live.items()), images) if decoder else None

@@ -41,6 +41,7 @@ from rtpe.config import CacheSettings, DataSettings, LossSettings, NetSettings, 
 from rtpe.data import coco, distill, folder
 from rtpe.data.distill import TrainingExamples, as_batch, collate, epoch_order
 from rtpe.data.targets import cell_indices, gaussian_maps
+from rtpe.errors import UserError
 
 STAGES = {
     "decode the image": [(coco, "read_reduced"), (folder, "read_reduced")],
@@ -106,7 +107,7 @@ def _examples(settings: LoaderBenchmark) -> TrainingExamples:
     cache = build.cache(settings.cache.path, images) if settings.cache.path else None
     images = images if cache is None else images.only(set(images.ids) & set(cache.ids))
     if not len(images):
-        raise ValueError(f"data {settings.data.root}: no image to measure on: check --data.split and --cache.path")
+        raise UserError(f"data {settings.data.root}: no image to measure on: check --data.split and --cache.path")
     labels = settings.loss.truth > 0 and images.annotations is not None
     side = settings.net.size
     seed, wide, person = settings.train.seed, spread(settings.loss), settings.loss.person != 0

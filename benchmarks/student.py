@@ -33,6 +33,7 @@ from torch.fx.experimental.optimization import fuse
 from rtpe import build, config
 from rtpe.cli import status
 from rtpe.commands.table import print_table, write_json
+from rtpe.errors import UserError
 from rtpe.nets.cost import gmacs, parameters
 from rtpe.nets.residual import BasicBlock
 from rtpe.nets.student import ContextAwareModule, PlainModule
@@ -88,7 +89,7 @@ def benchmark(settings: StudentBenchmark) -> list[dict]:
     subjects = _blocks() if settings.blocks else _students(settings.recipes)
     rows = [{**subject.facts, **_times(subject, settings.passes)} for subject in subjects]
     if not rows:
-        raise ValueError(f"recipes: no {RECIPES} in {PROJECT}: name some with --recipes")
+        raise UserError(f"recipes: no {RECIPES} in {PROJECT}: name some with --recipes")
     print_table([{title: text(row) for title, text in COLUMNS.items()} for row in rows], tuple(COLUMNS))
     if settings.out:
         write_json(rows, Path(settings.out))

@@ -28,6 +28,7 @@ from rtpe import config
 from rtpe.cli import status
 from rtpe.commands.study import Training, rtpe, run_trainings, words
 from rtpe.commands.table import print_table, write_json
+from rtpe.errors import UserError
 from rtpe.log import HISTORY, read_history
 
 PARTS = {"common", "ways", "score"}
@@ -59,7 +60,7 @@ def run(settings: Study) -> list[dict]:
     """Train and score what is not there yet; print the table, write the rows; returns them."""
     study, out = read_study(Path(settings.study)), Path(settings.out)
     if unknown := set(settings.ways) - set(study["ways"]):
-        raise ValueError(f"ways: no {min(unknown)!r} in {settings.study}: choose from {', '.join(study['ways'])}")
+        raise UserError(f"ways: no {min(unknown)!r} in {settings.study}: choose from {', '.join(study['ways'])}")
     ways = {name: own for name, own in study["ways"].items() if name in settings.ways or not settings.ways}
     trainings, score = [], {}
     for seed in settings.seeds:
@@ -82,10 +83,10 @@ def read_study(path: Path) -> dict[str, dict]:
         ValueError: if it is none.
     """
     if not path.is_file():
-        raise ValueError(f"study {path}: no such file: pass --study FILE.yaml")
+        raise UserError(f"study {path}: no such file: pass --study FILE.yaml")
     said = yaml.safe_load(path.read_text())
     if not isinstance(said, dict) or set(said) != PARTS or not all(isinstance(part, dict) for part in said.values()):
-        raise ValueError(f"study {path}: expected {', '.join(sorted(PARTS))}, each with entries")
+        raise UserError(f"study {path}: expected {', '.join(sorted(PARTS))}, each with entries")
     return said
 
 

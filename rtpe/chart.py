@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rtpe.errors import UserError
+
 COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#b3478f", "#2f94d0", "#8a6400")  # on white paper
 _WIDTH, _HEIGHT = 480, 300
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4")
@@ -38,7 +40,7 @@ class Chart:
         bands: of some of the series, the lower and upper ends of a band around it, one each for every x.
 
     Raises:
-        ValueError: if xs and ys differ in length, or a band is of no series.
+        UserError: if xs and ys differ in length, or a band is of no series.
     """
 
     title: str
@@ -52,11 +54,11 @@ class Chart:
         for name, (xs, ys) in self.series.items():
             for each in (ys, *self.bands.get(name, ())):
                 if len(xs) != len(each):
-                    raise ValueError(
+                    raise UserError(
                         f"chart {self.title!r}: expected as many ys as xs of {name!r}, got {len(each)}, {len(xs)}"
                     )
         if unknown := set(self.bands) - set(self.series):
-            raise ValueError(f"chart {self.title!r}: a band of {min(unknown)!r}, which is no series of it")
+            raise UserError(f"chart {self.title!r}: a band of {min(unknown)!r}, which is no series of it")
 
 
 def curves(history: Sequence[Mapping], names: Sequence[str], x: str = "step") -> dict[str, tuple[list, list]]:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 
 from rtpe import config
+from rtpe.errors import Diverged, UserError
 
 DIVERGED = 3  # a study tells by it what is a result from what is a mistake
 
@@ -65,11 +66,11 @@ def status(work: Callable[[], object]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill keeps what is finished, as Ctrl-C does
     try:
         work()
-    except (ValueError, FloatingPointError, ImportError, OSError) as error:
+    except (UserError, OSError) as error:
         if os.environ.get("RTPE_TRACEBACK"):
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return DIVERGED if isinstance(error, FloatingPointError) else 2
+        return DIVERGED if isinstance(error, Diverged) else 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

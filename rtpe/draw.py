@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from rtpe.errors import UserError
 from rtpe.geometry import Affine, letterbox, point_to_index
 from rtpe.images import warp, warp_maps
 from rtpe.skeleton import Skeleton
@@ -38,10 +39,10 @@ def draw_truth(image: np.ndarray, points: np.ndarray, skeleton: Skeleton) -> np.
     """Labelled people, (P, K, 3) x, y in pixels and visibility: 0 is left out, 1 (hidden) is hollow, 2 is full.
 
     Raises:
-        ValueError: if the points have another shape.
+        UserError: if the points have another shape.
     """
     if points.ndim != 3 or points.shape[1:] != (len(skeleton), 3):
-        raise ValueError(f"points: expected (P, {len(skeleton)}, 3) for {skeleton.name}, got {points.shape}")
+        raise UserError(f"points: expected (P, {len(skeleton)}, 3) for {skeleton.name}, got {points.shape}")
     return _draw_people(image, points[..., :2], points[..., 2] > 0, points[..., 2] == 1, skeleton)
 
 
@@ -51,10 +52,10 @@ def overlay_heatmaps(image: np.ndarray, maps: PoseMaps, by_joint: bool = False) 
     A height of 1 is opaque and 0 leaves the image as it is.
 
     Raises:
-        ValueError: if the image is not of the size that the maps speak of.
+        UserError: if the image is not of the size that the maps speak of.
     """
     if image.shape[:2] != tuple(maps.image_hw):
-        raise ValueError(f"image: expected {maps.image_hw} as the maps say, got {image.shape[:2]}")
+        raise UserError(f"image: expected {maps.image_hw} as the maps say, got {image.shape[:2]}")
     heights = warp_maps(np.nan_to_num(maps.heatmaps.astype(np.float32)).clip(0, 1), maps.to_image, image.shape[:2])
     height = heights.max(0)
     if not by_joint:

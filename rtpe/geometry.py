@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtpe.errors import UserError
+
 HALF = 0.5  # from the index of a pixel or cell to its centre
 
 
@@ -41,10 +43,10 @@ class Affine:
     def __post_init__(self):
         matrix = np.asarray(self.matrix, np.float64)
         if matrix.shape != (2, 3) or not all(map(math.isfinite, matrix.ravel().tolist())):
-            raise ValueError(f"affine: expected a finite (2, 3) matrix, got {matrix.tolist()}")
+            raise UserError(f"affine: expected a finite (2, 3) matrix, got {matrix.tolist()}")
         object.__setattr__(self, "matrix", matrix)
         if abs(self._determinant()) < 1e-12:
-            raise ValueError(f"affine: expected an invertible matrix, got {matrix.tolist()}")
+            raise UserError(f"affine: expected an invertible matrix, got {matrix.tolist()}")
 
     def __eq__(self, other) -> bool:
         return isinstance(other, Affine) and np.array_equal(self.matrix, other.matrix)

@@ -11,6 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from rtpe.errors import UserError
 from rtpe.geometry import Affine, point_to_index
 
 cv2.setNumThreads(0)  # workers and torch already share the cores; cv2's own threads only get in their way
@@ -26,7 +27,7 @@ _COLOUR = {
 _FIXED_BITS = 4  # cv2 draws with fixed-point coordinates: 1/16 pixel
 
 
-class UnreadableImage(ValueError):
+class UnreadableImage(UserError):
     """An image file that is missing, torn or no image: the one error that long work may count and skip."""
 
 
@@ -112,7 +113,7 @@ def write_image(path: str | Path, image: np.ndarray, quality: int = 92) -> None:
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix.lower() in (".jpg", ".jpeg") else []
     done, raw = cv2.imencode(path.suffix, image[..., ::-1], options)
     if not done:
-        raise ValueError(f"image {path}: cannot be encoded")
+        raise UserError(f"image {path}: cannot be encoded")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     raw.tofile(temporary)
     os.replace(temporary, path)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtpe.errors import UserError
 from rtpe.images import encode_png
 
 HISTORY = "history.jsonl"
@@ -28,7 +29,7 @@ class Log:
             up to it and drops those beyond, which the resumed run will write again.
 
     Raises:
-        ValueError: if the history to resume is damaged elsewhere than in its last line.
+        UserError: if the history to resume is damaged elsewhere than in its last line.
     """
 
     def __init__(self, out: str | Path, resume_step: int | None = None):
@@ -99,7 +100,7 @@ def read_history(path: str | Path) -> list[dict]:
     """The rows of a `history.jsonl`, in order; none if there is no file. A last line that a kill tore is left out.
 
     Raises:
-        ValueError: if another line is no JSON object with a step.
+        UserError: if another line is no JSON object with a step.
     """
     path = Path(path)
     lines = path.read_bytes().splitlines() if path.exists() else []
@@ -108,11 +109,11 @@ def read_history(path: str | Path) -> list[dict]:
         try:
             row = json.loads(line)
             if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-                raise ValueError("no step")
+                raise UserError("no step")
         except ValueError as error:
             if number == len(lines):
                 break
-            raise ValueError(
+            raise UserError(
                 f"{path}: line {number} should be an object with a step, got {line[:40]!r}: remove it"
             ) from error
         rows.append(row)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from rtpe.errors import UserError
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -20,7 +22,7 @@ class Skeleton:
             https://cocodataset.org/#keypoints-eval).
 
     Raises:
-        ValueError: if lengths or limbs disagree, or a left joint has no right one.
+        UserError: if lengths or limbs disagree, or a left joint has no right one.
     """
 
     name: str
@@ -30,17 +32,17 @@ class Skeleton:
 
     def __post_init__(self):
         if len(set(self.joints)) != len(self.joints) or not self.joints:
-            raise ValueError(f"skeleton {self.name}: joint names must be unique and not empty, got {self.joints}")
+            raise UserError(f"skeleton {self.name}: joint names must be unique and not empty, got {self.joints}")
         if len(self.sigmas) != len(self.joints):
-            raise ValueError(
+            raise UserError(
                 f"skeleton {self.name}: {len(self.joints)} joints need as many sigmas, got {len(self.sigmas)}"
             )
         for a, b in self.limbs:
             if not (0 <= a < len(self) and 0 <= b < len(self)):
-                raise ValueError(f"skeleton {self.name}: limb ({a}, {b}) names a joint outside 0..{len(self) - 1}")
+                raise UserError(f"skeleton {self.name}: limb ({a}, {b}) names a joint outside 0..{len(self) - 1}")
         for joint in self.joints:
             if _mirrored(joint) not in self.joints:
-                raise ValueError(f"skeleton {self.name}: {joint!r} has no {_mirrored(joint)!r}")
+                raise UserError(f"skeleton {self.name}: {joint!r} has no {_mirrored(joint)!r}")
 
     def __len__(self) -> int:
         return len(self.joints)
@@ -58,11 +60,11 @@ class Skeleton:
         """Where each joint of this skeleton stands in another one.
 
         Raises:
-            ValueError: if the other lacks one of the joints.
+            UserError: if the other lacks one of the joints.
         """
         missing = [joint for joint in self.joints if joint not in other.joints]
         if missing:
-            raise ValueError(f"skeleton {other.name} lacks {', '.join(missing)} of {self.name}")
+            raise UserError(f"skeleton {other.name} lacks {', '.join(missing)} of {self.name}")
         return [other.joints.index(joint) for joint in self.joints]
 
     @classmethod
@@ -70,7 +72,7 @@ class Skeleton:
         """Read a skeleton from a JSON object with the keys of this class.
 
         Raises:
-            ValueError: if the file is no such object.
+            UserError: if the file is no such object.
         """
         try:
             raw = json.loads(Path(path).read_text())
@@ -81,7 +83,7 @@ class Skeleton:
                 sigmas=tuple(float(sigma) for sigma in raw["sigmas"]),
             )
         except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"skeleton file {path}: expected an object with name, joints, limbs and sigmas ({error!r})"
             ) from error
 
@@ -174,10 +176,10 @@ def skeleton(name: str) -> Skeleton:
     """The built-in skeleton of that name, or the one in that JSON file.
 
     Raises:
-        ValueError: if there is neither.
+        UserError: if there is neither.
     """
     if name in SKELETONS:
         return SKELETONS[name]
     if name.endswith(".json"):
         return Skeleton.from_json(name)
-    raise ValueError(f"unknown skeleton {name!r}: choose from {', '.join(SKELETONS)}, or name a .json file")
+    raise UserError(f"unknown skeleton {name!r}: choose from {', '.join(SKELETONS)}, or name a .json file")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rtpe.errors import UserError
 from rtpe.geometry import Affine
 from rtpe.skeleton import Skeleton
 
@@ -22,7 +23,7 @@ class Poses:
         person_scores: (P,) float32.
 
     Raises:
-        ValueError: if the shapes disagree.
+        UserError: if the shapes disagree.
     """
 
     points: np.ndarray
@@ -35,7 +36,7 @@ class Poses:
             object.__setattr__(self, name, np.asarray(getattr(self, name), np.float32))
         people, joints = len(self.person_scores), len(self.skeleton)
         if self.points.shape != (people, joints, 2) or self.scores.shape != (people, joints):
-            raise ValueError(
+            raise UserError(
                 f"poses: expected points ({people}, {joints}, 2) and scores ({people}, {joints}) for "
                 f"{self.skeleton.name}, got {self.points.shape} and {self.scores.shape}"
             )
@@ -72,7 +73,7 @@ class Boxes:
         scores: (P,) float32 confidence of each; 1 if it is the truth.
 
     Raises:
-        ValueError: if the shapes disagree, or a box has no area.
+        UserError: if the shapes disagree, or a box has no area.
     """
 
     xywh: np.ndarray
@@ -82,9 +83,9 @@ class Boxes:
         for name in ("xywh", "scores"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), np.float32))
         if self.xywh.shape != (len(self), 4) or self.scores.shape != (len(self),):
-            raise ValueError(f"boxes: expected (P, 4) and scores (P,), got {self.xywh.shape} and {self.scores.shape}")
+            raise UserError(f"boxes: expected (P, 4) and scores (P,), got {self.xywh.shape} and {self.scores.shape}")
         if not (np.isfinite(self.xywh).all() and (self.xywh[:, 2:] > 0).all()):
-            raise ValueError("boxes: expected finite left, top, width and height, the last two above 0")
+            raise UserError("boxes: expected finite left, top, width and height, the last two above 0")
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -111,7 +112,7 @@ class PoseMaps:
             the person whose centre is there; or None.
 
     Raises:
-        ValueError: if the shapes disagree with the skeleton or with each other.
+        UserError: if the shapes disagree with the skeleton or with each other.
     """
 
     heatmaps: np.ndarray
@@ -126,17 +127,17 @@ class PoseMaps:
     def __post_init__(self):
         joints = len(self.skeleton)
         if self.heatmaps.ndim != 3 or len(self.heatmaps) != joints:
-            raise ValueError(f"heatmaps: expected ({joints}, h, w) for {self.skeleton.name}, got {self.heatmaps.shape}")
+            raise UserError(f"heatmaps: expected ({joints}, h, w) for {self.skeleton.name}, got {self.heatmaps.shape}")
         if self.tags is not None and (self.tags.ndim != 4 or self.tags.shape[1:] != self.heatmaps.shape):
-            raise ValueError(f"tags: expected (T, {', '.join(map(str, self.heatmaps.shape))}), got {self.tags.shape}")
+            raise UserError(f"tags: expected (T, {', '.join(map(str, self.heatmaps.shape))}), got {self.tags.shape}")
         if self.pafs is not None and (len(self.pafs) % 2 or self.pafs.shape[1:] != self.heatmaps.shape[1:]):
-            raise ValueError(
+            raise UserError(
                 f"pafs: expected (2 L, {self.heatmaps.shape[1]}, {self.heatmaps.shape[2]}), got {self.pafs.shape}"
             )
         for name, channels in (("centres", 1), ("offsets", 2 * joints)):
             maps, want = getattr(self, name), (channels, *self.heatmaps.shape[1:])
             if maps is not None and maps.shape != want:
-                raise ValueError(f"{name}: expected {want}, got {maps.shape}")
+                raise UserError(f"{name}: expected {want}, got {maps.shape}")
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -190,18 +191,18 @@ class Sample:
 
     def __post_init__(self):
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
-            raise ValueError(
+            raise UserError(
                 f"image {self.file_name}: expected (H, W, 3) uint8, got {self.image.shape} {self.image.dtype}"
             )
         if self.points.ndim != 3 or self.points.shape[1:] != (len(self.skeleton), 3):
-            raise ValueError(
+            raise UserError(
                 f"points of {self.file_name}: expected (P, {len(self.skeleton)}, 3) for {self.skeleton.name}, "
                 f"got {self.points.shape}"
             )
         for name in ("valid", "person"):
             mask = getattr(self, name)
             if mask is not None and mask.shape != self.size_hw:
-                raise ValueError(f"{name} mask of {self.file_name}: expected {self.size_hw}, got {mask.shape}")
+                raise UserError(f"{name} mask of {self.file_name}: expected {self.size_hw}, got {mask.shape}")
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -12,16 +12,19 @@ import pytest
 import rtpe
 
 PACKAGE = Path(rtpe.__file__).parent
-GEOMETRY, FOUNDATION = {"skeleton", "geometry"}, {"skeleton", "geometry", "structures", "images"}
+ERRORS = {"errors"}
+GEOMETRY = ERRORS | {"skeleton", "geometry"}
+FOUNDATION = GEOMETRY | {"structures", "images"}
 ANYTHING = None
 MAY_IMPORT = {
-    "skeleton": set(),
-    "geometry": set(),
+    "errors": set(),
+    "skeleton": ERRORS,
+    "geometry": ERRORS,
     "views": set(),
     "structures": GEOMETRY,
     "images": GEOMETRY,
-    "nets": set(),
-    "losses": {"nets"},
+    "nets": ERRORS,
+    "losses": ERRORS | {"nets"},
     "cache": FOUNDATION,
     "decode": FOUNDATION,
     "metrics": FOUNDATION,
@@ -31,11 +34,11 @@ MAY_IMPORT = {
     "attribution": FOUNDATION | {"decode"},
     "log": FOUNDATION | {"draw"},
     "video": FOUNDATION | {"draw"},
-    "chart": set(),
+    "chart": ERRORS,
     "report": FOUNDATION | {"draw", "log", "chart"},  # it shows what the log wrote
     "export": FOUNDATION | {"nets"},
     "engine": FOUNDATION | {"nets", "losses", "data", "metrics", "log"},
-    "config": {"views"},  # what a user may set of them is what the data are told
+    "config": ERRORS | {"views"},  # what a user may set of them is what the data are told
     "build": ANYTHING,
     "commands": ANYTHING,
     "cli": ANYTHING,

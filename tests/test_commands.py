@@ -14,6 +14,7 @@ from film import write_video
 
 from rtpe import cli
 from rtpe.cli import DIVERGED, main
+from rtpe.errors import Diverged, UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
 TINY_NET = "{width: 16, stem: 16, bottlenecks: 1, modules: [1, 1, 1], blocks: 1, head_blocks: 0}"
@@ -221,7 +222,7 @@ def test_a_mistake_on_the_command_line_ends_with_status_2():
 
 
 @pytest.mark.parametrize(
-    "error, status", [(None, 0), (ValueError, 2), (FloatingPointError, DIVERGED), (KeyboardInterrupt, 130)], ids=str
+    "error, status", [(None, 0), (UserError, 2), (Diverged, DIVERGED), (KeyboardInterrupt, 130)], ids=str
 )
 def test_a_training_that_diverges_has_a_status_of_its_own(monkeypatch, capsys, error, status):
     """To a study it is a result, and a mistake is none."""
@@ -235,6 +236,17 @@ def test_a_training_that_diverges_has_a_status_of_its_own(monkeypatch, capsys, e
     assert main(["synth"]) == status
     said = "stopped\n" if error is KeyboardInterrupt else "error: step 1: loss nan\n"
     assert capsys.readouterr().err == said * bool(error)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, TypeError, ImportError], ids=lambda kind: kind.__name__)
+def test_a_bug_shows_its_traceback(error):
+    """Only errors that the program recognises are the user's: one line would hide where a bug is."""
+
+    def work():
+        raise error("of a bug")
+
+    with pytest.raises(error, match="of a bug"):
+        cli.status(work)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])

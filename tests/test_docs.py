@@ -241,10 +241,10 @@ def test_help_shows_every_setting_with_its_description(name, monkeypatch, capsys
 
 
 def test_the_page_on_architecture_has_the_table_that_is_kept():
-    from test_architecture import MAY_IMPORT
+    from test_architecture import FOUNDATION, MAY_IMPORT
 
     text = (PROJECT / "docs/architecture.md").read_text()
-    words = {"nothing": set(), "foundation": {"skeleton", "geometry", "structures", "images"}}
+    words = {"nothing": set(), "foundation": FOUNDATION}
     told = {}
     for units, allowed in re.findall(r"^\| ([\w, ]+) \| ([\w, ]+) \|$", text, re.M):
         names = [words.get(name, {name}) for name in allowed.split(", ")]

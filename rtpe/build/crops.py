@@ -13,6 +13,7 @@ from torch import nn
 from rtpe.build.data import Images
 from rtpe.config import DecodeSettings, TeacherSettings
 from rtpe.data.boxes import read_boxes, truth_boxes
+from rtpe.errors import UserError
 from rtpe.nets.weights import sha256
 from rtpe.predictors.from_transformers import from_transformers
 from rtpe.predictors.mmpose_model import Model, look_of
@@ -35,7 +36,7 @@ def of_net(
     """A net of ours, with its weights, on crops; `settings.color` is rgb or bgr.
 
     Raises:
-        ValueError: if there are no boxes, or a setting has no effect.
+        UserError: if there are no boxes, or a setting has no effect.
     """
     refuse(settings, ("size", "fit", "scales", "project"), "a net that sees one person a crop")
     said = {
@@ -65,12 +66,12 @@ def of_network(
     """A network in a file, on crops.
 
     Raises:
-        ValueError: if there are no boxes, a setting has no effect, or the files are wrong.
+        UserError: if there are no boxes, a setting has no effect, or the files are wrong.
     """
     from rtpe.predictors.from_onnx import top_down_from_onnx  # needs an extra: only who asks for it must have it
 
     if settings.crop.size:
-        raise ValueError(f"weights {settings.weights}: its description says the size: leave out --teacher.crop.size")
+        raise UserError(f"weights {settings.weights}: its description says the size: leave out --teacher.crop.size")
     boxes, source = _boxes(settings, images)
     files = settings.weights, settings.network
     made = top_down_from_onnx(*files, _how(settings, decode), boxes, source, threads, settings.batch)
@@ -83,14 +84,14 @@ def of_vitpose(
     """A ViTPose of transformers, on crops.
 
     Raises:
-        ValueError: if there are no boxes, a setting has no effect, or it cannot be loaded.
+        UserError: if there are no boxes, a setting has no effect, or it cannot be loaded.
     """
     refuse(settings, ("network", "size", "fit", "scales", "project", "color"), "a ViTPose")
     if settings.crop.size:
-        raise ValueError(f"weights {settings.weights}: its config.json says the size: leave out --teacher.crop.size")
+        raise UserError(f"weights {settings.weights}: its config.json says the size: leave out --teacher.crop.size")
     unknown = sorted(settings.numbers.keys() - {"dataset_index"})
     if unknown:
-        raise ValueError(f"weights {settings.weights}: a ViTPose takes no --teacher.numbers.{unknown[0]}: leave it out")
+        raise UserError(f"weights {settings.weights}: a ViTPose takes no --teacher.numbers.{unknown[0]}: leave it out")
     boxes, source = _boxes(settings, images)
     loading = {"device": where, "precision": settings.precision, "batch": settings.batch, **settings.numbers}
     made = from_transformers(settings.weights, joints, _how(settings, decode), boxes, source, **loading)
@@ -108,12 +109,12 @@ def of_mmpose(
     """A top-down model of mmpose, on crops.
 
     Raises:
-        ValueError: if there are no boxes, or a setting has no effect.
+        UserError: if there are no boxes, or a setting has no effect.
     """
     refuse(settings, ("size", "fit", "scales", "project"), "a model that sees one person a crop")
     asked = settings.crop
     if asked.size or asked.by_index or asked.udp or (asked.shift and model.kind != "heatmaps"):
-        raise ValueError(
+        raise UserError(
             f"network {settings.network}: says itself how a crop and its cells lie: leave out --teacher.crop.size, "
             ".by_index, .udp" + (" and .shift" if model.kind != "heatmaps" else "")
         )
@@ -135,11 +136,11 @@ def of_mmpose(
 
 
 def refuse(settings: TeacherSettings, names: Sequence[str], whom: str) -> None:
-    """Raise ValueError for the first of these settings that is set, as it would have no effect."""
+    """Raise UserError for the first of these settings that is set, as it would have no effect."""
     plain = TeacherSettings()
     for name in names:
         if getattr(settings, name) != getattr(plain, name):
-            raise ValueError(f"weights {settings.weights}: {whom} takes no --teacher.{name}: leave it out")
+            raise UserError(f"weights {settings.weights}: {whom} takes no --teacher.{name}: leave it out")
 
 
 def _stride(look: Look, size_hw: tuple[int, int]) -> int:
@@ -147,7 +148,7 @@ def _stride(look: Look, size_hw: tuple[int, int]) -> int:
     try:
         return size_hw[1] // look(np.zeros((1, *size_hw, 3), np.uint8)).shape[-1]
     except ValueError as error:
-        raise ValueError(f"teacher.crop.size {list(size_hw)}: {error}") from error
+        raise UserError(f"teacher.crop.size {list(size_hw)}: {error}") from error
 
 
 def _how(settings: TeacherSettings, decode: DecodeSettings) -> TopDownSettings:
@@ -161,21 +162,21 @@ def _boxes(settings: TeacherSettings, images: Images | None) -> tuple[dict[int, 
     """The boxes of everyone in these images, by image id, and where they are from.
 
     Raises:
-        ValueError: if none are named, or there are none.
+        UserError: if none are named, or there are none.
     """
     if not settings.boxes:
-        raise ValueError(
+        raise UserError(
             f"weights {settings.weights}: this net sees one person a crop: pass --teacher.boxes truth (the labels' "
             "boxes) or a JSON file of COCO detections"
         )
     if images is None:
-        raise ValueError(f"weights {settings.weights}: this net sees one person a crop: choose one for whole images")
+        raise UserError(f"weights {settings.weights}: this net sees one person a crop: choose one for whole images")
     if settings.boxes != TRUTH:
         boxes = read_boxes(settings.boxes, images.ids, settings.crop.least)
         digest = sha256(settings.boxes)
         return boxes, {"from": Path(settings.boxes).name, "sha256": digest, "least": settings.crop.least}
     if images.annotations is None:
-        raise ValueError(
+        raise UserError(
             f"boxes truth: nobody labelled the images of {images.root}: pass --teacher.boxes FILE, COCO detections"
         )
     return truth_boxes(images), {"from": TRUTH}

@@ -8,6 +8,7 @@ from rtpe.data.coco import CocoDataset, annotation_file
 from rtpe.data.folder import FolderDataset
 from rtpe.data.mpii import MpiiDataset, mpii_file
 from rtpe.data.person_crops import PersonCrops
+from rtpe.errors import UserError
 from rtpe.skeleton import COCO17, MPII16, skeleton
 
 Images = CocoDataset | FolderDataset | PersonCrops
@@ -20,15 +21,13 @@ def dataset(settings: DataSettings) -> Images:
         whole = CocoDataset(settings.root, settings.split, joints)
     elif mpii_file(settings.root, settings.split).exists():
         if joints not in (COCO17, MPII16):  # the first is what the settings say if nobody says anything
-            raise ValueError(
-                f"data {settings.root}: MPII's people have mpii16: leave out --data.skeleton {joints.name}"
-            )
+            raise UserError(f"data {settings.root}: MPII's people have mpii16: leave out --data.skeleton {joints.name}")
         whole = MpiiDataset(settings.root, settings.split)
     else:
         whole = FolderDataset(settings.root, settings.split, joints, settings.every)
     if settings.crops:
         if whole.annotations is None:
-            raise ValueError(f"data {settings.root}: nobody labelled the people to crop: leave out --data.crops")
+            raise UserError(f"data {settings.root}: nobody labelled the people to crop: leave out --data.crops")
         whole = PersonCrops(whole, settings.crops)
     return whole.only(whole.ids[: settings.limit]) if settings.limit else whole
 
@@ -37,13 +36,13 @@ def cache(path: str, of: Images) -> Cache:
     """An existing cache of these images.
 
     Raises:
-        ValueError: if it is of another skeleton or split, whose images may be numbered alike.
+        UserError: if it is of another skeleton or split, whose images may be numbered alike.
     """
     opened = Cache.open(path)
     opened.require(skeleton=of.skeleton)
     source = opened.manifest.source
     if source and source.rpartition("/")[2] != of.split:
-        raise ValueError(
+        raise UserError(
             f"cache {path}: was made of {source}, not of {of.root.name}/{of.split}: pass another --cache.path or "
             "--data.split"
         )

@@ -13,6 +13,7 @@ from rtpe.config import DecodeSettings
 from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.decode.published import PublishedSettings, parse
+from rtpe.errors import UserError
 from rtpe.structures import PoseMaps, Poses
 
 GROUPINGS = {
@@ -30,14 +31,14 @@ def decoder(settings: DecodeSettings, of: nn.Module | None = None) -> Callable[[
         of: the net that is to give the maps.
 
     Raises:
-        ValueError: for an unknown grouping, one that the net has no maps for, or a setting that makes no sense.
+        UserError: for an unknown grouping, one that the net has no maps for, or a setting that makes no sense.
     """
     settings = chosen(settings, of)
     if settings.grouping not in GROUPINGS:
-        raise ValueError(f"unknown grouping {settings.grouping!r}: choose from auto, {', '.join(GROUPINGS)}")
+        raise UserError(f"unknown grouping {settings.grouping!r}: choose from auto, {', '.join(GROUPINGS)}")
     given = [] if of is None else groupings(of)
     if given and settings.grouping not in given:
-        raise ValueError(
+        raise UserError(
             f"the net has no {READ.get(settings.grouping, settings.grouping)}: pass --decode.grouping {given[0]}"
         )
     read, own = GROUPINGS[settings.grouping]

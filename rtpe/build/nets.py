@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rtpe.config import NetSettings
+from rtpe.errors import UserError
 from rtpe.nets.higher_hrnet import HigherHRNet
 from rtpe.nets.hrnet import HRNet, PoseHRNet, trunk_numbers
 from rtpe.nets.simple_baseline import SimpleBaseline
@@ -32,14 +33,14 @@ def net(kind: str, numbers: dict[str, Any], joints: int) -> nn.Module:
     """A net by name, with random weights.
 
     Raises:
-        ValueError: for an unknown name or argument.
+        UserError: for an unknown name or argument.
     """
     if kind not in NETS:
-        raise ValueError(f"unknown net {kind!r}: choose from {', '.join(NETS)}")
+        raise UserError(f"unknown net {kind!r}: choose from {', '.join(NETS)}")
     try:
         return NETS[kind](**{**numbers, "joints": joints})
     except TypeError as error:
-        raise ValueError(f"net {kind}: {str(error).split('__init__() ')[-1]}: see --net.numbers") from error
+        raise UserError(f"net {kind}: {str(error).split('__init__() ')[-1]}: see --net.numbers") from error
 
 
 def trainable_net(settings: NetSettings, joints: int) -> nn.Module:
@@ -62,9 +63,7 @@ def imitated_stem(path: str) -> nn.Module:
     """What a student stands on, to learn from: (B, 3, H, W) normalised images -> (B, channels, H/stride, W/stride)."""
     said = read_metadata(path)
     if said.get("kind") != "student":
-        raise ValueError(
-            f"weights {path}: expected a student's, whose stem can be imitated: choose other --net.imitate"
-        )
+        raise UserError(f"weights {path}: expected a student's, whose stem can be imitated: choose other --net.imitate")
     numbers = json.loads(said["numbers"])
     whole = net("student", numbers, numbers["joints"])
     load_into(whole, load_weights(path), path)
@@ -76,7 +75,7 @@ def imitated_stem(path: str) -> nn.Module:
 def _imitating(numbers: dict[str, Any], channels: int) -> dict[str, Any]:
     """The numbers of a stem that gives as many features."""
     if numbers.get("trunk"):
-        raise ValueError(
+        raise UserError(
             "net.imitate: this student stands on a frozen stem: leave out --net.stem, or give it a stem of its own by "
             "--net.numbers '{trunk: null}'"
         )
@@ -93,24 +92,24 @@ def _freeze_others(made: nn.Module, parts: list[str]) -> None:
     try:
         made.learn_only(parts)
     except ValueError as error:
-        raise ValueError(f"net.learn: {error}") from error
+        raise UserError(f"net.learn: {error}") from error
 
 
 def _start(made: nn.Module, settings: NetSettings) -> None:
     """Take from other weights what fits; of what is not to learn, all.
 
     Raises:
-        ValueError: if nothing fits, or something is lacking that would stay random.
+        UserError: if nothing fits, or something is lacking that would stay random.
     """
     own = made.state_dict()
     start = load_weights(settings.init)
     fitting = {name: value for name, value in start.items() if name in own and value.shape == own[name].shape}
     if not fitting:
-        raise ValueError(f"weights {settings.init}: not one tensor fits this {settings.kind}: choose other --net.init")
+        raise UserError(f"weights {settings.init}: not one tensor fits this {settings.kind}: choose other --net.init")
     given = (*fitting, *(name for name in own if settings.stem and name.startswith("stem.")))
     lacking = [name for name, p in made.named_parameters() if not p.requires_grad and name not in given]
     if lacking:
-        raise ValueError(f"weights {settings.init}: lack {lacking[0]}, which --net.learn freezes: let it learn too")
+        raise UserError(f"weights {settings.init}: lack {lacking[0]}, which --net.learn freezes: let it learn too")
     made.load_state_dict({**own, **fitting})
 
 
@@ -124,7 +123,7 @@ def _trunk(settings: NetSettings) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         numbers = trunk_numbers(weights, settings.stem_stages)
     except ValueError as error:
-        raise ValueError(f"weights {settings.stem}: {error}: choose other --net.stem or --net.stem_stages") from error
+        raise UserError(f"weights {settings.stem}: {error}: choose other --net.stem or --net.stem_stages") from error
     own = HRNet(**numbers).state_dict()
     return numbers, {name: value for name, value in weights.items() if name in own}
 
@@ -133,9 +132,9 @@ def _file_trunk(settings: NetSettings) -> tuple[dict[str, Any], dict[str, Tensor
     from rtpe.predictors.onnx_graph import read_graph  # needs an extra: only who asks for it must have it
 
     if Path(settings.stem).suffix != ".onnx":
-        raise ValueError(f"weights {settings.stem}: a stem comes from an .onnx file or a HigherHRNet's weights")
+        raise UserError(f"weights {settings.stem}: a stem comes from an .onnx file or a HigherHRNet's weights")
     if not settings.stem_network:
-        raise ValueError(f"weights {settings.stem}: pass --net.stem_network FILE.yaml, which describes the network")
+        raise UserError(f"weights {settings.stem}: pass --net.stem_network FILE.yaml, which describes the network")
     return read_graph(settings.stem, settings.stem_tensor, read_description(settings.stem_network))
 
 

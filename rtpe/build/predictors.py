@@ -15,6 +15,7 @@ from rtpe.build.data import Images
 from rtpe.build.decoders import chosen, decoder, reading
 from rtpe.build.nets import NETWORK_FILES, net
 from rtpe.config import CropSettings, DecodeSettings, TeacherSettings
+from rtpe.errors import UserError
 from rtpe.nets.weights import load_into, load_weights, read_metadata, sha256
 from rtpe.predictors import Predictor
 from rtpe.predictors.as_skeleton import AsSkeleton
@@ -47,15 +48,15 @@ def predictor(
         images: those that it is to see; a top-down one asks for the boxes of their people.
 
     Raises:
-        ValueError: if the weights are missing, or not of such a net or skeleton, or there are no boxes.
+        UserError: if the weights are missing, or not of such a net or skeleton, or there are no boxes.
     """
     if not settings.weights:
-        raise ValueError("no weights: pass --teacher.weights FILE, or --cache.path to score what a teacher said")
+        raise UserError("no weights: pass --teacher.weights FILE, or --cache.path to score what a teacher said")
     path = Path(settings.weights)
     if settings.kind == "vitpose" or (settings.kind == "auto" and path.is_dir()):
         return of_vitpose(settings, decode, joints, where, images)
     if not path.is_file():
-        raise ValueError(f"weights {path}: no such file: pass --teacher.weights FILE")
+        raise UserError(f"weights {path}: no such file: pass --teacher.weights FILE")
     if path.suffix in NETWORK_FILES:
         return _onnx_predictor(settings, decode, joints, images)
     if Path(settings.network).suffix == MMPOSE_CONFIG:
@@ -69,7 +70,7 @@ def _onnx_predictor(
     from rtpe.predictors.from_onnx import from_onnx  # needs an extra: only who asks for it must have it
 
     if not settings.network:
-        raise ValueError(f"weights {settings.weights}: pass --teacher.network FILE.yaml, which describes the network")
+        raise UserError(f"weights {settings.weights}: pass --teacher.network FILE.yaml, which describes the network")
     top_down = bool(settings.boxes) or read_description(settings.network).top_down
     unused = ("kind", "numbers", "fit", "scales", "project", "precision", "color")
     refuse(settings, (*unused, *(("size",) if top_down else ("flip", "crop"))), "a network in a file")
@@ -79,7 +80,7 @@ def _onnx_predictor(
     else:
         made = from_onnx(settings.weights, settings.network, settings.size or None, threads, settings.batch)
     if made.skeleton != joints:
-        raise ValueError(f"network {settings.network}: predicts {made.skeleton.name}, the data have {joints.name}")
+        raise UserError(f"network {settings.network}: predicts {made.skeleton.name}, the data have {joints.name}")
     return made
 
 
@@ -157,7 +158,7 @@ def _own_skeleton(weights: str, said: dict[str, str], kind: str, joints: Skeleto
     name = said.get("skeleton", OPENPOSE18.name if kind == "readout" else joints.name)
     own = joints if name == joints.name else SKELETONS.get(name)
     if own is None or not set(joints.joints) <= set(own.joints):
-        raise ValueError(f"weights {weights}: predict {name}, the data have {joints.name}: pass --data.skeleton")
+        raise UserError(f"weights {weights}: predict {name}, the data have {joints.name}: pass --data.skeleton")
     return own
 
 

@@ -13,13 +13,14 @@ from rtpe.cache.codecs import codec
 from rtpe.cache.entries import Entry, pack, unpack
 from rtpe.cache.manifest import FILE, Manifest
 from rtpe.cache.stores import STORES, remove_unfinished, whole
+from rtpe.errors import UserError
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
 
 _SKIPPED = "skipped.txt"
 
 
-class CorruptEntry(ValueError):
+class CorruptEntry(UserError):
     """An entry that is not as it was written."""
 
 
@@ -54,7 +55,7 @@ class Cache:
             damaged: reopen it even if a file of it is damaged, with what can still be found.
 
         Raises:
-            ValueError: if there is another cache, something else, or another writer.
+            UserError: if there is another cache, something else, or another writer.
         """
         path = Path(path)
         lock = _locked(path)
@@ -76,7 +77,7 @@ class Cache:
             damaged: even if a file of it is damaged, with what can still be found.
 
         Raises:
-            ValueError: if it is missing, damaged, or of a newer format.
+            UserError: if it is missing, damaged, or of a newer format.
         """
         return cls(Path(path), Manifest.read(Path(path)), shard=1, damaged=damaged)
 
@@ -92,28 +93,28 @@ class Cache:
         """Refuse a cache that is not what this run needs; None asks nothing.
 
         Raises:
-            ValueError: in one sentence: what it holds, what is asked, what helps.
+            UserError: in one sentence: what it holds, what is asked, what helps.
         """
         held = self.manifest
         if skeleton is not None and skeleton != held.skeleton:
             want = skeleton.name if skeleton.name != held.skeleton.name else f"another {skeleton.name}"
             remedy = f"pass --data.skeleton {held.skeleton.name}, or build another with --cache.path"
-            raise ValueError(
+            raise UserError(
                 f"cache {self.path}: holds skeleton {held.skeleton.name}, this run asks for {want}: {remedy}"
             )
         if predictor is not None and (lines := held.differences(replace(held, predictor=predictor))):
             who = _who_differs(held.predictor, predictor, lines)
             remedy = "build another with --cache.path, or pass the predictor it was made with"
-            raise ValueError(f"cache {self.path}: made by {who}: {remedy}")
+            raise UserError(f"cache {self.path}: made by {who}: {remedy}")
         for name, want in (("size", size), ("stride", stride)):
             if want is not None and held.differences(replace(held, **{name: want})):
                 have = getattr(held, name)
-                raise ValueError(
+                raise UserError(
                     f"cache {self.path}: holds maps of {name} {'unknown' if have is None else have}, "
                     f"this run asks for {want}: build another with --cache.path"
                 )
         if tags and not held.tags:
-            raise ValueError(
+            raise UserError(
                 f"cache {self.path}: holds no tag maps, this run asks for them: build another with --cache.path"
             )
 
@@ -121,21 +122,21 @@ class Cache:
         """Keep what was predicted for an image.
 
         Raises:
-            ValueError: if the image is there already, the skeleton is another, or the codec cannot hold the values.
+            UserError: if the image is there already, the skeleton is another, or the codec cannot hold the values.
         """
         self._writable()
         image_id, maps, poses = int(image_id), prediction.maps, prediction.poses
         if image_id in self:
-            raise ValueError(f"cache {self.path}: image {image_id} ({file_name}) is there already: ids must be unique")
+            raise UserError(f"cache {self.path}: image {image_id} ({file_name}) is there already: ids must be unique")
         if maps.skeleton != self.manifest.skeleton or poses.skeleton != self.manifest.skeleton:
-            raise ValueError(
+            raise UserError(
                 f"cache {self.path}: holds skeleton {self.manifest.skeleton.name}, the prediction of image {image_id} "
                 f"has {maps.skeleton.name} maps and {poses.skeleton.name} poses: pass the cache's predictor"
             )
         try:
             blob = self._codec.encode(maps.heatmaps, maps.tags if self.manifest.tags else None)
         except ValueError as error:
-            raise ValueError(f"cache {self.path}: image {image_id} ({file_name}): {error}") from error
+            raise UserError(f"cache {self.path}: image {image_id} ({file_name}): {error}") from error
         self._write(image_id, pack(Entry(image_id, file_name, maps.image_hw, maps.to_image, poses, blob)))
 
     def copy(self, other: Cache, image_id: int) -> None:
@@ -163,11 +164,11 @@ class Cache:
         """The entry of an image, its checksum verified, its maps still encoded.
 
         Raises:
-            ValueError: if there is none.
+            UserError: if there is none.
             CorruptEntry: if it is damaged.
         """
         if image_id not in self:
-            raise ValueError(
+            raise UserError(
                 f"cache {self.path}: holds no image {image_id}: build it for these images, or check the split"
             )
         try:
@@ -243,12 +244,12 @@ class Cache:
 
     def _writable(self) -> None:
         if self._lock is None:
-            raise ValueError(f"cache {self.path}: open for reading only: use Cache.create to add to it")
+            raise UserError(f"cache {self.path}: open for reading only: use Cache.create to add to it")
 
 
-def _not_written(path: Path, error: OSError) -> ValueError:
+def _not_written(path: Path, error: OSError) -> UserError:
     reason = os.strerror(error.errno) if error.errno else error  # HDF5 adds some lines of its own
-    return ValueError(
+    return UserError(
         f"cache {path}: cannot be written ({reason}): what was finished is kept; make room, or choose another "
         "--cache.path, and run again"
     )
@@ -265,12 +266,12 @@ def _agreed(path: Path, manifest: Manifest) -> Manifest:
     """The manifest in the folder: the one that is there, or else this one, newly written."""
     if not (path / FILE).exists():
         if any(not each.name.startswith(".") for each in path.iterdir()):
-            raise ValueError(f"cache {path}: the folder is not empty and no cache: choose another --cache.path")
+            raise UserError(f"cache {path}: the folder is not empty and no cache: choose another --cache.path")
         manifest.write(path)
         return manifest
     there = Manifest.read(path)
     if lines := there.differences(manifest):
-        raise ValueError(
+        raise UserError(
             f"cache {path}: holds something else than this run makes: {'; '.join(lines)}: "
             "choose another --cache.path, or the settings it was made with"
         )
@@ -284,11 +285,11 @@ def _locked(path: Path):
         lock = open(path / ".lock", "w")  # noqa: SIM115
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise ValueError(
+        raise UserError(
             f"cache {path}: another run is writing to it: wait for it or choose another --cache.path"
         ) from error
     except OSError as error:
-        raise ValueError(f"cache {path}: cannot be written ({error.strerror}): choose another --cache.path") from error
+        raise UserError(f"cache {path}: cannot be written ({error.strerror}): choose another --cache.path") from error
     return lock
 
 

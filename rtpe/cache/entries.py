@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtpe.errors import UserError
 from rtpe.geometry import Affine
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Poses
@@ -65,17 +66,17 @@ def unpack(record: bytes, image_id: int, skeleton: Skeleton) -> Entry:
     """The entry of a record.
 
     Raises:
-        ValueError: if a byte of it changed, or it is of another image or number of joints.
+        UserError: if a byte of it changed, or it is of another image or number of joints.
     """
     body, digest = record[:-_DIGEST], record[-_DIGEST:]
     if len(record) < _LEAST or _digest(body, _DIGEST) != digest:
-        raise ValueError("its checksum does not match its bytes")
+        raise UserError("its checksum does not match its bytes")
     _, found, _ = _HEADER.unpack_from(body)
     (length,) = _LENGTH.unpack_from(body, HEADER_BYTES)
     at = HEADER_BYTES + _LENGTH.size + length
     head = json.loads(body[HEADER_BYTES + _LENGTH.size : at])
     if (found, head["joints"]) != (image_id, len(skeleton)):
-        raise ValueError(f"it holds {head['joints']} joints of image {found}, not {len(skeleton)} of {image_id}")
+        raise UserError(f"it holds {head['joints']} joints of image {found}, not {len(skeleton)} of {image_id}")
     shapes = [((2, 3), "<f8")] + [
         ((head["people"], *rest), "<f4") for rest in ((len(skeleton), 2), (len(skeleton),), ())
     ]

@@ -12,6 +12,7 @@ from typing import Any
 from rtpe import __version__
 from rtpe.cache.codecs import codec as codec_of
 from rtpe.cache.stores import STORES, whole
+from rtpe.errors import UserError
 from rtpe.skeleton import Skeleton
 
 FORMAT = 1
@@ -37,7 +38,7 @@ class Manifest:
         format: of the files; a newer one than FORMAT is not read.
 
     Raises:
-        ValueError: if the store or codec is unknown, or a value is not plain.
+        UserError: if the store or codec is unknown, or a value is not plain.
     """
 
     predictor: Mapping[str, Any]
@@ -55,7 +56,7 @@ class Manifest:
 
     def __post_init__(self):
         if self.store not in STORES:
-            raise ValueError(f"unknown store {self.store!r}: choose from {', '.join(STORES)}")
+            raise UserError(f"unknown store {self.store!r}: choose from {', '.join(STORES)}")
         bound = self.bound or asdict(codec_of(self.codec).bound)
         for name, value in (
             ("bound", bound),
@@ -85,27 +86,27 @@ class Manifest:
         """Read it from the folder of a cache.
 
         Raises:
-            ValueError: if the folder or the file is missing, damaged, or of a newer format.
+            UserError: if the folder or the file is missing, damaged, or of a newer format.
         """
         try:
             raw = json.loads((path / FILE).read_text())
         except OSError as error:
             what = f"has no {FILE}" if path.is_dir() else "there is no such folder"
-            raise ValueError(f"cache {path}: {what}: build it with `rtpe cache build` or check --cache.path") from error
+            raise UserError(f"cache {path}: {what}: build it with `rtpe cache build` or check --cache.path") from error
         except ValueError as error:
-            raise ValueError(
+            raise UserError(
                 f"cache {path}: {FILE} is no JSON ({error}): restore it or build the cache again"
             ) from error
         if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
-            raise ValueError(
+            raise UserError(
                 f"cache {path}: format {raw['format']}, this rtpe {__version__} reads {FORMAT}: update rtpe"
             )
         try:
             if raw.pop("checksum") != _checksum(raw):
-                raise ValueError("its checksum does not match")
+                raise UserError("its checksum does not match")
             return cls(**{**raw, "skeleton": _skeleton(raw["skeleton"])})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
+            raise UserError(
                 f"cache {path}: {FILE} is not understood ({error}): restore it or build the cache again"
             ) from error
 
@@ -120,7 +121,7 @@ def _plain(name: str, value: Any) -> Any:
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"manifest: {name} must be plain numbers, texts, lists and dicts ({error})") from error
+        raise UserError(f"manifest: {name} must be plain numbers, texts, lists and dicts ({error})") from error
 
 
 def _skeleton(raw: dict) -> Skeleton:

@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 
 from rtpe.cache.entries import HEADER_BYTES, records_in, whole_record
+from rtpe.errors import UserError
 
 SEAL = 32  # bytes of the digest at the end of a finished file; HDF5 and zip readers pass over it
 _SHARD_BYTES = 256 << 20  # a shard of dense maps is closed earlier, before it fills the memory
@@ -86,7 +87,7 @@ class Hdf5Store:
         damaged: read also what is left of damaged shards.
 
     Raises:
-        ValueError: if a shard cannot be read.
+        UserError: if a shard cannot be read.
     """
 
     def __init__(self, folder: Path, shard: int = 256, damaged: bool = False):
@@ -204,10 +205,10 @@ class Hdf5Store:
                 size = file["records"].size
                 start = file["records"].id.get_offset() if size else 0
             if len(offsets) != len(ids) + 1 or offsets != sorted(offsets) or offsets[-1] != size or start is None:
-                raise ValueError("its offsets do not fit its records")
+                raise UserError("its offsets do not fit its records")
         except (OSError, KeyError, ValueError, AttributeError, RuntimeError, TypeError) as error:
             repair = f"rtpe cache verify --cache.path {path.parent.parent} --repair true"
-            raise ValueError(f"cache shard {path}: damaged ({error}): run `{repair}`, then build again") from error
+            raise UserError(f"cache shard {path}: damaged ({error}): run `{repair}`, then build again") from error
         places = zip(ids, offsets, offsets[1:])
         return {image_id: (path, start + begin, end - begin) for image_id, begin, end in places}
 
@@ -257,7 +258,7 @@ class NpzStore:
             with np.load(self.where(image_id), allow_pickle=False) as file:
                 return file["record"].tobytes()
         except Exception as error:  # a changed byte of a zip file can surface as nearly any error
-            raise ValueError(f"not a whole npz file: {error}") from error
+            raise UserError(f"not a whole npz file: {error}") from error
 
     def write(self, image_id: int, record: bytes) -> None:
         with whole(self.where(image_id)) as temporary:

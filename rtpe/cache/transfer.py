@@ -9,6 +9,7 @@ from pathlib import Path
 from rtpe.cache.cache import Cache
 from rtpe.cache.codecs import CODECS
 from rtpe.cache.manifest import Manifest
+from rtpe.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ def merge(path: str | Path, sources: Sequence[str | Path]) -> TransferReport:
     of them hold is taken from the first. A merge that was killed goes on when it is run again.
 
     Raises:
-        ValueError: if there is no source, or they hold different things, an entry is damaged, or another run writes.
+        UserError: if there is no source, or they hold different things, an entry is damaged, or another run writes.
     """
     if not sources:
-        raise ValueError(f"cache {path}: nothing to merge: name the caches, such as --sources '[caches/a, caches/b]'")
+        raise UserError(f"cache {path}: nothing to merge: name the caches, such as --sources '[caches/a, caches/b]'")
     with Cache.create(path, _of_this_store(path, Manifest.read(Path(sources[0])))) as out:
         return absorb(out, sources)
 
@@ -44,7 +45,7 @@ def absorb(out: Cache, sources: Sequence[str | Path]) -> TransferReport:
     caches = [Cache.open(source) for source in sources]
     for cache in caches:
         if lines := replace(cache.manifest, store=out.manifest.store).differences(out.manifest):
-            raise ValueError(
+            raise UserError(
                 f"cache {cache.path}: holds something else than {out.path}: {'; '.join(lines)}: merge only caches of "
                 "one predictor and codec"
             )
@@ -69,7 +70,7 @@ def convert(
         say: told how many entries are done.
 
     Raises:
-        ValueError: as `Cache.open`, `Cache.create` and `Cache.add`.
+        UserError: as `Cache.open`, `Cache.create` and `Cache.add`.
     """
     held = Cache.open(source)
     wanted = replace(held.manifest, store=store, codec=codec, bound=_both_bounds(held.manifest, codec))

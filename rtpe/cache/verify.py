@@ -31,7 +31,7 @@ def verify(path: str | Path, repair: bool = False) -> VerifyReport:
         repair: drop what is damaged, and only that, so that the next build remakes it.
 
     Raises:
-        ValueError: if it is missing, its manifest is damaged, or, for a repair, another run is writing to it.
+        UserError: if it is missing, its manifest is damaged, or, for a repair, another run is writing to it.
     """
     path = Path(path)
     with Cache.create(path, Manifest.read(path), damaged=True) if repair else Cache.open(path, damaged=True) as cache:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells, published_side
 from rtpe.images import resize
 from rtpe.skeleton import COCO17
@@ -23,17 +24,17 @@ def read_w48(path: str | Path, image_hw: tuple[int, int]) -> PoseMaps:
         image_hw: of the original image, which the file does not tell.
 
     Raises:
-        ValueError: if the file is damaged, or was made from an image of another shape.
+        UserError: if the file is damaged, or was made from an image of another shape.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             coarse, tags, fine = (file[name] for name in ("pred_heatmaps", "embeddings", "heatmaps_refined"))
     except Exception as error:  # a changed byte of a zip file can surface as nearly any error
-        raise ValueError(f"{path}: not a whole {SUFFIX} file ({error})") from error
+        raise UserError(f"{path}: not a whole {SUFFIX} file ({error})") from error
     input_hw, to_input = w48_input(image_hw)
     size_hw = (input_hw[0] // STRIDE, input_hw[1] // STRIDE)
     if fine.shape != (len(COCO17), *size_hw) or coarse.shape != tags.shape or len(coarse) != len(COCO17):
-        raise ValueError(
+        raise UserError(
             f"{path}: holds maps of {fine.shape}, an image of {image_hw} gives {(len(COCO17), *size_hw)}: "
             "choose the --data.root and --data.split that it was made from"
         )

@@ -21,6 +21,7 @@ from rtpe.commands.score import cached_people, score
 from rtpe.commands.shares import share_of
 from rtpe.commands.table import write_json
 from rtpe.config import CacheBuild, CacheConvert, CacheInfo, CacheMerge, CacheVerify, DataSettings
+from rtpe.errors import UserError
 from rtpe.images import UnreadableImage, read_image
 from rtpe.structures import Prediction
 
@@ -94,7 +95,7 @@ def cache_verify(settings: CacheVerify) -> None:
     """Read every byte; say what is damaged, and drop it if asked to.
 
     Raises:
-        ValueError: if something is damaged and stays.
+        UserError: if something is damaged and stays.
     """
     path = _asked(settings.cache.path, "no cache: pass --cache.path FOLDER")
     report = verify(path, settings.repair)
@@ -104,7 +105,7 @@ def cache_verify(settings: CacheVerify) -> None:
     files = ", ".join(file.name for file in report.damaged[:5]) + (", ..." if len(report.damaged) > 5 else "")
     said = f"cache {path}: {len(report.damaged)} damaged files ({files}), {len(report.lost)} damaged entries"
     if not settings.repair:
-        raise ValueError(f"{said}: run again with --repair true, then build again")
+        raise UserError(f"{said}: run again with --repair true, then build again")
     print(f"{said}: dropped; {report.entries} entries are whole: build again to remake the others")
 
 
@@ -173,5 +174,5 @@ def _scores(cache: Cache, asked: DataSettings) -> dict[str, float]:
 
 def _asked(value: str, otherwise: str) -> str:
     if not value:
-        raise ValueError(otherwise)
+        raise UserError(otherwise)
     return value

@@ -24,6 +24,7 @@ from rtpe.commands.facts import run_facts
 from rtpe.commands.pictures import contact_sheet, drawings, found_people, loss_charts, spread_out
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import DataSettings, DecodeSettings, Demo, TeacherSettings
+from rtpe.errors import UserError
 from rtpe.images import write_image
 from rtpe.log import HISTORY, read_history
 from rtpe.predictors.dense import DensePredictor
@@ -47,7 +48,7 @@ def demo(settings: Demo) -> list[dict]:
     """Run the whole job; returns the rows of the table.
 
     Raises:
-        ValueError: at once if a shipped file is missing, later if a command fails.
+        UserError: at once if a shipped file is missing, later if a command fails.
     """
     _refuse_missing(TEACHER, SHIPPED, STUDENT_RECIPE)
     out, data = Path(settings.out), f"--data.root={settings.data}"
@@ -83,18 +84,18 @@ def rtpe(command: str, *arguments: str) -> None:
     """Say a command, and run it in a process of its own, as one would on the terminal.
 
     Raises:
-        ValueError: if it fails; it has then said why itself.
+        UserError: if it fails; it has then said why itself.
     """
     words = [*command.split(), *map(str, arguments)]
     print(f"\n$ rtpe {shlex.join(words)}", flush=True)
     if subprocess.run([sys.executable, "-m", "rtpe.cli", *words]).returncode:
-        raise ValueError(f"demo: `rtpe {command}` failed")
+        raise UserError(f"demo: `rtpe {command}` failed")
 
 
 def _refuse_missing(*files: Path) -> None:
     missing = " ".join(str(_short(path)) for path in files if not path.is_file())
     if missing:
-        raise ValueError(f"demo: missing {missing}, which a clone of rtpe has: git checkout -- {missing}")
+        raise UserError(f"demo: missing {missing}, which a clone of rtpe has: git checkout -- {missing}")
 
 
 def _scored(name: str, what: list[str], out: Path) -> list[dict]:

@@ -13,6 +13,7 @@ from rtpe.config import DataSettings, LossSettings, Train
 from rtpe.data.coco import fixed_choice
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.joined import Joined, JoinedCaches
+from rtpe.errors import UserError
 
 STRIDE = 4  # of the maps of nets that do not say another
 
@@ -21,11 +22,11 @@ def without_labels(settings: Train, says: bool) -> Train:
     """The settings without what needs labels: the teacher's people serve instead.
 
     Raises:
-        ValueError: if there is no teacher to learn from either.
+        UserError: if there is no teacher to learn from either.
     """
     if not (settings.cache.path and settings.loss.teacher):
         missing = "--loss.teacher above 0" if settings.cache.path else "--cache.path, which `rtpe cache build` makes"
-        raise ValueError(f"data {settings.data.root}: nobody labelled these images, a teacher must: pass {missing}")
+        raise UserError(f"data {settings.data.root}: nobody labelled these images, a teacher must: pass {missing}")
     bare = replace(settings, loss=replace(settings.loss, truth=0.0), train=replace(settings.train, minival=0))
     if says and bare != settings:
         print(
@@ -40,7 +41,7 @@ def held_out(settings: Train, everything: Images) -> tuple[Images, Images]:
     """The images that choose the best epoch, and those to learn from.
 
     Raises:
-        ValueError: if the former are of a split without labels.
+        UserError: if the former are of a split without labels.
     """
     count, split = settings.train.minival, settings.train.minival_split
     if not split:
@@ -48,7 +49,7 @@ def held_out(settings: Train, everything: Images) -> tuple[Images, Images]:
         return minival, everything.only(sorted(set(everything.ids) - set(minival.ids)))
     other = build.dataset(replace(settings.data, split=split, limit=0))
     if other.annotations is None:
-        raise ValueError(f"train.minival_split {split}: nobody labelled these images: choose a split with labels")
+        raise UserError(f"train.minival_split {split}: nobody labelled these images: choose a split with labels")
     return other.only(fixed_choice(other.ids, count)), everything
 
 
@@ -56,7 +57,7 @@ def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamp
     """What is trained on: these images of `--data` and all of `--more`, what is left out counted and said.
 
     Raises:
-        ValueError: if only some of them have a cache, or a cache has none of its images.
+        UserError: if only some of them have a cache, or a cache has none of its images.
     """
     parts = [_part(own, settings.data, settings.cache.path, says)]
     parts += [_part(build.dataset(each), each, each.cache, says) for each in settings.more]
@@ -105,7 +106,7 @@ def _part(images: Images, settings: DataSettings, path: str, says: bool) -> tupl
     known = set(images.ids) - images.bare if cache is None else set(images.ids) & set(cache.ids)
     name = f"{images.root.name}/{images.split}"
     if cache is not None and not known:
-        raise ValueError(f"cache {path}: has no image of {name}: build it for them")
+        raise UserError(f"cache {path}: has no image of {name}: build it for them")
     if says and len(known) < len(images):
         why = "have no labels" if cache is None else f"are not in the cache {path}"
         print(f"left out {len(images) - len(known)} of {len(images)} images of {name}: they {why}", flush=True)
@@ -117,5 +118,5 @@ def _caches(images: Joined, caches: Sequence[Cache | None], thresholds: Sequence
     if len(lacking) == len(caches):
         return None
     if lacking:
-        raise ValueError(f"data {lacking[0].root}: has no cache, others have: build one, and name it beside the data")
+        raise UserError(f"data {lacking[0].root}: has no cache, others have: build one, and name it beside the data")
     return JoinedCaches(images, caches, thresholds)

@@ -25,6 +25,7 @@ from rtpe.commands.facts import run_facts
 from rtpe.commands.study import Training, run_trainings
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import StudyNorms, Train
+from rtpe.errors import UserError
 from rtpe.log import HISTORY, read_history
 from rtpe.report import Table, write_report
 
@@ -66,7 +67,7 @@ def norms(settings: StudyNorms) -> list[dict]:
 def _require(settings: StudyNorms) -> None:
     unknown = set(settings.variants) - set(VARIANTS)
     if unknown:
-        raise ValueError(f"variants: no {min(unknown)!r}: choose from {', '.join(VARIANTS)}")
+        raise UserError(f"variants: no {min(unknown)!r}: choose from {', '.join(VARIANTS)}")
     kind, held_out = settings.net.kind, settings.train.minival
     wants = {
         "net.kind": ("pose_hrnet, whose norms can be left out", kind, kind == "pose_hrnet"),
@@ -77,7 +78,7 @@ def _require(settings: StudyNorms) -> None:
     }
     for name, (want, got, holds) in wants.items():
         if not holds:
-            raise ValueError(f"{name}: must be {want}, got {got}: pass --{name}, or --config recipes/norms.yaml")
+            raise UserError(f"{name}: must be {want}, got {got}: pass --{name}, or --config recipes/norms.yaml")
 
 
 def _training(settings: StudyNorms, name: str, seed: int) -> Training:

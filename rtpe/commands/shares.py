@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from rtpe.cache import Cache, Manifest, absorb
+from rtpe.errors import UserError
 
 PARTS = ".parts"  # of a cache that several processes build: a cache of its own for each
 PATIENCE = timedelta(days=7)  # one process may have much more to do than another
@@ -72,13 +73,13 @@ def share_of(shard: str) -> Share:
     """What `--shard i/n` or, without it, torchrun says.
 
     Raises:
-        ValueError: if the shard is none.
+        UserError: if the shard is none.
     """
     if shard:
         said = re.fullmatch(r"(\d+)/(\d+)", shard)
         index, count = (int(number) for number in said.groups()) if said else (0, 0)
         if not 1 <= index <= count:
-            raise ValueError(f"shard: expected i/n with 1 <= i <= n, such as 1/3, got {shard!r}")
+            raise UserError(f"shard: expected i/n with 1 <= i <= n, such as 1/3, got {shard!r}")
         return Share(index - 1, count)
     count = int(os.environ.get("WORLD_SIZE", 1))
     if count == 1:

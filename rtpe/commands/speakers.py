@@ -13,6 +13,7 @@ from rtpe.cache import Cache
 from rtpe.commands.cost import cost
 from rtpe.commands.score import cached_ids, predictions
 from rtpe.config import CacheSettings, Validate
+from rtpe.errors import UserError
 from rtpe.structures import PoseMaps, Poses
 
 Said = Iterator[tuple[int, Poses, PoseMaps | None]]
@@ -60,7 +61,7 @@ def alone(item: str, settings: Validate) -> Validate:
     """The settings for one of those to compare: a recipe's own, or these with that cache or those weights.
 
     Raises:
-        ValueError: if it is none of the three.
+        UserError: if it is none of the three.
     """
     path = Path(item)
     kept = {name: getattr(settings, name) for name in ("data", "score", "oracle", "per_joint", "device")}
@@ -71,7 +72,7 @@ def alone(item: str, settings: Validate) -> Validate:
         return dataclasses.replace(plain, cache=CacheSettings(path=item))
     if not path.is_file():
         what = "a folder, but no cache" if path.is_dir() else "no such file or folder"
-        raise ValueError(f"compare {item}: {what}: name a cache, a recipe (.yaml) or weights")
+        raise UserError(f"compare {item}: {what}: name a cache, a recipe (.yaml) or weights")
     return dataclasses.replace(plain, weights=item)
 
 
@@ -79,6 +80,4 @@ def _recipe(path: str) -> Validate:
     try:
         return config.parse(Validate, ["--config", path], "recipe")
     except ValueError as error:
-        raise ValueError(
-            f"compare {path}: no recipe of a teacher or a cache ({error}): name one, or weights"
-        ) from error
+        raise UserError(f"compare {path}: no recipe of a teacher or a cache ({error}): name one, or weights") from error

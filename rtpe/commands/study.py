@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from rtpe.cli import DIVERGED
 from rtpe.commands.table import write_json
+from rtpe.errors import UserError
 
 GLANCE = 0.2  # seconds between looks at the trainings that run
 
@@ -53,13 +54,13 @@ class Training:
         """What it led to, if it is through.
 
         Raises:
-            ValueError: if that was another command.
+            UserError: if that was another command.
         """
         if not self.file.exists():
             return None
         (row,) = json.loads(self.file.read_text())
         if row["command"] != self.command:
-            raise ValueError(f"run {self.folder}: was trained by another command: pass another --out, or remove it")
+            raise UserError(f"run {self.folder}: was trained by another command: pass another --out, or remove it")
         return row
 
     def keep(self, led_to: Mapping[str, object]) -> dict:
@@ -72,14 +73,14 @@ class Training:
         """Begin, or go on.
 
         Raises:
-            ValueError: if it runs already, having outlived a study that was killed.
+            UserError: if it runs already, having outlived a study that was killed.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         with self.log.open("a") as log:
             try:
                 fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the process inherits it, and has it until it ends
             except OSError as error:
-                raise ValueError(f"run {self.folder}: is being trained already: wait for it, or end it") from error
+                raise UserError(f"run {self.folder}: is being trained already: wait for it, or end it") from error
             return _rtpe(self.command, log)
 
 
@@ -96,7 +97,7 @@ def run_trainings(
         if_diverged: what one that diverged led to; without it, that one has failed.
 
     Raises:
-        ValueError: if what is there is of another command, before anything runs; if a training runs already, having
+        UserError: if what is there is of another command, before anything runs; if a training runs already, having
             outlived its study; or if one failed, after all others have ended.
     """
     rows = {training.name: training.kept() for training in trainings}
@@ -127,7 +128,7 @@ def run_trainings(
             process.terminate()
             process.wait()
     if failed:
-        raise ValueError(f"{len(failed)} of {len(trainings)} trainings failed, the others are kept: {failed[0]}")
+        raise UserError(f"{len(failed)} of {len(trainings)} trainings failed, the others are kept: {failed[0]}")
     return [rows[training.name] for training in trainings]
 
 
@@ -135,7 +136,7 @@ def rtpe(command: Sequence[str], log: Path) -> None:
     """Run a command to its end.
 
     Raises:
-        ValueError: if it fails, with what it said last.
+        UserError: if it fails, with what it said last.
     """
     with log.open("a") as file:
         process = _rtpe(command, file)
@@ -155,4 +156,4 @@ def _rtpe(command: Sequence[str], log) -> subprocess.Popen:
 def _require(process: subprocess.Popen, command: str, log: Path) -> None:
     if process.returncode:
         said = log.read_text().strip().splitlines() or ["nothing"]
-        raise ValueError(f"`rtpe {command}` failed: {said[-1]}: see {log}")
+        raise UserError(f"`rtpe {command}` failed: {said[-1]}: see {log}")

@@ -6,6 +6,7 @@ from torch import nn
 
 from rtpe import build
 from rtpe.config import Train
+from rtpe.errors import UserError
 
 TAUGHT = {"person": "attention", "centre": "centres", "offset": "centres"}  # the loss terms of what a net may lack
 
@@ -14,13 +15,13 @@ def refuse_untaught(settings: Train, net: nn.Module) -> None:
     """Maps that nobody teaches, or that are taught to a net without them, would only show when all is done.
 
     Raises:
-        ValueError: if there are such maps, or people are to be told apart by some that the net has not.
+        UserError: if there are such maps, or people are to be told apart by some that the net has not.
     """
     build.decoder(settings.decode, net)
     numbers = getattr(net, "numbers", {})
     for name, part in TAUGHT.items():
         weight, has = getattr(settings.loss, name), numbers.get(part)
         if has and not weight:
-            raise ValueError(f"loss.{name}: must be above 0 for a net with {part}, got {weight}: pass --loss.{name}")
+            raise UserError(f"loss.{name}: must be above 0 for a net with {part}, got {weight}: pass --loss.{name}")
         if weight and not has:
-            raise ValueError(f"loss.{name}: the net has no {part}: pass --net.numbers.{part} true, or a weight of 0")
+            raise UserError(f"loss.{name}: the net has no {part}: pass --net.numbers.{part} true, or a weight of 0")

@@ -43,6 +43,7 @@ from rtpe.engine.checkpoint import TrainingState
 from rtpe.engine.criterion import TERMS, Criterion
 from rtpe.engine.loop import Schedule, fit, mean_terms
 from rtpe.engine.optim import optimizer, restarts, warm_cosine
+from rtpe.errors import UserError
 from rtpe.log import HISTORY, Log, read_history
 from rtpe.predictors.dense import DensePredictor
 from rtpe.report import Chart, Picture, Table, curves, write_report
@@ -101,7 +102,7 @@ def _fabric(settings: Train) -> Fabric:
     """Devices, precision and processes."""
     where = build.device(settings.device)
     if settings.train.precision == "fp16" and not where.startswith("cuda"):
-        raise ValueError("train.precision fp16: needs a GPU, this is a CPU: pass --train.precision bf16")
+        raise UserError("train.precision fp16: needs a GPU, this is a CPU: pass --train.precision bf16")
     torch.backends.cudnn.benchmark = True  # all inputs are of one size
     processes = settings.train.processes
     machines = int(os.environ.get("GROUP_WORLD_SIZE", 1))  # as torchrun counts them
@@ -141,7 +142,7 @@ def _refuse_other_settings(last: Path, held: dict, asked: dict) -> None:
     held, asked = config.flat(held), config.flat(asked)
     for name, want in asked.items():
         if name not in MAY_CHANGE and held.get(name, want) != want:
-            raise ValueError(f"run {last.parent}: has {name} {held[name]}, not {want}: choose another --out")
+            raise UserError(f"run {last.parent}: has {name} {held[name]}, not {want}: choose another --out")
 
 
 def _criterion(fabric: Fabric, settings: Train, skeleton: Skeleton) -> Criterion:
@@ -160,7 +161,7 @@ def _criterion(fabric: Fabric, settings: Train, skeleton: Skeleton) -> Criterion
 def _imitated(fabric: Fabric, settings: Train) -> Callable[[Tensor], Tensor]:
     """Normalised images to the features that the net's own stem is to have; it is nowhere but in the training."""
     if not settings.net.imitate:
-        raise ValueError("loss.stem: no stem to learn from: pass --net.imitate, weights of a student that has it")
+        raise UserError("loss.stem: no stem to learn from: pass --net.imitate, weights of a student that has it")
     stem = build.imitated_stem(settings.net.imitate).to(fabric.device)
 
     def features(images: Tensor) -> Tensor:
@@ -173,7 +174,7 @@ def _imitated(fabric: Fabric, settings: Train) -> Callable[[Tensor], Tensor]:
 def _schedule(settings: Train) -> Schedule:
     chosen = settings.train
     if chosen.cycles < 1:
-        raise ValueError(f"train.cycles: expected 1 or more, got {chosen.cycles}")
+        raise UserError(f"train.cycles: expected 1 or more, got {chosen.cycles}")
     shapes = {"cosine": warm_cosine, "sgdr": partial(restarts, cycles=chosen.cycles)}
     return Schedule(chosen.epochs, chosen.lr, chosen.clip, chosen.ema, chosen.minutes, shape=shapes[chosen.schedule])
 

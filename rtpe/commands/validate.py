@@ -23,10 +23,11 @@ from rtpe.commands.score import labelled_joints, results_of, score_results
 from rtpe.commands.speakers import Speaker, alone, speakers
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import Validate
+from rtpe.errors import UserError
 from rtpe.metrics.distance import THRESHOLDS
 from rtpe.metrics.people import joint_scores, match_people
 
-FAILURES = (ValueError, FloatingPointError, ImportError, OSError)  # as of a whole command
+FAILURES = (UserError, OSError)  # as of a whole command
 COSTS = ("Mparams", "GMACs", "ms", "images")
 
 
@@ -65,10 +66,10 @@ def validate(settings: Validate) -> list[dict]:
     """Print the table of scores, write it as JSON, and the results in COCO's format beside it; returns the rows.
 
     Raises:
-        ValueError: if nothing can be scored, or of several something could not; the others are then printed.
+        UserError: if nothing can be scored, or of several something could not; the others are then printed.
     """
     if settings.compare and (settings.weights or settings.teacher.weights or settings.cache.path):
-        raise ValueError("compare: names all that is scored: name weights and caches there, and nowhere else")
+        raise UserError("compare: names all that is scored: name weights and caches there, and nowhere else")
     images = _labelled_images(settings)
     rows: list[Row] = []
     for item in settings.compare or [""]:
@@ -84,7 +85,7 @@ def validate(settings: Validate) -> list[dict]:
     _show(rows, settings.score.pck)
     failed = [row.name for row in rows if row.error]
     if failed:
-        raise ValueError(f"compare: {len(failed)} of {len(settings.compare)} not scored: {', '.join(failed)}")
+        raise UserError(f"compare: {len(failed)} of {len(settings.compare)} not scored: {', '.join(failed)}")
     return [row.as_json() for row in rows]
 
 
@@ -92,14 +93,14 @@ def _labelled_images(settings: Validate) -> build.Images:
     """The images, checked before hours have passed to be labelled, in the lengths that are asked for."""
     images = build.dataset(settings.data)
     if images.annotations is None:
-        raise ValueError(
+        raise UserError(
             f"data {images.root}: nobody labelled these images, there is nothing to score against: give --data.root a "
             f"folder with annotations/person_keypoints_{settings.data.split}.json"
         )
     there = {name.split()[-1] for name in score_results([], images) if name.startswith("PCK@")}
     if settings.score.pck not in there:
         asked = f"score.pck {settings.score.pck}"
-        raise ValueError(f"{asked}: these labels do not have it: choose from {', '.join(sorted(there))}")
+        raise UserError(f"{asked}: these labels do not have it: choose from {', '.join(sorted(there))}")
     return images
 
 

@@ -27,7 +27,7 @@ from rtpe.config.parts import (
     ScoreSettings,
     TeacherSettings,
 )
-from rtpe.config.reading import UserError, as_dict, flat, parse, save
+from rtpe.config.reading import as_dict, flat, parse, save
 from rtpe.config.training import LossSettings, NetSettings, OptimSettings
 from rtpe.views import ViewSettings
 
@@ -53,7 +53,6 @@ __all__ = [
     "Synth",
     "TeacherSettings",
     "Train",
-    "UserError",
     "Validate",
     "ViewSettings",
     "as_dict",

@@ -12,11 +12,9 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 from jsonargparse import ArgumentParser
 
+from rtpe.errors import UserError
+
 Settings = TypeVar("Settings")
-
-
-class UserError(ValueError):
-    """Something the user can mend: one line, exit status 2."""
 
 
 def parse(command: type[Settings], arguments: list[str] | None, prog: str) -> Settings:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rtpe.data.coco import CocoDataset
+from rtpe.errors import UserError
 from rtpe.structures import Boxes
 
 PERSON = 1  # COCO's number for the category
@@ -32,13 +33,13 @@ def read_boxes(path: str | Path, image_ids: Iterable[int], least: float = 0.0) -
     if they have boxes.
 
     Raises:
-        ValueError: if it is missing or no such file, or none of its rows is of these images.
+        UserError: if it is missing or no such file, or none of its rows is of these images.
     """
     rows = _rows(Path(path))
     found: dict[int, list] = {int(image_id): [] for image_id in image_ids}
     ours = [row for row in rows if row["image_id"] in found]
     if found and not ours:
-        raise ValueError(
+        raise UserError(
             f"boxes {path}: none of its {len(rows)} boxes is of these {len(found)} images (the first of them is "
             f"{next(iter(found))}): pass the --teacher.boxes of this split"
         )
@@ -63,12 +64,12 @@ def _rows(path: Path) -> list[dict]:
         rows = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not JSON"
-        raise ValueError(f"boxes {path}: cannot be read ({reason}): pass --teacher.boxes truth, or a file") from error
+        raise UserError(f"boxes {path}: cannot be read ({reason}): pass --teacher.boxes truth, or a file") from error
     if not isinstance(rows, list):
-        raise ValueError(f"boxes {path}: expected a list of COCO detections, got {type(rows).__name__}")
+        raise UserError(f"boxes {path}: expected a list of COCO detections, got {type(rows).__name__}")
     for number, row in enumerate(rows):
         if not _is_detection(row):
-            raise ValueError(f"boxes {path}: row {number}: expected image_id, bbox of 4 numbers and score")
+            raise UserError(f"boxes {path}: row {number}: expected image_id, bbox of 4 numbers and score")
     return rows
 
 

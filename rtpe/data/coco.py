@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
+from rtpe.errors import UserError
 from rtpe.geometry import Affine, index_to_point
 from rtpe.images import polygons, read_reduced, warp
 from rtpe.skeleton import COCO17, OPENPOSE18, Skeleton
@@ -60,7 +61,7 @@ class CocoDataset(Sequence):
         ids: keep only these images; all by default.
 
     Raises:
-        ValueError: if a file is missing or no COCO keypoint file, or holds another skeleton, or masks of another size
+        UserError: if a file is missing or no COCO keypoint file, or holds another skeleton, or masks of another size
             than their images.
     """
 
@@ -109,7 +110,7 @@ class CocoDataset(Sequence):
         """The same images, of which a fixed choice of this share keeps its labels; the others are bare photographs.
 
         Raises:
-            ValueError: if the share is not from 0 to 1.
+            UserError: if the share is not from 0 to 1.
         """
         other = _with_records(self, self.records)
         other.bare = bare_ids(self.ids, share)
@@ -122,7 +123,7 @@ class CocoDataset(Sequence):
         """The sample halved as often, thrice at most, as its long side keeps `least` pixels.
 
         Raises:
-            ValueError: if a mask is of another size than the image, or the image cannot be read.
+            UserError: if a mask is of another size than the image, or the image cannot be read.
         """
         image_id, file_name = self.records[index]
         image, reduction = read_reduced(self.path(index), least)
@@ -159,10 +160,10 @@ def bare_ids(ids: Sequence[int], share: float) -> frozenset[int]:
     """All but a fixed choice of this share of the ids.
 
     Raises:
-        ValueError: if the share is not from 0 to 1.
+        UserError: if the share is not from 0 to 1.
     """
     if not 0 <= share <= 1:
-        raise ValueError(f"data.labels: expected a share from 0 to 1, got {share}")
+        raise UserError(f"data.labels: expected a share from 0 to 1, got {share}")
     return frozenset(ids) - frozenset(fixed_choice(ids, round(share * len(ids))))
 
 
@@ -176,22 +177,20 @@ def read_json(path: Path) -> Any:
     """What an annotation file says.
 
     Raises:
-        ValueError: if it cannot be read, or is no JSON.
+        UserError: if it cannot be read, or is no JSON.
     """
     try:
         return json.loads(path.read_text())
     except OSError as error:
-        raise ValueError(
-            f"annotations {path}: {error.strerror or error}: check --data.root and --data.split"
-        ) from error
+        raise UserError(f"annotations {path}: {error.strerror or error}: check --data.root and --data.split") from error
     except ValueError as error:  # no JSON, or no text at all
-        raise ValueError(f"annotations {path}: not JSON ({error}): download it again") from error
+        raise UserError(f"annotations {path}: not JSON ({error}): download it again") from error
 
 
 def _read_coco(path: Path) -> dict:
     raw = read_json(path)
     if not isinstance(raw, dict) or not {"images", "annotations"} <= raw.keys():
-        raise ValueError(f"annotations {path}: expected a COCO file with images and annotations")
+        raise UserError(f"annotations {path}: expected a COCO file with images and annotations")
     return raw
 
 
@@ -224,7 +223,7 @@ def openpose_points(points: np.ndarray) -> np.ndarray:
 def _person(row: dict, path: Path, skeleton: Skeleton) -> Person:
     numbers = row.get("keypoints") or [0] * 3 * len(skeleton)  # an unlabelled person may lack them altogether
     if len(numbers) != 3 * len(skeleton):
-        raise ValueError(
+        raise UserError(
             f"{path}: annotation {row.get('id')} has {len(numbers) / 3:g} keypoints, skeleton {skeleton.name} has "
             f"{len(skeleton)}: pass --data.skeleton"
         )
@@ -239,7 +238,7 @@ def _person(row: dict, path: Path, skeleton: Skeleton) -> Person:
 def _refuse_mask_of_another(row: dict, path: Path, size_hw: tuple | None) -> None:
     runs = row.get("segmentation")
     if isinstance(runs, dict) and size_hw and tuple(runs["size"]) != size_hw:
-        raise ValueError(
+        raise UserError(
             f"{path}: annotation {row.get('id')} has a mask of {_told(runs['size'])}, its image {row['image_id']} is "
             f"of {_told(size_hw)}: correct or remove it"
         )
@@ -249,7 +248,7 @@ def _refuse_masks_of_others(people: Sequence[Person], path: Path, size_hw: tuple
     sizes = {tuple(person.outline["size"]) for person in people if isinstance(person.outline, dict)}
     for mask_hw in sizes:
         if tuple(-(-side // reduction) for side in mask_hw) != size_hw:
-            raise ValueError(
+            raise UserError(
                 f"image {path}: has masks of {_told(mask_hw)}, which is not its size: take the image that was labelled"
             )
 

@@ -23,6 +23,7 @@ from rtpe.data.transforms import (
     warp_teacher_maps,
     widen,
 )
+from rtpe.errors import UserError
 from rtpe.geometry import Affine
 from rtpe.images import UnreadableImage, capsules, filled, warp
 from rtpe.structures import Prediction, Sample
@@ -74,7 +75,7 @@ class TrainingExamples(Dataset):
         person: whether person masks are made; they take a seventh of the time.
 
     Raises:
-        ValueError: if there is neither a label nor a teacher to learn from, or the teacher never saw an image.
+        UserError: if there is neither a label nor a teacher to learn from, or the teacher never saw an image.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class TrainingExamples(Dataset):
         person: bool = True,
     ):
         if cache is None and not labels:
-            raise ValueError("nothing to learn from: give --cache.path, or --loss.truth above 0")
+            raise UserError("nothing to learn from: give --cache.path, or --loss.truth above 0")
         self.samples, self.input_hw, self.stride = samples, input_hw, stride
         self.cache, self.labels, self.augment, self.seed = cache, labels, augment, seed
         self.spread, self.joint_threshold, self.person = spread, joint_threshold, person
@@ -158,7 +159,7 @@ class TrainingExamples(Dataset):
 
     def _teachers_people(self, prediction: Prediction | None, sample: Sample) -> np.ndarray:
         if prediction is None:
-            raise ValueError("an image has neither labels nor a teacher: give --cache.path")
+            raise UserError("an image has neither labels nor a teacher: give --cache.path")
         return poses_as_points(prediction.poses.moved(sample.to_image.inverse()), self.joint_threshold)
 
     def _grid(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
@@ -226,12 +227,12 @@ def epoch_order(count: int, batch: int, seed: int, epoch: int, passes: int = 1) 
     Each pass has an order of its own. A last short batch is left out, as batch norm dislikes it.
 
     Raises:
-        ValueError: if there is no image, or less than one pass.
+        UserError: if there is no image, or less than one pass.
     """
     if passes < 1:
-        raise ValueError(f"train.passes: expected 1 or more, got {passes}")
+        raise UserError(f"train.passes: expected 1 or more, got {passes}")
     if not count:
-        raise ValueError("no image to learn from: give --data.split more images, or hold out fewer: --train.minival")
+        raise UserError("no image to learn from: give --data.split more images, or hold out fewer: --train.minival")
     numbers = range(epoch * passes, (epoch + 1) * passes)
     order = [
         (number, i) for number in numbers for i in np.random.default_rng([seed, number]).permutation(count).tolist()
@@ -256,12 +257,12 @@ def batches(
         passes: see `epoch_order`.
 
     Raises:
-        ValueError: if a batch has not one image for each process.
+        UserError: if a batch has not one image for each process.
     """
     rank, processes = share
     whole = epoch_order(len(examples), size, examples.seed, epoch, passes)
     if len(whole[0]) < processes:
-        raise ValueError(
+        raise UserError(
             f"train.batch: {len(whole[0])} images a step cannot be shared by {processes} processes: pass a larger "
             "--train.batch, or fewer --train.processes"
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rtpe.data import video
+from rtpe.errors import UserError
 from rtpe.images import SUFFIXES, UnreadableImage, read_image, read_reduced
 from rtpe.skeleton import COCO17, Skeleton
 from rtpe.structures import Sample
@@ -61,14 +62,14 @@ class FolderDataset(Sequence):
         every: of a video, every so many frames.
 
     Raises:
-        ValueError: if there is nothing, or two files have the same id.
+        UserError: if there is nothing, or two files have the same id.
     """
 
     annotations = None
 
     def __init__(self, root: str | Path, split: str = "", skeleton: Skeleton = COCO17, every: int = 1):
         if every < 1:
-            raise ValueError(f"every so many frames: expected 1 or more, got {every}: pass another --data.every")
+            raise UserError(f"every so many frames: expected 1 or more, got {every}: pass another --data.every")
         self.root, self.skeleton = Path(os.path.abspath(root)), skeleton
         folder, self.split = _folder(self.root, split)
         base = folder.parent if folder == self.root and folder.is_file() else self.root
@@ -80,12 +81,12 @@ class FolderDataset(Sequence):
         if not self.records:
             there = f"no {KINDS} there" if folder.exists() else "no such folder or file"
             wanted = f"annotations/person_keypoints_{split}.json, photographs or videos"
-            raise ValueError(f"data {root}: {there}, want {wanted}: check --data.root and --data.split")
+            raise UserError(f"data {root}: {there}, want {wanted}: check --data.root and --data.split")
 
     def _add(self, image_id: int, name: str, still: Still) -> None:
         if image_id in self.stills:
             other = self.stills[image_id].path
-            raise ValueError(f"data {self.root}: {other} and {still.path} get the same id {image_id}: rename one")
+            raise UserError(f"data {self.root}: {other} and {still.path} get the same id {image_id}: rename one")
         self.records.append((image_id, name))
         self.stills[image_id] = still
 
@@ -147,13 +148,13 @@ def _folder(root: Path, split: str) -> tuple[Path, str]:
     """Where the files of a split lie, and how it is called.
 
     Raises:
-        ValueError: if this is a labelled data set, which lacks the split.
+        UserError: if this is a labelled data set, which lacks the split.
     """
     for folder in (root / "images" / split, root / split):
         if split and folder.is_dir():
             return folder, split
     if (root / "annotations").is_dir():
-        raise ValueError(
+        raise UserError(
             f"data {root}: neither annotations/person_keypoints_{split}.json nor a folder images/{split} or {split}: "
             "check --data.root and --data.split"
         )

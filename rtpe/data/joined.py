@@ -10,6 +10,7 @@ from dataclasses import replace
 from rtpe.cache import Cache
 from rtpe.data.coco import CocoDataset
 from rtpe.data.folder import FolderDataset
+from rtpe.errors import UserError
 from rtpe.structures import Prediction, Sample
 
 
@@ -19,19 +20,19 @@ class Joined(Sequence):
     An image's id is its place in the whole, for parts may number their images alike.
 
     Raises:
-        ValueError: if there is no part, a data set is there twice, or their skeletons differ.
+        UserError: if there is no part, a data set is there twice, or their skeletons differ.
     """
 
     def __init__(self, parts: Sequence[CocoDataset | FolderDataset]):
         if not parts:
-            raise ValueError("nothing to join: name at least one data set")
+            raise UserError("nothing to join: name at least one data set")
         self.parts, self.skeleton = list(parts), parts[0].skeleton
         names = [(part.root.resolve(), part.split) for part in parts]
         for part, name in zip(parts, names):
             if part.skeleton != self.skeleton:
-                raise ValueError(f"data {part.root}: has {part.skeleton.name}, {parts[0].root} {self.skeleton.name}")
+                raise UserError(f"data {part.root}: has {part.skeleton.name}, {parts[0].root} {self.skeleton.name}")
             if names.count(name) > 1:
-                raise ValueError(f"data {part.root}: {part.split} would be learnt from twice: name it once")
+                raise UserError(f"data {part.root}: {part.split} would be learnt from twice: name it once")
         self.origins = [(part, index) for part in self.parts for index in range(len(part))]
         self.ids = list(range(len(self.origins)))
 

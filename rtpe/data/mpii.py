@@ -13,6 +13,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from rtpe.data.coco import CocoDataset, read_json
+from rtpe.errors import UserError
 from rtpe.geometry import index_to_point
 from rtpe.skeleton import MPII16
 
@@ -37,7 +38,7 @@ class MpiiDataset(CocoDataset):
         ids: keep only these images; all by default.
 
     Raises:
-        ValueError: if a file is missing or not of this kind, or the two do not describe the same people.
+        UserError: if a file is missing or not of this kind, or the two do not describe the same people.
     """
 
     def __init__(self, root: str | Path, split: str, ids: Sequence[int] | None = None):
@@ -63,7 +64,7 @@ def as_coco(records: Sequence[dict[str, Any]], file: str | Path = "records") -> 
     An image has the number that is its name, or if some name is none, its place in the order of the names.
 
     Raises:
-        ValueError: if a record lacks something, by its number.
+        UserError: if a record lacks something, by its number.
     """
     people = [_person(place, record, file) for place, record in enumerate(records)]
     names = sorted({str(record["image"]) for record in records})
@@ -97,7 +98,7 @@ def _person(place: int, record: dict[str, Any], file: str | Path) -> dict[str, A
         if not record["image"] or points.shape != (joints, 2) or seen.shape != (joints,) or not box[2] > 0:
             raise ValueError
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{file}: record {place}: expected image, center [x, y], scale above 0, joints of {joints} x 2 and "
             f"joints_vis of {joints} numbers, as in HRNet's files of MPII: correct or remove it"
         ) from error
@@ -117,7 +118,7 @@ def _person(place: int, record: dict[str, Any], file: str | Path) -> dict[str, A
 def _read_records(path: Path) -> list[dict[str, Any]]:
     raw = read_json(path)
     if not isinstance(raw, list):
-        raise ValueError(
+        raise UserError(
             f"annotations {path}: expected a list of people, one record each, got {type(raw).__name__}: take HRNet's "
             "files of MPII"
         )
@@ -128,25 +129,25 @@ def _add_heads(people: list[dict[str, Any]], path: Path) -> None:
     """Give every person the `head_box`, x, y, x, y, of that row.
 
     Raises:
-        ValueError: if the file is none of MPII's, or does not have these people in this order.
+        UserError: if the file is none of MPII's, or does not have these people in this order.
     """
     try:
         raw = loadmat(path, variable_names=["headboxes_src", "pos_gt_src"])
         heads, points = (np.moveaxis(raw[name], -1, 0).astype(float) for name in ("headboxes_src", "pos_gt_src"))
     except Exception as error:  # scipy has several kinds
-        raise ValueError(
+        raise UserError(
             f"head boxes {path}: expected MPII's headboxes_src and pos_gt_src ({error}): put it right, or remove it to "
             "score without head sizes"
         ) from error
     rows = np.array([person["keypoints"] for person in people]).reshape(-1, len(MPII16), 3)
     seen = rows[..., 2] > 0
     if heads.shape != (len(people), 2, 2) or points.shape != rows[..., :2].shape:
-        raise ValueError(
+        raise UserError(
             f"head boxes {path}: of {len(heads)} people, the annotations beside it have {len(people)}: take both from "
             "one place"
         )
     if np.abs(points[seen] - 1 - rows[seen][:, :2]).max(initial=0) > 0.01:  # the JSON is rounded
-        raise ValueError(
+        raise UserError(
             f"head boxes {path}: not the people of the annotations beside it, or in another order: take both from one "
             "place"
         )

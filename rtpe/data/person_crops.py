@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rtpe.data.coco import CocoDataset, Person, bare_ids
+from rtpe.errors import UserError
 from rtpe.geometry import point_to_index
 from rtpe.images import UnreadableImage, read_image
 from rtpe.structures import Sample
@@ -60,12 +61,12 @@ class PersonCrops(Sequence):
         padding: the crop's sides over those of the person's box.
 
     Raises:
-        ValueError: if the padding is not above 0.
+        UserError: if the padding is not above 0.
     """
 
     def __init__(self, whole: CocoDataset, padding: float = 1.0):
         if padding <= 0:
-            raise ValueError(f"crops: expected a factor above 0 on the sides of the box, got {padding}")
+            raise UserError(f"crops: expected a factor above 0 on the sides of the box, got {padding}")
         self.whole, self.root, self.skeleton = whole, whole.root, whole.skeleton
         self.labelled_as = whole.skeleton
         self.split = f"{whole.split}, people times {padding:g}"

@@ -15,6 +15,7 @@ from rtpe.decode.confidence import expected_similarity
 from rtpe.decode.limits import refuse_beyond
 from rtpe.decode.peaks import Peaks, argmax, local_maxima, refiner
 from rtpe.decode.suppress import suppress
+from rtpe.errors import UserError
 from rtpe.structures import PoseMaps, Poses
 
 _ERROR = 0.7  # cells: by about so much a joint is misplaced
@@ -36,7 +37,7 @@ class CentreSettings:
         nms: a person is dropped if a better one repeats more than this share of it (`pose_similarity`); 1 drops none.
 
     Raises:
-        ValueError: if one of them makes no sense.
+        UserError: if one of them makes no sense.
     """
 
     threshold: float = 0.1
@@ -69,10 +70,10 @@ def from_centres(maps: PoseMaps, settings: CentreSettings) -> Poses:
     peak are dropped. Cells that are not finite are ignored.
 
     Raises:
-        ValueError: if the maps have no centres and offsets.
+        UserError: if the maps have no centres and offsets.
     """
     if maps.centres is None or maps.offsets is None:
-        raise ValueError(
+        raise UserError(
             "centres: the maps have none: read them with --decode.grouping tags, or take a net with centres"
         )
     guesses = _guesses(maps, settings)

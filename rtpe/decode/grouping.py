@@ -45,7 +45,7 @@ class GroupingSettings:
         nms: a person is dropped if a better one repeats more than this share of it (`pose_similarity`); 1 drops none.
 
     Raises:
-        ValueError: if one of them makes no sense.
+        UserError: if one of them makes no sense.
     """
 
     threshold: float = 0.1

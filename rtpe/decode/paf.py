@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from rtpe.decode.confidence import expected_similarity
 from rtpe.decode.limits import refuse_beyond
 from rtpe.decode.peaks import Peaks, local_maxima, refiner
+from rtpe.errors import UserError
 from rtpe.geometry import point_to_index
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses
@@ -38,7 +39,7 @@ class PafSettings:
         min_score: people with a lower person score are dropped.
 
     Raises:
-        ValueError: if one of them makes no sense.
+        UserError: if one of them makes no sense.
     """
 
     threshold: float = 0.07
@@ -84,7 +85,7 @@ def assemble(maps: PoseMaps, settings: PafSettings) -> Poses:
     Cells that are not finite are ignored.
 
     Raises:
-        ValueError: if the maps have no fields, or not two for each limb of their skeleton.
+        UserError: if the maps have no fields, or not two for each limb of their skeleton.
     """
     fields = _fields(maps)
     peaks = local_maxima(maps.heatmaps, settings.max_people, settings.threshold, settings.kernel)
@@ -118,7 +119,7 @@ def _fields(maps: PoseMaps) -> np.ndarray:
     limbs = len(maps.skeleton.limbs)
     if maps.pafs is None or len(maps.pafs) != 2 * limbs:
         got = "none" if maps.pafs is None else len(maps.pafs)
-        raise ValueError(f"pafs: expected {2 * limbs}, x and y of {limbs} limbs of {maps.skeleton.name}, got {got}")
+        raise UserError(f"pafs: expected {2 * limbs}, x and y of {limbs} limbs of {maps.skeleton.name}, got {got}")
     return np.where(np.isfinite(maps.pafs), maps.pafs, 0).reshape(limbs, 2, *maps.size_hw)
 
 

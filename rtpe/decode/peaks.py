@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rtpe.errors import UserError
 from rtpe.geometry import HALF, index_to_point, point_to_index
 
 Refiner = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -184,8 +185,8 @@ def refiner(name: str) -> Refiner:
     """The sub-pixel refiner of that name: (heatmaps, joints, ys, xs) -> (N, 2) points in cell coordinates.
 
     Raises:
-        ValueError: if there is none.
+        UserError: if there is none.
     """
     if name not in REFINERS:
-        raise ValueError(f"unknown refiner {name!r}: choose from {', '.join(REFINERS)}")
+        raise UserError(f"unknown refiner {name!r}: choose from {', '.join(REFINERS)}")
     return REFINERS[name]

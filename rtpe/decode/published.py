@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from rtpe.decode.limits import refuse_beyond
 from rtpe.decode.peaks import Peaks, argmax, strongest, tagged, windows
+from rtpe.errors import UserError
 from rtpe.geometry import HALF
 from rtpe.structures import PoseMaps, Poses
 
@@ -34,7 +35,7 @@ class PublishedSettings:
         complete: give every person the joints still missing.
 
     Raises:
-        ValueError: if one of them makes no sense.
+        UserError: if one of them makes no sense.
     """
 
     threshold: float = 0.1
@@ -69,10 +70,10 @@ def parse(maps: PoseMaps, settings: PublishedSettings) -> Poses:
     first, and of equally cheap ways to match whichever scipy finds. Cells that are not finite are ignored.
 
     Raises:
-        ValueError: if the maps have no tags.
+        UserError: if the maps have no tags.
     """
     if maps.tags is None:
-        raise ValueError("published: the maps have no tags: read them with --decode.grouping tags")
+        raise UserError("published: the maps have no tags: read them with --decode.grouping tags")
     peaks = tagged(_peaks(maps.heatmaps, settings), maps.tags)
     people = _match(peaks, maps.tags[:, peaks.joints, peaks.ys, peaks.xs].T, len(maps.skeleton), settings)
     ys, xs, scores = _cells(people, peaks, len(maps.skeleton))

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from rtpe.errors import UserError
+
 
 @dataclass
 class TrainingState:
@@ -48,7 +50,7 @@ class TrainingState:
         """Go on where the file stopped.
 
         Raises:
-            ValueError: if it is no checkpoint, or one of another net.
+            UserError: if it is no checkpoint, or one of another net.
         """
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -61,4 +63,4 @@ class TrainingState:
             torch.set_rng_state(saved["rng"])
         except Exception as error:
             reason = (str(error).splitlines() or ["not a checkpoint"])[0]
-            raise ValueError(f"checkpoint {path}: cannot be resumed ({reason}): choose another --out") from error
+            raise UserError(f"checkpoint {path}: cannot be resumed ({reason}): choose another --out") from error

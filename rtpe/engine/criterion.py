@@ -12,6 +12,7 @@ from torch import Tensor
 from rtpe.data.distill import Batch
 from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centres
 from rtpe.engine.optim import at_progress
+from rtpe.errors import UserError
 from rtpe.losses import feature_loss, heatmap_loss, offset_loss, segmentation_loss, tag_losses
 from rtpe.nets.blocks import Outputs, normalise
 
@@ -33,7 +34,7 @@ class Criterion:
         progress: of the training, 0 to 1, at which the terms are weighed.
 
     Raises:
-        ValueError: if a weight is neither a number nor knots of rising progress.
+        UserError: if a weight is neither a number nor knots of rising progress.
     """
 
     weights: Mapping[str, float | Sequence[Sequence[float]]]
@@ -46,7 +47,7 @@ class Criterion:
     def __post_init__(self):
         for name, weight in self.weights.items():
             if not (isinstance(weight, int | float) or _are_knots(weight)):
-                raise ValueError(
+                raise UserError(
                     f"loss.{name}: expected a number or [[progress, weight], ...], progress rising from 0 to 1, "
                     f"got {weight}"
                 )

@@ -18,6 +18,7 @@ from rtpe.data.distill import Batch
 from rtpe.engine.checkpoint import TrainingState
 from rtpe.engine.criterion import Criterion
 from rtpe.engine.optim import ema_decay, warm_cosine
+from rtpe.errors import Diverged
 from rtpe.nets.blocks import normalise
 
 
@@ -139,7 +140,7 @@ def train_step(
     """One optimiser step; the loss terms.
 
     Raises:
-        FloatingPointError: at the first loss or gradient that is not finite.
+        Diverged: at the first loss or gradient that is not finite.
     """
     for group in state.optimizer.param_groups:
         group["lr"] = lr
@@ -153,7 +154,7 @@ def train_step(
     overflows = state.scaler is not None and state.scaler.get_scale() > 1
     if not (torch.isfinite(loss) and (torch.isfinite(norm) or overflows)):
         values = ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
-        raise FloatingPointError(
+        raise Diverged(
             f"step {state.step}: loss {loss.item():.3g} ({values}), gradient {norm.item():.3g}: lower --train.lr, or "
             "train with --train.precision fp32"
         )

@@ -14,6 +14,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from rtpe.errors import UserError
 from rtpe.geometry import point_to_index
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Poses
@@ -86,7 +87,7 @@ def score_keypoints(
         engine: one of ENGINES; the figures are the same.
 
     Raises:
-        ValueError: if joints of annotations or results do not fit the skeleton, the file lacks an image, or the engine
+        UserError: if joints of annotations or results do not fit the skeleton, the file lacks an image, or the engine
             is unknown or not installed.
     """
     coco_class, evaluation_class = _engine(engine)
@@ -122,7 +123,7 @@ def read_annotations(annotations: Annotations, skeleton: Skeleton) -> COCO:
     for number, annotation in coco.anns.items():
         joints = len(annotation.get("keypoints", ())) // 3
         if annotation["category_id"] == PERSON and joints != len(skeleton):
-            raise ValueError(
+            raise UserError(
                 f"annotation {number} has {joints} keypoints, skeleton {skeleton.name} has {len(skeleton)}: "
                 "choose the skeleton that the annotations were made for"
             )
@@ -134,7 +135,7 @@ def chosen_images(truth: COCO, image_ids: Iterable[int] | None) -> list[int]:
     ids = sorted(truth.imgs) if image_ids is None else sorted({int(number) for number in image_ids})
     unknown = [number for number in ids if number not in truth.imgs]
     if unknown:
-        raise ValueError(f"annotations lack {len(unknown)} of {len(ids)} images to score, the first is {unknown[0]}")
+        raise UserError(f"annotations lack {len(unknown)} of {len(ids)} images to score, the first is {unknown[0]}")
     return ids
 
 
@@ -144,7 +145,7 @@ def chosen_results(results: list[dict], image_ids: list[int], skeleton: Skeleton
     chosen = [row for row in results if row["image_id"] in wanted]
     for row in chosen:
         if len(row["keypoints"]) != 3 * len(skeleton):
-            raise ValueError(
+            raise UserError(
                 f"result on image {row['image_id']}: expected {3 * len(skeleton)} numbers for {skeleton.name}, "
                 f"got {len(row['keypoints'])}"
             )
@@ -163,10 +164,10 @@ def _engine(name: str) -> tuple[type, type]:
     """The classes of that library: of annotations, and of an evaluation.
 
     Raises:
-        ValueError: if it is unknown or not installed.
+        UserError: if it is unknown or not installed.
     """
     if name not in ENGINES:
-        raise ValueError(f"unknown engine {name!r}: choose from {', '.join(ENGINES)}")
+        raise UserError(f"unknown engine {name!r}: choose from {', '.join(ENGINES)}")
     return ENGINES[name]()
 
 
@@ -174,7 +175,7 @@ def _faster() -> tuple[type, type]:
     try:
         import faster_coco_eval
     except ImportError as error:
-        raise ValueError(
+        raise UserError(
             "engine faster-coco-eval: not installed: pip install rtpe[eval], or choose pycocotools"
         ) from error
     return faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from rtpe.errors import UserError
 from rtpe.metrics.distance import (
     THRESHOLDS,
     box_lengths,
@@ -134,10 +135,10 @@ def joint_scores(people: MatchedPeople, length: str = "box") -> list[dict]:
     """One row a joint: how often it is labelled and found, PCK in one of `lengths`, PCKh, EPE; -1 where none counts.
 
     Raises:
-        ValueError: if the labels allow no such length.
+        UserError: if the labels allow no such length.
     """
     if length not in people.lengths:
-        raise ValueError(f"no {length} in these labels: choose from {', '.join(people.lengths)}")
+        raise UserError(f"no {length} in these labels: choose from {', '.join(people.lengths)}")
     matched = people.points, people.truth, people.visible
     found = people.visible & np.isfinite(people.points).all(axis=-1)
     columns = {"labelled": people.visible.sum(axis=0), "found": found.sum(axis=0)}

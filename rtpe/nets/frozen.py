@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from rtpe.errors import UserError
+
 
 class Freezable(nn.Module):
     """A net whose frozen modules, those of which no parameter requires a gradient, keep their norms' statistics too."""
@@ -21,13 +23,13 @@ class Freezable(nn.Module):
         """Freeze all but the modules of these names; what is frozen already stays frozen.
 
         Raises:
-            ValueError: if there is no such module, or nothing in it may learn.
+            UserError: if there is no such module, or nothing in it may learn.
         """
         modules = dict(self.named_modules())
         for part in parts:
             if part not in modules or not _learns(modules[part]):
                 able = [name for name, module in self.named_children() if _learns(module)]
-                raise ValueError(f"{part} cannot learn: choose from {', '.join(able)}")
+                raise UserError(f"{part} cannot learn: choose from {', '.join(able)}")
         learning = {id(parameter) for part in parts for parameter in modules[part].parameters()}
         for parameter in self.parameters():
             parameter.requires_grad_(parameter.requires_grad and id(parameter) in learning)

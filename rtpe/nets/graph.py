@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtpe.errors import UserError
+
 Node = Mapping[str, Any]
 
 
@@ -24,14 +26,14 @@ class Graph(nn.Module):
     Shape: (B, C, H, W) -> whatever the last node gives.
 
     Raises:
-        ValueError: for an unknown operator, by name.
+        UserError: for an unknown operator, by name.
     """
 
     def __init__(self, nodes: Sequence[Node], shapes: Sequence[Sequence[int]]):
         super().__init__()
         unknown = sorted({node["op"] for node in nodes} - OPERATORS.keys())
         if unknown:
-            raise ValueError(f"graph: operators {', '.join(unknown)}: expected some of {', '.join(sorted(OPERATORS))}")
+            raise UserError(f"graph: operators {', '.join(unknown)}: expected some of {', '.join(sorted(OPERATORS))}")
         self.nodes = nodes
         self.constants = nn.ParameterList(torch.zeros(tuple(shape)) for shape in shapes)
         self.requires_grad_(False)

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rtpe.errors import UserError
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
 from rtpe.nets.residual import EXPANSION, PUBLISHED, BasicBlock, Between, Bottleneck
@@ -63,7 +64,7 @@ class HRNet(Freezable):
         channels: of each branch that `features` gives.
 
     Raises:
-        ValueError: if there is no such place.
+        UserError: if there is no such place.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class HRNet(Freezable):
         super().__init__()
         for name, place in (("no_norm", no_norm), ("no_act", no_act)):
             if place not in PLACES:
-                raise ValueError(f"{name}: expected stem, all or nothing, got {place!r}")
+                raise UserError(f"{name}: expected stem, all or nothing, got {place!r}")
         early = Between(norm=not no_norm, act=not no_act)
         between = Between(norm=no_norm != "all", act=no_act != "all")
         widths = [width << branch for branch in range(len(modules) + 1)]
@@ -103,10 +104,10 @@ class HRNet(Freezable):
         """The branches, finest first, of normalised images: (B, 3, H, W) -> (B, width << b, H/4 >> b, W/4 >> b) each.
 
         Raises:
-            ValueError: if H or W is no multiple of 32.
+            UserError: if H or W is no multiple of 32.
         """
         if images.shape[-2] % COARSEST or images.shape[-1] % COARSEST:
-            raise ValueError(f"images: expected sides that are multiples of {COARSEST}, got {tuple(images.shape[-2:])}")
+            raise UserError(f"images: expected sides that are multiples of {COARSEST}, got {tuple(images.shape[-2:])}")
         x = self.relu(self.bn1(self.conv1(images)))
         x = self.relu(self.bn2(self.conv2(x)))
         branches = [self.layer1(x)]
@@ -168,11 +169,11 @@ def trunk_numbers(state: Mapping[str, Tensor], stages: int) -> dict[str, Any]:
     """The arguments of the `HRNet` whose weights these are, cut after so many stages.
 
     Raises:
-        ValueError: if these are no weights of such a net, or it has fewer stages.
+        UserError: if these are no weights of such a net, or it has fewer stages.
     """
     names = list(state)
     if "conv1.weight" not in state or (f"stage{stages + 1}.0.branches.0.0.conv1.weight" not in names and stages):
-        raise ValueError(f"expected an HRNet's stem and {stages} stages, got tensors {', '.join(names[:3])}...")
+        raise UserError(f"expected an HRNet's stem and {stages} stages, got tensors {', '.join(names[:3])}...")
 
     def count(prefix: str) -> int:
         return len({name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)})

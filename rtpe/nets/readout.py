@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtpe.errors import UserError
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
 
@@ -93,7 +94,7 @@ class Readout(Freezable):
     Shape: images (B, 3, H, W) -> heatmaps (B, K, h, w) on the grid of the features.
 
     Raises:
-        ValueError: if the groups do not divide the width of a bottleneck.
+        UserError: if the groups do not divide the width of a bottleneck.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Readout(Freezable):
     ):
         super().__init__()
         if width % (SQUEEZE * groups):
-            raise ValueError(f"width: expected a multiple of {SQUEEZE * groups} for {groups} groups, got {width}")
+            raise UserError(f"width: expected a multiple of {SQUEEZE * groups} for {groups} groups, got {width}")
         self.look = look
         self.numbers: dict[str, Any] = {"joints": joints, "width": width, "groups": groups}
         self.identity = self.numbers

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtpe.errors import UserError
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
 from rtpe.nets.hrnet import initialise
@@ -32,13 +33,13 @@ class SimpleBaseline(Freezable):
         numbers: the arguments, by name.
 
     Raises:
-        ValueError: if there is no ResNet of that depth.
+        UserError: if there is no ResNet of that depth.
     """
 
     def __init__(self, joints: int = 17, depth: int = 50, width: int = 64, deconv: int = 256):
         super().__init__()
         if depth not in DEPTHS:
-            raise ValueError(f"depth: choose from {', '.join(map(str, DEPTHS))}, got {depth}")
+            raise UserError(f"depth: choose from {', '.join(map(str, DEPTHS))}, got {depth}")
         self.numbers = {"joints": joints, "depth": depth, "width": width, "deconv": deconv}
         self.conv1, self.bn1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(width)
         inputs = width
@@ -55,10 +56,10 @@ class SimpleBaseline(Freezable):
         """Normalised images, (B, 3, H, W), to heatmaps (B, K, H/4, W/4).
 
         Raises:
-            ValueError: if H or W is no multiple of 32.
+            UserError: if H or W is no multiple of 32.
         """
         if images.shape[-2] % COARSEST or images.shape[-1] % COARSEST:
-            raise ValueError(f"images: expected sides that are multiples of {COARSEST}, got {tuple(images.shape[-2:])}")
+            raise UserError(f"images: expected sides that are multiples of {COARSEST}, got {tuple(images.shape[-2:])}")
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtpe.errors import UserError
 from rtpe.nets.blocks import Outputs, conv_bn_relu
 from rtpe.nets.colours import COLOURS
 from rtpe.nets.frozen import Freezable
@@ -94,7 +95,7 @@ class Student(Freezable):
         numbers: the arguments, by name.
 
     Raises:
-        ValueError: for a choice that there is not.
+        UserError: for a choice that there is not.
     """
 
     def __init__(
@@ -205,17 +206,17 @@ def _check(
 ) -> None:
     """Refuse what would fail later, or silently be something else."""
     if len(blocks) != 3 or min(blocks) < 0:
-        raise ValueError(f"blocks: expected 3 numbers, for all levels but the first, got {blocks}")
+        raise UserError(f"blocks: expected 3 numbers, for all levels but the first, got {blocks}")
     if not 0 <= attention <= 4:
-        raise ValueError(f"attention: expected 0 (none) to 4 levels, got {attention}")
+        raise UserError(f"attention: expected 0 (none) to 4 levels, got {attention}")
     if stride not in STRIDES:
-        raise ValueError(f"stride: choose from {', '.join(map(str, STRIDES))}, got {stride}")
+        raise UserError(f"stride: choose from {', '.join(map(str, STRIDES))}, got {stride}")
     if context not in CONTEXTS:
-        raise ValueError(f"context: choose from {', '.join(CONTEXTS)}, got {context!r}")
+        raise UserError(f"context: choose from {', '.join(CONTEXTS)}, got {context!r}")
     if colours not in COLOURS:
-        raise ValueError(f"colours: choose from {', '.join(COLOURS)}, got {colours!r}")
+        raise UserError(f"colours: choose from {', '.join(COLOURS)}, got {colours!r}")
     if trunk and colours != "rgb":
-        raise ValueError(f"colours: a teacher's stem was trained on rgb, got {colours!r}: choose rgb, or no --net.stem")
+        raise UserError(f"colours: a teacher's stem was trained on rgb, got {colours!r}: choose rgb, or no --net.stem")
 
 
 def _context(kind: str, channels: int, dilations: Sequence[int]) -> nn.Module:

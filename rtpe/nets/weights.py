@@ -13,6 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from rtpe.errors import UserError
+
 # under which of their keys training programs keep the weights
 WRAPPERS = ("best_state_dict", "state_dict", "model", "aggregation_network")
 PREFIXES = ("module.", "1.")  # what data-parallel and half-precision wrappers put before every name
@@ -25,7 +27,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     """Read the weights of a .safetensors or torch file: names without wrappers' prefixes, all floats as float32.
 
     Raises:
-        ValueError: if the file is missing, torn, would run code, or holds no weights.
+        UserError: if the file is missing, torn, would run code, or holds no weights.
     """
     path = Path(path)
     try:
@@ -34,10 +36,10 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         else:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format has its own exceptions, some of them pages long
-        raise ValueError(f"weights {path}: cannot be read ({_first_line(error)})") from error
+        raise UserError(f"weights {path}: cannot be read ({_first_line(error)})") from error
     state = _unwrapped(loaded)
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"weights {path}: expected named tensors, bare or under {', '.join(WRAPPERS)}")
+        raise UserError(f"weights {path}: expected named tensors, bare or under {', '.join(WRAPPERS)}")
     return {
         name: value.float() if value.is_floating_point() else value for name, value in _without_prefixes(state).items()
     }
@@ -50,7 +52,7 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> 
         path: where the weights are from, for the message.
 
     Raises:
-        ValueError: if they are another net's, with how many names differ and the first of them.
+        UserError: if they are another net's, with how many names differ and the first of them.
     """
     own = net.state_dict()
     missing = [name for name in own if name not in state and not name.endswith(COUNTER)]
@@ -65,7 +67,7 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> 
         want, got = tuple(own[misshapen[0]].shape), tuple(state[misshapen[0]].shape)
         problems.append(f"{len(misshapen)} of another shape (first {misshapen[0]}: expected {want}, got {got})")
     if problems:
-        raise ValueError(
+        raise UserError(
             f"weights {path}: not of this {type(net).__name__}: {', '.join(problems)}: "
             "build the net with the joints and sizes these weights were trained with, or choose other weights"
         )
@@ -81,7 +83,7 @@ def save_weights(
         half: store floats as float16, at a relative error below 1/2048, except batch norms' statistics.
 
     Raises:
-        ValueError: if a weight is too large for float16.
+        UserError: if a weight is too large for float16.
     """
     path = Path(path)
     state = net.state_dict() if isinstance(net, nn.Module) else net
@@ -99,7 +101,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     """What was written beside the weights; nothing if the file is no safetensors file.
 
     Raises:
-        ValueError: if a .safetensors file is missing or torn.
+        UserError: if a .safetensors file is missing or torn.
     """
     if Path(path).suffix != ".safetensors":
         return {}
@@ -108,14 +110,14 @@ def read_metadata(path: str | Path) -> dict[str, str]:
             metadata = file.metadata() or {}
         return json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else metadata
     except Exception as error:
-        raise ValueError(f"weights {path}: cannot be read ({_first_line(error)})") from error
+        raise UserError(f"weights {path}: cannot be read ({_first_line(error)})") from error
 
 
 def sha256(path: str | Path) -> str:
     """The file's checksum, 64 hexadecimal digits.
 
     Raises:
-        ValueError: if it cannot be read.
+        UserError: if it cannot be read.
     """
     digest = hashlib.sha256()
     try:
@@ -123,7 +125,7 @@ def sha256(path: str | Path) -> str:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     except OSError as error:
-        raise ValueError(f"weights {path}: cannot be read ({_first_line(error)})") from error
+        raise UserError(f"weights {path}: cannot be read ({_first_line(error)})") from error
     return digest.hexdigest()
 
 
@@ -149,7 +151,7 @@ def _stored(name: str, value: Tensor, half: bool) -> Tensor:
     if not half or not value.is_floating_point() or name.endswith(STATISTICS):
         return value
     if (value.abs() > torch.finfo(torch.float16).max).any():
-        raise ValueError(f"weight {name}: {value.abs().max():g} is too large for float16: save without half")
+        raise UserError(f"weight {name}: {value.abs().max():g} is too large for float16: save without half")
     return value.half()
 
 

@@ -17,7 +17,7 @@ class AsSkeleton:
     """What another predictor says, in the joints of this skeleton.
 
     Raises:
-        ValueError: if the other one lacks one of the joints.
+        UserError: if the other one lacks one of the joints.
     """
 
     predictor: Predictor

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtpe import geometry
+from rtpe.errors import UserError
 from rtpe.geometry import Affine
 from rtpe.images import warp
 from rtpe.nets.blocks import Maps, normalise
@@ -48,7 +49,7 @@ class DensePredictor:
         reading: the settings of `decode`, for `describe`: people read in another way are another word.
 
     Raises:
-        ValueError: if a setting is none of its choices, or the size cannot be had at all scales.
+        UserError: if a setting is none of its choices, or the size cannot be had at all scales.
     """
 
     net: nn.Module
@@ -69,11 +70,11 @@ class DensePredictor:
     def __post_init__(self):
         for setting, choices in (("fit", FITS), ("precision", PRECISIONS)):
             if getattr(self, setting) not in choices:
-                raise ValueError(f"{setting}: choose from {', '.join(choices)}, got {getattr(self, setting)!r}")
+                raise UserError(f"{setting}: choose from {', '.join(choices)}, got {getattr(self, setting)!r}")
         if 1 not in self.scales or min(self.scales) <= 0:
-            raise ValueError(f"scales: expected positive numbers and 1 among them, got {tuple(self.scales)}")
+            raise UserError(f"scales: expected positive numbers and 1 among them, got {tuple(self.scales)}")
         if self.fit != "letterbox" and (not isinstance(self.size, int) or self.size % self.multiple):
-            raise ValueError(
+            raise UserError(
                 f"size: expected a multiple of {self.multiple} for the scales {tuple(self.scales)}, got {self.size}: "
                 f"choose one, or fit letterbox"
             )
@@ -88,7 +89,7 @@ class DensePredictor:
         """Predict (H, W, 3) uint8 RGB or (H, W) grey images of any sizes; one prediction each, in the same order.
 
         Raises:
-            ValueError: if an image is none, or the net has another number of joints than the skeleton.
+            UserError: if an image is none, or the net has another number of joints than the skeleton.
         """
         self.net.eval()
         images = [_checked(image) for image in images]
@@ -170,11 +171,11 @@ class DensePredictor:
         """The images as one batch, (B, H, W, 3) uint8, at some scale of the input; black where no image is.
 
         Raises:
-            ValueError: if the scaled sides are no whole numbers.
+            UserError: if the scaled sides are no whole numbers.
         """
         scaled_hw = tuple(round(side * scale) for side in input_hw)
         if any(abs(scaled - side * scale) > 1e-6 for scaled, side in zip(scaled_hw, input_hw)):
-            raise ValueError(f"size: {input_hw} times scale {scale} is no whole number of pixels: choose another")
+            raise UserError(f"size: {input_hw} times scale {scale} is no whole number of pixels: choose another")
         resize = self._to_pixels @ Affine.scaling(scale)
         return np.stack([warp(image, resize @ affine, scaled_hw) for image, affine in zip(images, affines)])
 
@@ -193,7 +194,7 @@ class DensePredictor:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             maps = Maps(*self.net.maps(images))
         if maps.heatmaps.shape[1] != len(self.skeleton):
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: expected {len(self.skeleton)} heatmaps for {self.skeleton.name}, got "
                 f"{maps.heatmaps.shape[1]}: choose the skeleton that the net was trained with"
             )
@@ -210,7 +211,7 @@ class DensePredictor:
     def _stride(self, heatmaps: np.ndarray, input_hw: tuple[int, int]) -> float:
         stride = input_hw[1] / heatmaps.shape[-1]
         if heatmaps.shape[-2] * stride != input_hw[0]:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: {heatmaps.shape[-2:]} cells do not divide an input of {input_hw}: choose another size"
             )
         return stride
@@ -245,5 +246,5 @@ def _checked(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.uint8 and image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=-1)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+        raise UserError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
     return image

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from rtpe.errors import UserError
 from rtpe.geometry import Affine, centred, letterbox, round_up
 from rtpe.skeleton import Skeleton, skeleton
 
@@ -41,7 +42,7 @@ class Description:
         scale, mean, std: it takes (value * scale - mean) / std of values 0..255; mean and std are in that order.
 
     Raises:
-        ValueError: if some of it contradicts the rest.
+        UserError: if some of it contradicts the rest.
     """
 
     name: str
@@ -63,15 +64,15 @@ class Description:
 
     def __post_init__(self):
         if (self.input_hw is None) == (self.short_side is None):
-            raise ValueError("input_hw, short_side: give one of them")
+            raise UserError("input_hw, short_side: give one of them")
         if self.top_down and not self.input_hw:
-            raise ValueError("top_down: expected input_hw, the size of a crop, got a short_side")
+            raise UserError("top_down: expected input_hw, the size of a crop, got a short_side")
         if self.input_hw and any(side % self.stride for side in self.input_hw):
-            raise ValueError(f"input_hw: expected multiples of the stride {self.stride}, got {list(self.input_hw)}")
+            raise UserError(f"input_hw: expected multiples of the stride {self.stride}, got {list(self.input_hw)}")
         for kind in ("heatmaps", "tags"):
             chosen, joints = self.maps.get(kind), len(self.skeleton)
             if chosen and len(chosen.channels) != joints:
-                raise ValueError(
+                raise UserError(
                     f"{kind}.channels: expected {joints} for {self.skeleton.name}, got {len(chosen.channels)}"
                 )
         self.joints.order_in(self.skeleton)
@@ -104,13 +105,13 @@ def read_description(path: str | Path) -> Description:
     being `[from, to, channel of x, channel of y]`.
 
     Raises:
-        ValueError: if it is missing or no YAML, or a key is unknown, missing or ill-typed; names the file and the key.
+        UserError: if it is missing or no YAML, or a key is unknown, missing or ill-typed; names the file and the key.
     """
     where = f"network {path}"
     try:
         raw = yaml.safe_load(Path(path).read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{where}: cannot be read ({' '.join(str(error).split())})") from error
+        raise UserError(f"{where}: cannot be read ({' '.join(str(error).split())})") from error
     required = [field.name for field in fields(Description) if field.default is MISSING]
     try:
         values = _values(raw, _KEYS, required)
@@ -119,7 +120,7 @@ def read_description(path: str | Path) -> Description:
                 values[kind] = _channels(values[kind], values["skeleton"])
         return Description(**values)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise UserError(f"{where}: {error}") from error
 
 
 def _channels(output: dict[str, Any], joints: Skeleton) -> Channels:
@@ -137,16 +138,16 @@ class _Key(NamedTuple):
 
 def _values(raw: Any, keys: dict[str, _Key], required: list[str], prefix: str = "") -> dict[str, Any]:
     if not isinstance(raw, dict):
-        raise ValueError(f"{prefix[:-1] or 'content'}: expected keys {', '.join(keys)}, got {raw!r}")
+        raise UserError(f"{prefix[:-1] or 'content'}: expected keys {', '.join(keys)}, got {raw!r}")
     for key in raw:
         if key not in keys:
-            raise ValueError(f"{prefix}{key}: unknown key, choose from {', '.join(keys)}")
+            raise UserError(f"{prefix}{key}: unknown key, choose from {', '.join(keys)}")
     for key in required:
         if key not in raw:
-            raise ValueError(f"{prefix}{key}: missing, expected {keys[key].want}")
+            raise UserError(f"{prefix}{key}: missing, expected {keys[key].want}")
     for key, value in raw.items():
         if not keys[key].holds(value):
-            raise ValueError(f"{prefix}{key}: expected {keys[key].want}, got {value!r}")
+            raise UserError(f"{prefix}{key}: expected {keys[key].want}, got {value!r}")
     return {key: keys[key].read(value) for key, value in raw.items()}
 
 
@@ -215,11 +216,11 @@ def _in_limb_order(limbs: list[list], joints: Skeleton) -> tuple[int, ...]:
     """The channels of x and y of every limb of the skeleton, in its order.
 
     Raises:
-        ValueError: if one is missing.
+        UserError: if one is missing.
     """
     channels = {(start, end): (x, y) for start, end, x, y in limbs}
     names = [(joints.joints[a], joints.joints[b]) for a, b in joints.limbs]
     missing = [f"[{start}, {end}]" for start, end in names if (start, end) not in channels]
     if missing:
-        raise ValueError(f"pafs.limbs: {', '.join(missing)} of skeleton {joints.name} missing")
+        raise UserError(f"pafs.limbs: {', '.join(missing)} of skeleton {joints.name} missing")
     return tuple(channel for name in names for channel in channels[name])

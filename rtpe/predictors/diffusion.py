@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rtpe.errors import UserError
 from rtpe.nets.blocks import denormalise
 from rtpe.nets.readout import Features, Readout
 from rtpe.predictors.pretrained import on_hub, quiet, read_net, reason
@@ -48,7 +49,7 @@ class Diffusion:
 
     def __post_init__(self):
         if self.latents not in LATENTS:
-            raise ValueError(f"latents: choose from {', '.join(LATENTS)}, got {self.latents!r}")
+            raise UserError(f"latents: choose from {', '.join(LATENTS)}, got {self.latents!r}")
         for net in (self.unet, self.vae):
             net.eval().requires_grad_(False)
 
@@ -83,10 +84,10 @@ class Diffusion:
         """Look at normalised images, (B, 3, H, W).
 
         Raises:
-            ValueError: if their sides are no multiples of the stride.
+            UserError: if their sides are no multiples of the stride.
         """
         if any(side % self.stride for side in images.shape[2:]):
-            raise ValueError(
+            raise UserError(
                 f"input: expected sides that are multiples of {self.stride}, got {tuple(images.shape[2:])}: choose "
                 "another --net.size or --teacher.size"
             )
@@ -159,13 +160,13 @@ def readout(
         fingerprint: of the pipeline that the head was trained with, or nothing.
 
     Raises:
-        ValueError: if diffusers is missing, the pipeline cannot be read, or it is another one.
+        UserError: if diffusers is missing, the pipeline cannot be read, or it is another one.
     """
     nets = Diffusion(*load(backbone, half), embedded, latents)
     made = Readout(joints, nets.channels, nets.embedding_length, nets, width, groups)
     told = nets.fingerprint()
     if fingerprint not in ("", told):
-        raise ValueError(
+        raise UserError(
             f"backbone {backbone}: expected the one that the head was trained with ({fingerprint}), got another "
             f"({told}): name that one as {{backbone: FOLDER}}"
         )
@@ -176,19 +177,19 @@ def readout(
 
 
 def require_time(weights: str, held: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raise ValueError unless it is known, and not in doubt, with which time a head was trained.
+    """Raise UserError unless it is known, and not in doubt, with which time a head was trained.
 
     Args:
         held, asked: the numbers that the weights say, and those of the settings.
     """
     if "embedded" not in {**held, **asked}:
-        raise ValueError(
+        raise UserError(
             f"weights {weights}: do not say the time whose embedding they were given: pass --teacher.numbers "
             "'{backbone: FOLDER, embedded: 999}' for the published ones"
         )
     want = held.get("embedded", asked.get("embedded"))
     if asked.get("embedded", want) != want:
-        raise ValueError(
+        raise UserError(
             f"weights {weights}: were given the embedding of time {want}, not of {asked['embedded']}: leave out "
             "--teacher.numbers.embedded"
         )
@@ -200,7 +201,7 @@ def load(backbone: str, half: bool = False) -> tuple[nn.Module, nn.Module, Tenso
     Each part is read by the class that is expected of it: code that a folder may bring along is never run.
 
     Raises:
-        ValueError: if diffusers is missing, or a part is missing or not what it should be.
+        UserError: if diffusers is missing, or a part is missing or not what it should be.
     """
     source = _source(backbone)
     try:
@@ -208,7 +209,7 @@ def load(backbone: str, half: bool = False) -> tuple[nn.Module, nn.Module, Tenso
         import transformers
     except ImportError as error:
         missing = error.name or "diffusers"
-        raise ValueError(f"backbone {backbone}: {missing} is not installed: pip install rtpe[diffusion]") from error
+        raise UserError(f"backbone {backbone}: {missing} is not installed: pip install rtpe[diffusion]") from error
     quiet(diffusers, transformers)
     unet = _read(source, "unet", diffusers.UNet2DConditionModel)
     vae = _read(source, "vae", diffusers.AutoencoderKL)
@@ -240,18 +241,18 @@ def _source(backbone: str) -> dict[str, Any]:
     """What is read from where; the network is asked only for a name that cannot be a folder's.
 
     Raises:
-        ValueError: if it is neither a pipeline's folder nor the form of a name.
+        UserError: if it is neither a pipeline's folder nor the form of a name.
     """
     want = f"a folder with {', '.join(PARTS)}, or OWNER/NAME on the hub"
     if not backbone:
-        raise ValueError(f"no backbone: pass {{backbone: FOLDER}} in --net.numbers or --teacher.numbers: {want}")
+        raise UserError(f"no backbone: pass {{backbone: FOLDER}} in --net.numbers or --teacher.numbers: {want}")
     if on_hub(backbone):
         return {"pretrained_model_name_or_path": backbone}
     folder = Path(backbone)
     lacking = [part for part in PARTS if not (folder / part).is_dir()]
     if lacking:
         what = f"no {lacking[0]} in it, so no diffusion pipeline" if folder.exists() else "no such folder"
-        raise ValueError(f"backbone {backbone}: {what}: give {want}")
+        raise UserError(f"backbone {backbone}: {what}: give {want}")
     return {"pretrained_model_name_or_path": backbone, "local_files_only": True}
 
 
@@ -262,7 +263,7 @@ def _read(source: dict[str, Any], part: str, kind: type) -> Any:
             return kind.from_pretrained(**source, subfolder=part)
         return read_net(kind, **source, subfolder=part, **_variant(source, part))
     except Exception as error:
-        raise ValueError(
+        raise UserError(
             f"backbone {source['pretrained_model_name_or_path']}: {part} cannot be read ({reason(error)}): give a "
             "whole pipeline of Stable Diffusion 1.5 or XL with safetensors weights"
         ) from error

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rtpe.errors import UserError
 from rtpe.geometry import HALF
 from rtpe.nets.weights import load_into, load_weights, sha256
 from rtpe.predictors.mmpose_model import Model
@@ -36,11 +37,11 @@ def read_model(config: str | Path, weights: str | Path, joints: Skeleton) -> Mod
         joints: those that are asked of it; it may have more.
 
     Raises:
-        ValueError: if mmpose or a file is missing, the config or the weights are not what they should be, the model is
+        UserError: if mmpose or a file is missing, the config or the weights are not what they should be, the model is
             of no kind that is known here, or it lacks a joint.
     """
     if not Path(config).is_file():
-        raise ValueError(f"network {config}: no such file: pass --teacher.network FILE.py, a config of mmpose")
+        raise UserError(f"network {config}: no such file: pass --teacher.network FILE.py, a config of mmpose")
     with warnings.catch_warnings(), stand_ins():
         warnings.simplefilter("ignore")  # of what it lacks and does not need here
         net, names = _built(config)
@@ -59,7 +60,7 @@ def _built(config: str | Path) -> tuple[nn.Module, list[str] | None]:
         from mmpose.apis.inference import dataset_meta_from_config
         from mmpose.models import build_pose_estimator
     except ImportError as error:
-        raise ValueError(
+        raise UserError(
             f"network {config}: {error.name or 'mmpose'} is not installed: docs/teachers.md has the recipe for mmpose"
         ) from error
     try:
@@ -68,7 +69,7 @@ def _built(config: str | Path) -> tuple[nn.Module, list[str] | None]:
         meta = dataset_meta_from_config(read, "test") or dataset_meta_from_config(read, "train")
         net = build_pose_estimator(read.model)
     except Exception as error:  # whatever the program that a config is may do
-        raise ValueError(
+        raise UserError(
             f"network {config}: is no config of a pose estimator of mmpose 1 ({_first_line(error)}): choose another "
             "--teacher.network"
         ) from error
@@ -79,13 +80,13 @@ def _said(net: nn.Module, config: str | Path) -> dict[str, Any]:
     """What `Model` wants to know, and the number of `joints`.
 
     Raises:
-        ValueError: if the net is of no known kind.
+        UserError: if the net is of no known kind.
     """
     head = getattr(net, "head", None)
     codec = getattr(head, "decoder", None)
     said = next(filter(None, (kind(net, head, codec) for kind in (_poses, _tags, _simcc, _heatmaps))), None)
     if said is None:
-        raise ValueError(
+        raise UserError(
             f"network {config}: {type(head).__name__} with {type(codec).__name__} is of no kind that can teach: choose "
             f"a model of {KINDS}"
         )
@@ -163,7 +164,7 @@ def _order(config: str | Path, names: Sequence[str] | None, count: int, joints: 
     """The channel of each joint, by names if the config's data set has one for each channel, else by their number.
 
     Raises:
-        ValueError: if there is none.
+        UserError: if there is none.
     """
     if names and len(names) == count:
         own = [ALIASES.get(name, name) for name in names]
@@ -175,7 +176,7 @@ def _order(config: str | Path, names: Sequence[str] | None, count: int, joints: 
         return tuple(range(count))
     else:
         reason = f"its joints are {count}, not {len(joints)}"
-    raise ValueError(
+    raise UserError(
         f"network {config}: does not predict {joints.name}, {reason}: pass --data.skeleton, or another model"
     )
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.decode.paf import PafSettings, assemble
+from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells
 from rtpe.images import warp
 from rtpe.predictors.description import Description, read_description
@@ -48,11 +49,11 @@ class OnnxPredictor:
         """Predict (H, W, 3) uint8 RGB images of any sizes; one prediction each, in original-image pixels.
 
         Raises:
-            ValueError: if an image is none, or the network gives other maps than described.
+            UserError: if an image is none, or the network gives other maps than described.
         """
         for image in images:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-                raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+                raise UserError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         frames = [self.description.frame(image.shape[:2]) for image in images]
         predictions: dict[int, Prediction] = {}
         for chosen in _batches([input_hw for input_hw, _ in frames], self.batch):
@@ -102,11 +103,11 @@ def from_onnx(
         decode: how people are read.
 
     Raises:
-        ValueError: if a file is missing or wrong, they contradict each other, or the runtime is not installed.
+        UserError: if a file is missing or wrong, they contradict each other, or the runtime is not installed.
     """
     described = read_description(description)
     if described.top_down:
-        raise ValueError(f"network {description}: sees one person a crop, not whole images: give it boxes")
+        raise UserError(f"network {description}: sees one person a crop, not whole images: give it boxes")
     if isinstance(size, int):
         described = replace(described, input_hw=None, short_side=size)
     elif size is not None:
@@ -128,11 +129,11 @@ def top_down_from_onnx(
     """Load a network that sees one person a crop; `settings`, but for the size, and boxes are as of `TopDownPredictor`.
 
     Raises:
-        ValueError: see `from_onnx`; if its input is not of one size.
+        UserError: see `from_onnx`; if its input is not of one size.
     """
     described = read_description(description)
     if not described.input_hw:
-        raise ValueError(f"network {description}: sees whole images of any size: leave out --teacher.boxes")
+        raise UserError(f"network {description}: sees whole images of any size: leave out --teacher.boxes")
     network, checksum = _opened(Path(weights), description, described, threads)
     said = _said(described)
     return TopDownPredictor(
@@ -172,7 +173,7 @@ def _channels(
     grid_hw = tuple(side // described.stride for side in input_hw)
     got = outputs[name].shape[1:]
     if len(got) != 3 or got[0] <= max(channels) or got[1:] != grid_hw:
-        raise ValueError(
+        raise UserError(
             f"network {described.name}: {kind}: output {name} should hold {max(channels) + 1} or more "
             f"channels of {grid_hw} cells, got {got}: correct stride or channels"
         )
@@ -208,7 +209,7 @@ def _opened(path: Path, description: str | Path, described: Description, threads
     try:
         _check(network, described)
     except ValueError as error:
-        raise ValueError(f"network {description}: {error}") from error
+        raise UserError(f"network {description}: {error}") from error
     return network, checksum
 
 
@@ -216,17 +217,17 @@ def _check(network: Network, described: Description) -> None:
     """That the network has what is described.
 
     Raises:
-        ValueError: if not.
+        UserError: if not.
     """
     for kind, (output, _) in described.maps.items():
         if output not in network.outputs:
-            raise ValueError(f"{kind}.output: no {output}, choose from {', '.join(network.outputs)}")
+            raise UserError(f"{kind}.output: no {output}, choose from {', '.join(network.outputs)}")
     if len(network.shape) != 4 or network.shape[1] not in (None, 3):
-        raise ValueError(f"input: expected (B, 3, H, W), the network takes {network.shape}")
+        raise UserError(f"input: expected (B, 3, H, W), the network takes {network.shape}")
     asked_hw = described.input_hw or (None, None)
     if any(fixed not in (None, asked) for fixed, asked in zip(network.shape[2:], asked_hw)):
-        raise ValueError(
+        raise UserError(
             f"input_hw: expected {list(network.shape[2:])}, all that the network takes, got {list(asked_hw)}"
         )
     if network.shape[0] not in (None, 1):
-        raise ValueError(f"input: the network takes only {network.shape[0]} images at once: export it for one, or any")
+        raise UserError(f"input: the network takes only {network.shape[0]} images at once: export it for one, or any")

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rtpe.errors import UserError
 from rtpe.nets.weights import sha256
 from rtpe.predictors.pretrained import on_hub, quiet, read_net, reason
 from rtpe.predictors.top_down import TopDownPredictor, TopDownSettings, net_look
@@ -79,14 +80,14 @@ def from_transformers(
         precision: fp32, or bf16 for the net's own arithmetic.
 
     Raises:
-        ValueError: if transformers or the weights are missing, or they are no ViTPose's, or of other joints or experts.
+        UserError: if transformers or the weights are missing, or they are no ViTPose's, or of other joints or experts.
     """
     folder = _folder(weights)
     net = _net(weights, folder, dataset_index)
     look = net_look(net, device, precision=precision)
     _, count, _, width = look(np.zeros((1, *net.size_hw, 3), np.uint8)).shape
     if count != len(joints):
-        raise ValueError(
+        raise UserError(
             f"weights {weights}: a net of {count} joints, {joints.name} has {len(joints)}: pass --data.skeleton, or "
             "choose other weights"
         )
@@ -108,15 +109,15 @@ def _folder(weights: str) -> Path:
     """Where the files lie.
 
     Raises:
-        ValueError: if they are no ViTPose's, or its weights are not safetensors.
+        UserError: if they are no ViTPose's, or its weights are not safetensors.
     """
     folder = _fetched(weights) if on_hub(weights) else Path(weights)
     if not folder.is_dir():
         what = "a file, not a ViTPose's folder" if folder.exists() else "no such folder"
-        raise ValueError(f"weights {weights}: {what}: {WANTED}")
+        raise UserError(f"weights {weights}: {what}: {WANTED}")
     _require_vitpose(weights, folder)
     if not any(folder.glob(WEIGHTS)):
-        raise ValueError(f"weights {weights}: no model.safetensors in it, and nothing else is read: {WANTED}")
+        raise UserError(f"weights {weights}: no model.safetensors in it, and nothing else is read: {WANTED}")
     return folder
 
 
@@ -129,13 +130,13 @@ def _fetched(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["config.json", WEIGHTS, f"{WEIGHTS}.index.json"]))
     except Exception as error:
-        raise ValueError(
+        raise UserError(
             f"weights {name}: no such folder, and cannot be fetched from the hub ({reason(error)}): {WANTED}"
         ) from error
 
 
 def _require_vitpose(weights: str, folder: Path) -> None:
-    """Raise ValueError if config.json is missing, or says that this is another net."""
+    """Raise UserError if config.json is missing, or says that this is another net."""
     try:
         config = json.loads((folder / "config.json").read_text())
         told = {
@@ -143,12 +144,12 @@ def _require_vitpose(weights: str, folder: Path) -> None:
             "backbone_config.model_type": (config.get("backbone_config") or {}).get("model_type", "vitpose_backbone"),
         }
     except FileNotFoundError as error:
-        raise ValueError(f"weights {weights}: no config.json in it, so no ViTPose: {WANTED}") from error
+        raise UserError(f"weights {weights}: no config.json in it, so no ViTPose: {WANTED}") from error
     except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"weights {weights}: config.json cannot be read ({reason(error)}): {WANTED}") from error
+        raise UserError(f"weights {weights}: config.json cannot be read ({reason(error)}): {WANTED}") from error
     for name, want in KINDS.items():
         if told[name] != want:
-            raise ValueError(f"weights {weights}: {name}: expected {want}, got {told[name]}: {WANTED}")
+            raise UserError(f"weights {weights}: {name}: expected {want}, got {told[name]}: {WANTED}")
 
 
 def _net(weights: str, folder: Path, dataset_index: int | None) -> ViTPose:
@@ -162,20 +163,20 @@ def _net(weights: str, folder: Path, dataset_index: int | None) -> ViTPose:
         how = {"local_files_only": True, "attn_implementation": "eager"}
         net = read_net(transformers.VitPoseForPoseEstimation, pretrained_model_name_or_path=folder, **how)
     except Exception as error:
-        raise ValueError(f"weights {weights}: cannot be read ({reason(error)}): {WANTED}") from error
+        raise UserError(f"weights {weights}: cannot be read ({reason(error)}): {WANTED}") from error
     return ViTPose(net, _experts(weights, net.config.backbone_config.num_experts, dataset_index))
 
 
-def _missing(weights: str, error: ImportError) -> ValueError:
-    return ValueError(f"weights {weights}: {error.name} is not installed: pip install rtpe[vitpose]")
+def _missing(weights: str, error: ImportError) -> UserError:
+    return UserError(f"weights {weights}: {error.name} is not installed: pip install rtpe[vitpose]")
 
 
 def _experts(weights: str, count: int, asked: int | None) -> int | None:
     """Which of the experts are asked; transformers would ask none for a number that there is not."""
     if count <= 1 and asked is not None:
-        raise ValueError(f"weights {weights}: has no experts: leave out --teacher.numbers.dataset_index")
+        raise UserError(f"weights {weights}: has no experts: leave out --teacher.numbers.dataset_index")
     if count > 1 and asked not in (None, *range(count)):
-        raise ValueError(
+        raise UserError(
             f"weights {weights}: has experts for {count} data sets, got {asked!r}: pass "
             f"--teacher.numbers.dataset_index from 0 (COCO) to {count - 1}"
         )

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rtpe.errors import UserError
 from rtpe.geometry import INDEX_TO_POINT, Affine, cells, index_to_point, letterbox
 from rtpe.images import warp
 from rtpe.nets.blocks import Maps, denormalise
@@ -142,11 +143,11 @@ class PosePredictor:
         """Predict (H, W, 3) uint8 RGB images of any sizes; one prediction each, in original-image pixels.
 
         Raises:
-            ValueError: if an image is none.
+            UserError: if an image is none.
         """
         for image in images:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-                raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+                raise UserError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         views = [letterbox(image.shape[:2], self.model.size_hw) for image in images]
         found = []
         for start in range(0, len(images), self.batch):

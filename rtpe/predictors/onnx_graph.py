@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rtpe.errors import UserError
 from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
 from rtpe.nets.graph import OPERATORS, Graph
 from rtpe.predictors.description import Description
@@ -30,7 +31,7 @@ def read_graph(path: str | Path, tensor: str, described: Description) -> tuple[d
         the numbers of a `GraphTrunk`, plain values, and the weights of its graph.
 
     Raises:
-        ValueError: if the file cannot be read, has no such tensor, or computes it by an operator that rtpe does not
+        UserError: if the file cannot be read, has no such tensor, or computes it by an operator that rtpe does not
             have; or if the tensor is no map of features.
     """
     try:
@@ -40,7 +41,7 @@ def read_graph(path: str | Path, tensor: str, described: Description) -> tuple[d
         trunk = {"nodes": sketch.nodes, "shapes": [list(values.shape) for values in sketch.kept]}
         return {**trunk, "channels": _channels(trunk, weights, tensor), **_colours(described)}, weights
     except ValueError as error:
-        raise ValueError(f"weights {path}: {error}") from error
+        raise UserError(f"weights {path}: {error}") from error
 
 
 @dataclass
@@ -78,11 +79,11 @@ def _load(path: str | Path):
     try:
         import onnx
     except ImportError as error:
-        raise ValueError("onnx is not installed: pip install rtpe[export]") from error
+        raise UserError("onnx is not installed: pip install rtpe[export]") from error
     try:
         return onnx.load(path)
     except Exception as error:  # of protobuf, of the operating system
-        raise ValueError(f"cannot be read ({' '.join(str(error).split())})") from error
+        raise UserError(f"cannot be read ({' '.join(str(error).split())})") from error
 
 
 def _input(graph, name: str | None) -> str:
@@ -90,14 +91,14 @@ def _input(graph, name: str | None) -> str:
     names = [each.name for each in graph.input if each.name not in constants]  # old files list constants as inputs
     if name in names or (name is None and len(names) == 1):
         return name or names[0]
-    raise ValueError(f"expected {name or 'one input'}, got {', '.join(names)}: describe one of them as input")
+    raise UserError(f"expected {name or 'one input'}, got {', '.join(names)}: describe one of them as input")
 
 
 def _sketch(graph, image: str, tensor: str) -> _Sketch:
     """All that the tensor is computed from.
 
     Raises:
-        ValueError: if that is impossible.
+        UserError: if that is impossible.
     """
     from onnx.numpy_helper import to_array
 
@@ -106,12 +107,12 @@ def _sketch(graph, image: str, tensor: str) -> _Sketch:
     written_out = [n for n in graph.node if n.op_type == "Constant" and n.attribute[0].name == "value"]
     constants |= {node.output[0]: to_array(node.attribute[0].t) for node in written_out}
     if tensor not in makers:
-        raise ValueError(f"no tensor {tensor!r}: {_choices(graph, image)}")
+        raise UserError(f"no tensor {tensor!r}: {_choices(graph, image)}")
     wanted = _ancestors(tensor, makers)
     nodes = [node for node in graph.node if node.op_type != "Constant" and node.output[0] in wanted]
     unknown = sorted({node.op_type for node in nodes} - OPERATORS.keys() - _READERS.keys())
     if unknown:
-        raise ValueError(f"tensor {tensor} needs the operators {', '.join(unknown)}: choose one before them")
+        raise UserError(f"tensor {tensor} needs the operators {', '.join(unknown)}: choose one before them")
     sketch = _Sketch(constants, _readers(nodes), {image: 0})
     for node in nodes:
         if node.output[0] in sketch.numbers:  # folded into the one before it
@@ -119,7 +120,7 @@ def _sketch(graph, image: str, tensor: str) -> _Sketch:
         try:
             sketch.numbers[node.output[0]] = _READERS.get(node.op_type, _plain)(sketch, node, _attributes(node))
         except KeyError as error:
-            raise ValueError(f"{node.op_type} {node.output[0]}: expected a constant, got {error}") from error
+            raise UserError(f"{node.op_type} {node.output[0]}: expected a constant, got {error}") from error
     return sketch
 
 
@@ -148,7 +149,7 @@ def _attributes(node) -> dict[str, Any]:
     values = {each.name: get_attribute_value(each) for each in node.attribute}
     found = {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
     if found.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise ValueError(
+        raise UserError(
             f"{node.op_type} {node.output[0]}: auto_pad {found['auto_pad']} is not known: write out its pads"
         )
     return found
@@ -223,11 +224,11 @@ def _resize(sketch: _Sketch, node, attributes: dict[str, Any]) -> int:
     mode, cells = attributes.get("mode", "nearest"), attributes.get("coordinate_transformation_mode", "half_pixel")
     rounded = attributes.get("nearest_mode", "round_prefer_floor")
     if scales is None or len(scales) != 4:
-        raise ValueError(f"Resize {node.output[0]}: expected four constant scales: choose a tensor before it")
+        raise UserError(f"Resize {node.output[0]}: expected four constant scales: choose a tensor before it")
     whole = all(scale == int(scale) for scale in scales)
     repeats = whole and ((cells in HALF_PIXEL and "round" in rounded) or (cells, rounded) == ("asymmetric", "floor"))
     if not (repeats if mode == "nearest" else mode == "linear" and cells in HALF_PIXEL):
-        raise ValueError(f"Resize {node.output[0]}: {mode} {cells} is no pure factor: choose a tensor before it")
+        raise UserError(f"Resize {node.output[0]}: {mode} {cells} is no pure factor: choose a tensor before it")
     return sketch.add("Resize", sketch.number(node.input[0]), mode=mode, scales=[float(scale) for scale in scales])
 
 
@@ -249,9 +250,9 @@ def _channels(trunk: dict[str, Any], weights: dict[str, Tensor], tensor: str) ->
         with torch.inference_mode():
             shape = tuple(graph(torch.zeros(1, 3, SIDE, SIDE)).shape)
     except RuntimeError as error:
-        raise ValueError(f"tensor {tensor}: cannot be computed ({str(error).splitlines()[0]})") from error
+        raise UserError(f"tensor {tensor}: cannot be computed ({str(error).splitlines()[0]})") from error
     if len(shape) != 4 or shape[2] != shape[3] or shape[3] == 1 or SIDE % shape[3]:
-        raise ValueError(f"tensor {tensor}: expected maps with a stride, got {shape} from {SIDE} x {SIDE} pixels")
+        raise UserError(f"tensor {tensor}: expected maps with a stride, got {shape} from {SIDE} x {SIDE} pixels")
     return shape[1]
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from rtpe.errors import UserError
+
 HUB_NAME = re.compile(r"([\w.-]+)/[\w.-]+")
 
 
@@ -29,12 +31,12 @@ def read_net(kind: type, **source: Any) -> nn.Module:
     """A net in float32, by the `from_pretrained` of the library's own class for it.
 
     Raises:
-        ValueError: if weights are missing, which the library would leave random, and hardly say so.
+        UserError: if weights are missing, which the library would leave random, and hardly say so.
         Exception: the library's own, if it cannot be read.
     """
     made, told = kind.from_pretrained(**source, use_safetensors=True, output_loading_info=True)
     if told["missing_keys"]:
-        raise ValueError(f"its weights lack {min(told['missing_keys'])}")
+        raise UserError(f"its weights lack {min(told['missing_keys'])}")
     return made.float()
 
 

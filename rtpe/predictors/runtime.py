@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rtpe.errors import UserError
 from rtpe.nets.weights import sha256
 
 
@@ -36,24 +37,24 @@ def load_network(path: Path, threads: int | None, name: str | None) -> Network:
         name: of its input; None if it has but one.
 
     Raises:
-        ValueError: if it is no such file or cannot be read, has another input, or the runtime is not installed.
+        UserError: if it is no such file or cannot be read, has another input, or the runtime is not installed.
     """
     try:
         return _RUNTIMES[path.suffix](path, threads, name)
     except ValueError:
         raise
     except Exception as error:  # each runtime has classes of its own
-        raise ValueError(f"weights {path}: cannot be read ({' '.join(str(error).split())})") from error
+        raise UserError(f"weights {path}: cannot be read ({' '.join(str(error).split())})") from error
 
 
 def checksum_of(path: Path) -> str:
     """The checksum of the weights; of both files of an .xml.
 
     Raises:
-        ValueError: if it is neither kind of file, or cannot be read.
+        UserError: if it is neither kind of file, or cannot be read.
     """
     if path.suffix not in _RUNTIMES:
-        raise ValueError(f"weights {path}: expected a file {' or '.join(_RUNTIMES)}, got {path.suffix or 'no suffix'}")
+        raise UserError(f"weights {path}: expected a file {' or '.join(_RUNTIMES)}, got {path.suffix or 'no suffix'}")
     if path.suffix == ".onnx":
         return sha256(path)
     both = sha256(path) + sha256(path.with_suffix(".bin"))
@@ -96,7 +97,7 @@ def _runtime(name: str, path: Path) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ValueError(f"weights {path}: {name} is not installed: pip install rtpe[export]") from error
+        raise UserError(f"weights {path}: {name} is not installed: pip install rtpe[export]") from error
 
 
 def _input(name: str | None, names: Collection[str], path: Path) -> str:
@@ -104,4 +105,4 @@ def _input(name: str | None, names: Collection[str], path: Path) -> str:
     if name in names or (name is None and len(names) == 1):
         return name or next(iter(names))
     want = "one input" if name is None else f"an input {name}"
-    raise ValueError(f"weights {path}: expected {want}, got {', '.join(names)}: describe one of them as input")
+    raise UserError(f"weights {path}: expected {want}, got {', '.join(names)}: describe one of them as input")

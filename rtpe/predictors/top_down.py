@@ -16,6 +16,7 @@ from torch import nn
 
 from rtpe.decode.peaks import refiner
 from rtpe.decode.suppress import suppress
+from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells, centred, crop, round_up, udp_cells, udp_crop
 from rtpe.images import greatest, warp, warp_maps
 from rtpe.nets.blocks import Maps, normalise
@@ -47,7 +48,7 @@ class TopDownSettings:
         canvas: long side in pixels of the frame that holds the whole image; its cells are as many pixels as a crop's.
 
     Raises:
-        ValueError: if a setting makes no sense.
+        UserError: if a setting makes no sense.
     """
 
     size_hw: tuple[int, int] = (256, 192)
@@ -65,13 +66,13 @@ class TopDownSettings:
 
     def __post_init__(self):
         if len(self.size_hw) != 2 or min(self.size_hw) < 1:
-            raise ValueError(f"crop.size: expected [height, width], got {list(self.size_hw)}")
+            raise UserError(f"crop.size: expected [height, width], got {list(self.size_hw)}")
         if self.padding <= 0 or self.canvas < 1:
-            raise ValueError(f"crop.padding, crop.canvas: expected above 0, got {self.padding} and {self.canvas}")
+            raise UserError(f"crop.padding, crop.canvas: expected above 0, got {self.padding} and {self.canvas}")
         if self.shift and not self.by_index:
-            raise ValueError("crop.shift: only of nets that were trained so: pass --teacher.crop.by_index true as well")
+            raise UserError("crop.shift: only of nets that were trained so: pass --teacher.crop.by_index true as well")
         if self.udp and self.by_index:
-            raise ValueError("crop.by_index: not with crop.udp, as which every ViTPose is shown crops: leave it out")
+            raise UserError("crop.by_index: not with crop.udp, as which every ViTPose is shown crops: leave it out")
         refiner(self.refine)
 
 
@@ -107,15 +108,15 @@ class TopDownPredictor:
         An image without boxes has no people, and empty maps.
 
         Raises:
-            ValueError: if an image is none, there are no boxes, or the net gives other maps than expected.
+            UserError: if an image is none, there are no boxes, or the net gives other maps than expected.
         """
         if boxes is None:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: sees one person a crop and was given no boxes: call it with images and boxes"
             )
         for image in images:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-                raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+                raise UserError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         views = [[self._view(box) for box in each.xywh] for each in boxes]
         heatmaps = self._heatmaps([(image, view) for image, own in zip(images, views, strict=True) for view in own])
         ends = np.cumsum([len(own) for own in views])[:-1]
@@ -160,7 +161,7 @@ class TopDownPredictor:
             crops = np.stack([warp(image, view, size_hw) for image, view in wanted[start : start + self.batch]])
             seen.append(self._seen(crops))
             if seen[-1].shape[1:] != seen[0].shape[1:]:
-                raise ValueError(
+                raise UserError(
                     f"{self.name}: expected {len(self.skeleton)} heatmaps of {grid_hw} cells for {self.skeleton.name} "
                     f"in crops of {size_hw}, got {seen[-1].shape[1:]}: choose the skeleton and size of these weights"
                 )

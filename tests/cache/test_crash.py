@@ -94,7 +94,7 @@ def test_a_full_disk(tmp_path, store):
         process = builder.start()
         said = process.communicate(timeout=120)[1].strip().splitlines()[-1]
         assert said.startswith(
-            f"ValueError: cache {builder.path}: cannot be written (No space left on device): what was"
+            f"rtpe.errors.UserError: cache {builder.path}: cannot be written (No space left on device): what was"
         )
         report = verify(builder.path)
         assert report.entries > 2 and not report.damaged and not report.lost

@@ -17,6 +17,7 @@ from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.engine.loop import Mean, Schedule, mean_terms, train_step, update_average
 from rtpe.engine.optim import ema_decay, optimizer, restarts, warm_cosine
+from rtpe.errors import Diverged
 from rtpe.geometry import cells
 from rtpe.nets.blocks import normalise
 from rtpe.structures import PoseMaps
@@ -165,7 +166,7 @@ def test_a_step_that_overflows_in_fp16_is_left_out(fabric, fresh, run, criterion
     state.scaler.update(1.0)
     with torch.no_grad():
         net.tags.weight.fill_(float("inf"))
-    with pytest.raises(FloatingPointError, match="step 2: loss"):
+    with pytest.raises(Diverged, match="step 2: loss"):
         step()
 
 
@@ -217,7 +218,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(fresh, run):
         state.net.heads[0].bias.fill_(float("inf"))
     before = {name: value.clone() for name, value in state.net.state_dict().items() if "running" not in name}
     want = r"step 0: loss inf \(.*truth inf.*\), gradient nan: lower --train.lr, or train with --train.precision fp32"
-    with pytest.raises(FloatingPointError, match=want):
+    with pytest.raises(Diverged, match=want):
         run().go(state)
     after = state.net.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items() if "num_batches" not in name)

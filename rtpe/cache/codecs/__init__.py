@@ -17,6 +17,7 @@ from rtpe.cache.codecs.blob import Maps, Tags
 from rtpe.cache.codecs.dense import decode_float, decode_uint8, encode_float, encode_uint8
 from rtpe.cache.codecs.masked import HEATMAP_STEP, TAG_STEP, THRESHOLD, decode_masked, encode_masked
 from rtpe.cache.codecs.rendered import decode_poses, encode_poses
+from rtpe.errors import UserError
 
 __all__ = ["CODECS", "Bound", "Codec", "codec"]
 
@@ -82,8 +83,8 @@ def codec(name: str) -> Codec:
     """The codec of that name.
 
     Raises:
-        ValueError: if there is none.
+        UserError: if there is none.
     """
     if name not in CODECS:
-        raise ValueError(f"unknown codec {name!r}: choose from {', '.join(CODECS)}")
+        raise UserError(f"unknown codec {name!r}: choose from {', '.join(CODECS)}")
     return CODECS[name]

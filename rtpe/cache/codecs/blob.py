@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import zstandard
 
+from rtpe.errors import UserError
+
 _SHAPE = struct.Struct("<4I")  # T (0: no tags), K, h, w
 
 _OWN = threading.local()  # one decompressor a thread: making one takes as long as using it on small maps
@@ -22,7 +24,7 @@ def checked(heatmaps: np.ndarray, tags: Tags, largest: float = np.inf) -> Maps:
     """The maps as float32 in C order; tags of no dimension are none.
 
     Raises:
-        ValueError: if there is no cell, or a value is not finite or of a larger magnitude than `largest`.
+        UserError: if there is no cell, or a value is not finite or of a larger magnitude than `largest`.
     """
     # in C order: codecs number the cells, and write into flat views that would else be copies
     heatmaps = np.ascontiguousarray(heatmaps, np.float32)
@@ -31,18 +33,18 @@ def checked(heatmaps: np.ndarray, tags: Tags, largest: float = np.inf) -> Maps:
         if stack is None:
             continue
         if not stack.size:
-            raise ValueError(f"{name}: expected at least one cell, got shape {stack.shape}")
+            raise UserError(f"{name}: expected at least one cell, got shape {stack.shape}")
         if not np.isfinite(stack).all():
-            raise ValueError(f"{name}: expected finite values, got NaN or infinity: check the predictor's weights")
+            raise UserError(f"{name}: expected finite values, got NaN or infinity: check the predictor's weights")
         refuse_beyond(name, stack, largest)
     return heatmaps, tags
 
 
 def refuse_beyond(name: str, values: np.ndarray, largest: float) -> None:
-    """Raise ValueError if a magnitude exceeds what the codec holds."""
+    """Raise UserError if a magnitude exceeds what the codec holds."""
     worst = float(np.abs(values).max(initial=0))
     if worst > largest:
-        raise ValueError(f"{name}: this codec holds values up to {largest:g}, got {worst:g}: use --cache.codec float32")
+        raise UserError(f"{name}: this codec holds values up to {largest:g}, got {worst:g}: use --cache.codec float32")
 
 
 def pack(maps: Maps, parts: Sequence[bytes], level: int = 9) -> bytes:

@@ -16,6 +16,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from rtpe.errors import UserError
 from rtpe.geometry import point_to_index
 from rtpe.images import encode_jpeg
 from rtpe.skeleton import COCO17
@@ -52,7 +53,7 @@ def write_world(
         the annotation file. A finished set with the same settings is kept as it is.
 
     Raises:
-        ValueError: if a finished set with other settings is there.
+        UserError: if a finished set with other settings is there.
     """
     root = Path(root)
     settings = {"world": WORLD_VERSION, "split": split, "count": count, "seed": seed, "size_hw": list(size_hw)}
@@ -91,7 +92,7 @@ def _check_settings(target: Path, wanted: dict) -> None:
     found = json.loads(target.read_text()).get("info", {}).get("settings", {})
     differing = [f"{name} {found.get(name)}, not {value}" for name, value in wanted.items() if found.get(name) != value]
     if differing:
-        raise ValueError(f"{target}: holds {'; '.join(differing)}: choose another root or split, or delete it")
+        raise UserError(f"{target}: holds {'; '.join(differing)}: choose another root or split, or delete it")
 
 
 def _in_order(draw, count: int, workers: int) -> Iterator[tuple[dict, list[dict]]]:
