@@ -172,7 +172,9 @@ def _boxes(settings: TeacherSettings, images: Images | None) -> tuple[dict[int, 
     if images is None:
         raise UserError(f"weights {settings.weights}: this net sees one person a crop: choose one for whole images")
     if settings.boxes != TRUTH:
-        boxes = read_boxes(settings.boxes, images.ids, settings.crop.least)
+        labels = getattr(images, "labels", None)
+        category = {} if labels is None else {"category": labels.category}
+        boxes = read_boxes(settings.boxes, images.ids, settings.crop.least, **category)
         digest = sha256(settings.boxes)
         return boxes, {"from": Path(settings.boxes).name, "sha256": digest, "least": settings.crop.least}
     if images.annotations is None:

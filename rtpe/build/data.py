@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from rtpe.cache import Cache
 from rtpe.config import DataSettings
 from rtpe.data.coco import CocoDataset, annotation_file
@@ -12,6 +15,7 @@ from rtpe.errors import UserError
 from rtpe.skeleton import COCO17, MPII16, skeleton
 
 Images = CocoDataset | FolderDataset | PersonCrops
+_told: set[str] = set()  # notes that were printed: a file is read anew for each split and part
 
 
 def dataset(settings: DataSettings) -> Images:
@@ -25,11 +29,21 @@ def dataset(settings: DataSettings) -> Images:
         whole = MpiiDataset(settings.root, settings.split)
     else:
         whole = FolderDataset(settings.root, settings.split, joints, settings.every)
+    tell(whole)
     if settings.crops:
         if whole.annotations is None:
             raise UserError(f"data {settings.root}: nobody labelled the people to crop: leave out --data.crops")
         whole = PersonCrops(whole, settings.crops)
     return whole.only(whole.ids[: settings.limit]) if settings.limit else whole
+
+
+def tell(images: Images) -> None:
+    """Print on stderr, once and in the first process alone, what reading the labels left out, estimated or changed."""
+    notes = [] if images.labels is None else [note for note in images.labels.notes if note not in _told]
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        for note in notes:
+            print(note, file=sys.stderr, flush=True)
+    _told.update(notes)
 
 
 def cache(path: str, of: Images) -> Cache:

@@ -158,7 +158,7 @@ def _convert_w48(settings: CacheConvert, source: Path, path: str) -> tuple[int, 
     return added, kept
 
 
-def _scores(cache: Cache, asked: DataSettings) -> dict[str, float]:
+def _scores(cache: Cache, asked: DataSettings) -> dict[str, float | str]:
     """How the cached people score on labels, if there are any: of the data asked for, or of those it was made of."""
     made_of = cache.manifest.settings.get("data", {})
     data = asked if asked.root else DataSettings(**made_of) if made_of else None
@@ -168,6 +168,8 @@ def _scores(cache: Cache, asked: DataSettings) -> dict[str, float]:
     images = images.only(set(images.ids) & set(cache.ids))
     if not len(images) or images.annotations is None:
         return {}
+    if not images.labels.labelled(images.ids):
+        return {"scores": "none: nobody on these images has labelled joints"}
     found, _ = score(cached_people(cache, images, []), images)
     return {f"{name} of its people": round(found[name], 4) for name in SCORES}
 

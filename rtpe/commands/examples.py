@@ -37,7 +37,7 @@ def without_labels(settings: Train, says: bool) -> Train:
     return bare
 
 
-def held_out(settings: Train, everything: Images) -> tuple[Images, Images]:
+def held_out(settings: Train, everything: Images, says: bool) -> tuple[Images, Images]:
     """The images that choose the best epoch, and those to learn from.
 
     Raises:
@@ -46,11 +46,22 @@ def held_out(settings: Train, everything: Images) -> tuple[Images, Images]:
     count, split = settings.train.minival, settings.train.minival_split
     if not split:
         minival = everything.only(fixed_choice(everything.ids, count))
+        _tell_unlabelled(minival, says)
         return minival, everything.only(sorted(set(everything.ids) - set(minival.ids)))
     other = build.dataset(replace(settings.data, split=split, limit=0))
     if other.annotations is None:
         raise UserError(f"train.minival_split {split}: nobody labelled these images: choose a split with labels")
-    return other.only(fixed_choice(other.ids, count)), everything
+    minival = other.only(fixed_choice(other.ids, count))
+    _tell_unlabelled(minival, says)
+    return minival, everything
+
+
+def _tell_unlabelled(minival: Images, says: bool) -> None:
+    if says and len(minival) and not minival.labels.labelled(minival.ids):
+        print(
+            f"train.minival: none of the {len(minival)} held-out images has labelled people: the last epoch is kept",
+            flush=True,
+        )
 
 
 def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamples:
@@ -59,8 +70,12 @@ def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamp
     Raises:
         UserError: if only some of them have a cache, or a cache has none of its images.
     """
-    parts = [_part(own, settings.data, settings.cache.path, says)]
-    parts += [_part(build.dataset(each), each, each.cache, says) for each in settings.more]
+    sets = [(own, settings.data, settings.cache.path)]
+    sets += [(build.dataset(each), each, each.cache) for each in settings.more]
+    if settings.loss.truth:
+        for images, each, _ in sets:
+            _refuse_without_labels(images, each)
+    parts = [_part(*each, says) for each in sets]
     size, labels = settings.net.size, settings.loss.truth != 0
     joined = Joined([images for images, _ in parts])
     thresholds = [each.person_threshold for each in (settings.data, *settings.more)]
@@ -111,6 +126,15 @@ def _part(images: Images, settings: DataSettings, path: str, says: bool) -> tupl
         why = "have no labels" if cache is None else f"are not in the cache {path}"
         print(f"left out {len(images) - len(known)} of {len(images)} images of {name}: they {why}", flush=True)
     return images.only(known), cache
+
+
+def _refuse_without_labels(images: Images, settings: DataSettings) -> None:
+    """Labels are to be learnt, and there are none: every image would count as one without people."""
+    if images.labels is not None and settings.labels and len(images) and not images.labels.labelled(images.ids):
+        raise UserError(
+            f"annotations {images.labels.file}: none of the people on these {len(images)} images has labelled joints: "
+            "are they person_keypoints_..., not instances_...? To learn without labels pass --loss.truth 0 or labels: 0"
+        )
 
 
 def _caches(images: Joined, caches: Sequence[Cache | None], thresholds: Sequence[float]) -> JoinedCaches | None:

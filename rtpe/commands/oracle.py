@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from rtpe.config import DecodeSettings
-from rtpe.data.coco import Person
 from rtpe.decode.oracle import nearest_peaks, through_grid
+from rtpe.labels import Person
 from rtpe.metrics.oks import object_keypoint_similarity
 from rtpe.structures import PoseMaps, Poses
 

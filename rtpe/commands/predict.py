@@ -28,12 +28,13 @@ def predict(settings: Predict) -> Path:
     teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
     predictor = build.predictor(teacher, settings.decode, images.skeleton, build.device(settings.device), images)
     sources = {image_id: (name, source) for image_id, name, source in images.sources()}
+    category = 1 if images.labels is None else images.labels.category
     rows: list[dict] = []
     skipped: list[str] = []
     for image_id, poses in predicted_people(predictor, images, teacher.batch, skipped):
         name, source = sources[image_id]
         poses = poses.only(poses.person_scores >= settings.least)
-        rows += [{**row, "file_name": name} for row in to_results(image_id, poses)]
+        rows += [{**row, "file_name": name} for row in to_results(image_id, poses, category)]
         if settings.draw:
             _draw(source, poses, _place(out / PICTURES, name))
     out.mkdir(parents=True, exist_ok=True)

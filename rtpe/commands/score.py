@@ -10,7 +10,7 @@ from tqdm import tqdm
 from rtpe.build import Images
 from rtpe.cache import Cache, predict
 from rtpe.images import UnreadableImage, read_image
-from rtpe.metrics.oks import read_annotations, score_keypoints, to_results
+from rtpe.metrics.oks import score_keypoints, to_results
 from rtpe.metrics.people import distance_scores, match_people
 from rtpe.predictors import Predictor
 from rtpe.skeleton import Skeleton
@@ -63,14 +63,12 @@ def score(found: Found, images: Images, engine: str = "pycocotools") -> tuple[di
 
 def results_of(images: Images, image_id: int, poses: Poses) -> list[dict]:
     """The people found in an image as rows of COCO's results file, with the joints that are labelled."""
-    return to_results(image_id, poses.as_skeleton(labelled_joints(images)))
+    return to_results(image_id, poses.as_skeleton(labelled_joints(images)), images.labels.category)
 
 
 def score_results(results: list[dict], images: Images, engine: str = "pycocotools") -> dict[str, float]:
     """`score` of people who are such rows already."""
-    joints = labelled_joints(images)
-    truth = read_annotations(images.annotations, joints)  # once: COCO's file takes a second
-    asked = truth, results, images.ids, joints
+    asked = images.labels, results, images.ids, labelled_joints(images)
     return {**score_keypoints(*asked, engine), **distance_scores(match_people(*asked))}
 
 

@@ -62,6 +62,8 @@ def _cell(value: object) -> str:
     """Numbers to three decimals, or as many as four digits leave."""
     if value is None:
         return ""
+    if value == -1.0 and isinstance(value, float):
+        return "-"  # COCO's way to write that nothing was there to score
     if isinstance(value, float):
         return f"{value:.{3 if abs(value) < 10 else 2 if abs(value) < 100 else 1}f}"
     return str(value)

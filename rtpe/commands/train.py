@@ -65,7 +65,7 @@ def train(settings: Train) -> Path:
     everything = build.dataset(settings.data)
     if everything.annotations is None:
         settings = without_labels(settings, says=fabric.global_rank == 0)
-    minival, rest = held_out(settings, everything)
+    minival, rest = held_out(settings, everything, says=fabric.global_rank == 0)
     examples = training_examples(settings, rest, says=fabric.global_rank == 0)
     shown = shown_examples(settings, minival, examples)
     state = _state(fabric, settings, examples)
@@ -225,9 +225,15 @@ def _minival_truth(fabric: Fabric, settings: Train, state: TrainingState, miniva
 
 
 def _say(state: TrainingState, means: dict[str, float], scores: dict[str, float]) -> None:
-    shown = {"loss": means["loss"], "AP": scores.get("AP"), "AR": scores.get("AR"), "images/s": means["images_per_s"]}
+    scored = {name: _scored(scores, name) for name in ("AP", "AR")}
+    shown = {"loss": means["loss"], **scored, "images/s": means["images_per_s"]}
     numbers = "  ".join(f"{name} {value:.4g}" for name, value in shown.items() if value is not None)
     print(f"epoch {state.epoch:3}  step {state.step:6}  {numbers}  {state.seconds / 60:.1f} min", flush=True)
+
+
+def _scored(scores: dict[str, float], name: str) -> float | None:
+    """A score; None if nothing was there to score, for which COCO has -1."""
+    return None if scores.get(name, -1.0) < 0 else scores[name]
 
 
 def _finish(

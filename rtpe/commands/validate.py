@@ -97,6 +97,11 @@ def _labelled_images(settings: Validate) -> build.Images:
             f"data {images.root}: nobody labelled these images, there is nothing to score against: give --data.root a "
             f"folder with annotations/person_keypoints_{settings.data.split}.json"
         )
+    if not images.labels.labelled(images.ids):
+        raise UserError(
+            f"annotations {images.labels.file}: none of the people on these {len(images)} images has labelled joints, "
+            "there is nothing to score against: are they person_keypoints_..., not instances_...?"
+        )
     there = {name.split()[-1] for name in score_results([], images) if name.startswith("PCK@")}
     if settings.score.pck not in there:
         asked = f"score.pck {settings.score.pck}"
@@ -133,7 +138,7 @@ def _results(speaker: Speaker, settings: Validate, images: build.Images) -> dict
 def _joints(results: list[dict], settings: Validate, images: build.Images) -> list[dict]:
     pck = settings.score.pck
     length = "box" if pck.startswith("readout") else pck  # those are means over people
-    return joint_scores(match_people(images.annotations, results, images.ids, labelled_joints(images)), length)
+    return joint_scores(match_people(images.labels, results, images.ids, labelled_joints(images)), length)
 
 
 def _unique(name: str, item: str, rows: Sequence[Row]) -> str:
@@ -166,6 +171,8 @@ def _notes(rows: Sequence[Row]) -> Iterator[str]:
         yield f"parameters and GMACs are not known of {', '.join(unknown)}"
     if any(row.oracle for row in rows):
         yield "oracle: what its maps would give if the labels were known, a bound and no score"
+    if any(value == -1.0 for row in rows for value in row.values.values() if isinstance(value, float)):
+        yield "-: these images hold no such person, or nothing that the score is of"
     yield from (f"skipped: {reason}" for reason in sorted({reason for row in rows for reason in row.skipped})[:5])
     yield from (f"{row.name}: not scored: {row.error}" for row in rows if row.error)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ import numpy as np
 
 from rtpe.data.coco import CocoDataset
 from rtpe.errors import UserError
+from rtpe.labels.fields import numbers, read_id, shown
 from rtpe.structures import Boxes
-
-PERSON = 1  # COCO's number for the category
 
 
 def truth_boxes(images: CocoDataset) -> dict[int, Boxes]:
@@ -26,25 +24,30 @@ def truth_boxes(images: CocoDataset) -> dict[int, Boxes]:
     return found
 
 
-def read_boxes(path: str | Path, image_ids: Iterable[int], least: float = 0.0) -> dict[int, Boxes]:
+def read_boxes(path: str | Path, image_ids: Iterable[int], least: float = 0.0, category: int = 1) -> dict[int, Boxes]:
     """By image id, the people of a COCO results file: a list of `{image_id, category_id, bbox, score}`.
 
     Rows of other categories, below the score `least` or without area are left out. Results of keypoints serve as well,
     if they have boxes.
 
+    Args:
+        category: people's number in the labels; a file whose rows are all of one other category is of people as well.
+
     Raises:
-        UserError: if it is missing or no such file, or none of its rows is of these images.
+        UserError: if it is missing or no such file, none of its rows is of these images, or people's category cannot be
+            told.
     """
     rows = _rows(Path(path))
     found: dict[int, list] = {int(image_id): [] for image_id in image_ids}
     ours = [row for row in rows if row["image_id"] in found]
+    category = _category(path, ours, category)
     if found and not ours:
         raise UserError(
             f"boxes {path}: none of its {len(rows)} boxes is of these {len(found)} images (the first of them is "
             f"{next(iter(found))}): pass the --teacher.boxes of this split"
         )
     for row in ours:
-        if row.get("category_id", PERSON) == PERSON and row["score"] >= least and _has_area(row["bbox"]):
+        if row["category_id"] in (None, category) and row["score"] >= least and _has_area(row["bbox"]):
             found[row["image_id"]].append((row["bbox"], row["score"]))
     return {image_id: _boxes(people) for image_id, people in found.items()}
 
@@ -61,23 +64,39 @@ def _has_area(box_xywh) -> bool:
 
 def _rows(path: Path) -> list[dict]:
     try:
-        rows = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        rows = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "not JSON"
         raise UserError(f"boxes {path}: cannot be read ({reason}): pass --teacher.boxes truth, or a file") from error
     if not isinstance(rows, list):
         raise UserError(f"boxes {path}: expected a list of COCO detections, got {type(rows).__name__}")
-    for number, row in enumerate(rows):
-        if not _is_detection(row):
-            raise UserError(f"boxes {path}: row {number}: expected image_id, bbox of 4 numbers and score")
-    return rows
+    return [_detection(path, number, row) for number, row in enumerate(rows)]
 
 
-def _is_detection(row: Any) -> bool:
-    if not isinstance(row, dict) or not isinstance(row.get("bbox"), list) or len(row["bbox"]) != 4:
-        return False
-    return isinstance(row.get("image_id"), int) and all(_is_number(value) for value in (*row["bbox"], row.get("score")))
+def _detection(path: Path, number: int, row: Any) -> dict:
+    """The row with plain numbers; a file may write them as text.
+
+    Raises:
+        UserError: if it is no detection.
+    """
+    row = row if isinstance(row, dict) else {}
+    box, score = numbers(row.get("bbox")), numbers([row.get("score")])
+    image_id, category = read_id(row.get("image_id")), row.get("category_id")
+    if box is None or len(box) != 4 or score is None or image_id is None or not np.isfinite([*box, *score]).all():
+        raise UserError(f"boxes {path}: row {number}: expected image_id, bbox of 4 numbers and score")
+    if category is not None and read_id(category) is None:
+        raise UserError(f"boxes {path}: row {number}: category_id: expected a whole number, got {shown(category)}")
+    return {"image_id": image_id, "category_id": read_id(category), "bbox": box.tolist(), "score": float(score[0])}
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _category(path: str | Path, rows: list[dict], wanted: int) -> int:
+    """People's category in these rows: the labels' one, or the only one that there is."""
+    there = {row["category_id"] for row in rows} - {None}
+    if wanted in there or not there:
+        return wanted
+    if len(there) > 1:
+        raise UserError(
+            f"boxes {path}: none of its boxes is of the labels' category {wanted}, they are of "
+            f"{', '.join(map(str, sorted(there)))}: write people's as {wanted}"
+        )
+    return there.pop()

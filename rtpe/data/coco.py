@@ -2,58 +2,70 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pycocotools import mask as rle
 
 from rtpe.errors import UserError
-from rtpe.geometry import Affine, index_to_point
-from rtpe.images import polygons, read_reduced, warp
-from rtpe.skeleton import COCO17, OPENPOSE18, Skeleton
+from rtpe.geometry import Affine
+from rtpe.images import polygons, read_image, read_reduced, warp
+from rtpe.labels import Labels, Person, openpose_points, read_labels
+from rtpe.labels.outlines import described
+from rtpe.skeleton import COCO17, Skeleton
 from rtpe.structures import Sample
-
-# where each of OpenPose's joints stands among COCO's and a neck
-_OPENPOSE_ORDER = [(*COCO17.joints, "neck").index(joint) for joint in OPENPOSE18.joints]
-_SHOULDERS = [COCO17.joints.index(f"{side}_shoulder") for side in ("left", "right")]
 
 
 @dataclass(frozen=True)
-class Person:
-    """One annotation as it stands in the file, its points already in our pixel convention.
+class Photograph:
+    """An image file of a labelled data set, which must have the size that the labels are of.
 
     Attributes:
-        points: (K, 3) float32 x, y, visibility.
-        box_xywh: (4,) float32 in pixels.
-        area: square pixels of the body; the scale of its OKS.
-        outline: polygons or RLE as in the file.
-        crowd: a region of many people without labels.
-        head_box: corners x, y, x, y of the head in the file's pixel indices, as MPII labels it; or None.
+        size_hw: height and width as the labels have it, or None if they do not.
     """
 
-    points: np.ndarray
-    box_xywh: np.ndarray
-    area: float
-    outline: list | dict
-    crowd: bool
-    head_box: tuple[float, ...] | None = None
+    path: Path
+    size_hw: tuple[int, int] | None
 
-    @property
-    def labelled(self) -> bool:
-        return not self.crowd and bool((self.points[:, 2] > 0).any())
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def read(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB.
+
+        Raises:
+            UnreadableImage: see `read_image`.
+            UserError: if it is of another size.
+        """
+        image = read_image(self.path)
+        self.check(image.shape[:2], 1)
+        return image
+
+    def check(self, size_hw: tuple[int, int], reduction: int) -> None:
+        """Refuse an image of another size, given in pixels that many times as large as the file's."""
+        if self.size_hw is None or _reduced(self.size_hw, reduction) == size_hw:
+            return
+        got = read_image(self.path).shape[:2]
+        upright = read_image(self.path, upright=True).shape[:2]
+        remedy = "take the image that was labelled"
+        if got != upright and upright == self.size_hw:
+            remedy = "labels are of the upright image: turn the file's pixels as its EXIF says, with `exiftran -ai`"
+        raise UserError(
+            f"image {self.path}: is of {described(got)}, its labels are of {described(self.size_hw)}: {remedy}"
+        )
 
 
 class CocoDataset(Sequence):
     """The images of one split and their people, in the order of the image ids.
 
     Attributes:
+        labels: of all images of the split, as the file has them.
         labelled_as: the skeleton of the file's labels: of COCO's, OpenPose's joints are made.
+        people: by image id, in the joints of `skeleton`.
         bare: ids of images that count as photographs without labels, see `with_share_of_labels`.
 
     Args:
@@ -61,26 +73,31 @@ class CocoDataset(Sequence):
         ids: keep only these images; all by default.
 
     Raises:
-        UserError: if a file is missing or no COCO keypoint file, or holds another skeleton, or masks of another size
-            than their images.
+        UserError: if a file is missing or no COCO keypoint file, see `rtpe.labels.read_labels`.
     """
 
     def __init__(self, root: str | Path, split: str, skeleton: Skeleton = COCO17, ids: Sequence[int] | None = None):
         self.root, self.split, self.skeleton = Path(root), split, skeleton
         self.annotations = annotation_file(root, split)
-        self._index(_read_coco(self.annotations), self.annotations, ids)
+        self._index(read_labels(self.annotations, skeleton), ids)
 
-    def _index(self, raw: dict, path: Path, ids: Sequence[int] | None) -> None:
-        self.labelled_as = _labelled_as(raw, self.skeleton)
-        people = _people(raw, path, self.labelled_as, self.skeleton)
-        wanted = None if ids is None else set(ids)
-        self.records = sorted(
-            (int(image["id"]), str(image["file_name"]))
-            for image in raw["images"]
-            if wanted is None or image["id"] in wanted
-        )
-        self.people = {image_id: people.get(image_id, []) for image_id, _ in self.records}
+    def _index(self, labels: Labels, ids: Sequence[int] | None) -> None:
+        nameless = next((number for number, image in labels.images.items() if not image.file_name), None)
+        if nameless is not None:
+            raise UserError(
+                f"annotations {labels.file}: image {nameless}: file_name: expected the name of a file, got nothing: "
+                "add it"
+            )
+        self.labels, self.labelled_as = labels, labels.skeleton
+        wanted = set(labels.images) if ids is None else set(ids)
+        self.records = [(number, image.file_name) for number, image in labels.images.items() if number in wanted]
+        self.people = {number: self._in_skeleton(labels.people[number]) for number, _ in self.records}
         self.bare: frozenset[int] = frozenset()
+
+    def _in_skeleton(self, people: list[Person]) -> list[Person]:
+        if self.labelled_as == self.skeleton:
+            return people
+        return [replace(person, points=openpose_points(person.points)) for person in people]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -92,9 +109,12 @@ class CocoDataset(Sequence):
     def path(self, index: int) -> Path:
         return self.root / "images" / self.split / self.records[index][1]
 
-    def sources(self) -> list[tuple[int, str, Path]]:
-        """Image id, file name and path of every image, as a cache is built from."""
-        return [(image_id, name, self.path(index)) for index, (image_id, name) in enumerate(self.records)]
+    def photograph(self, index: int) -> Photograph:
+        return Photograph(self.path(index), self.labels.images[self.records[index][0]].size_hw)
+
+    def sources(self) -> list[tuple[int, str, Photograph]]:
+        """Image id, file name and file of every image, as a cache is built from."""
+        return [(image_id, name, self.photograph(index)) for index, (image_id, name) in enumerate(self.records)]
 
     def only(self, ids: Sequence[int]) -> CocoDataset:
         """The same data set with these images alone."""
@@ -123,11 +143,12 @@ class CocoDataset(Sequence):
         """The sample halved as often, thrice at most, as its long side keeps `least` pixels.
 
         Raises:
-            UserError: if a mask is of another size than the image, or the image cannot be read.
+            UserError: if the image or a mask is of another size than the labels, or the image cannot be read.
         """
         image_id, file_name = self.records[index]
         image, reduction = read_reduced(self.path(index), least)
         frame = image.shape[:2], reduction
+        self.photograph(index).check(*frame)
         labelled = image_id not in self.bare
         people = self.people[image_id] if labelled else []
         _refuse_masks_of_others(people, self.path(index), *frame)
@@ -136,7 +157,7 @@ class CocoDataset(Sequence):
             image_id=image_id,
             file_name=file_name,
             image=image,
-            points=np.stack(points) / np.float32([reduction, reduction, 1])
+            points=(np.stack(points) / [reduction, reduction, 1]).astype(np.float32)
             if points
             else np.zeros((0, len(self.skeleton), 3), np.float32),
             valid=1 - _union([person for person in people if not person.labelled], *frame),
@@ -173,88 +194,18 @@ def _with_records(dataset: CocoDataset, records: list) -> CocoDataset:
     return other
 
 
-def read_json(path: Path) -> Any:
-    """What an annotation file says.
-
-    Raises:
-        UserError: if it cannot be read, or is no JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"annotations {path}: {error.strerror or error}: check --data.root and --data.split") from error
-    except ValueError as error:  # no JSON, or no text at all
-        raise UserError(f"annotations {path}: not JSON ({error}): download it again") from error
-
-
-def _read_coco(path: Path) -> dict:
-    raw = read_json(path)
-    if not isinstance(raw, dict) or not {"images", "annotations"} <= raw.keys():
-        raise UserError(f"annotations {path}: expected a COCO file with images and annotations")
-    return raw
-
-
-def _labelled_as(raw: dict, skeleton: Skeleton) -> Skeleton:
-    """The skeleton of the labels: the one that is asked for, or COCO's, which has all but the neck of OpenPose's."""
-    counts = {len(row["keypoints"]) for row in raw["annotations"] if row.get("keypoints")}
-    return COCO17 if skeleton == OPENPOSE18 and counts == {3 * len(COCO17)} else skeleton
-
-
-def _people(raw: dict, path: Path, labelled_as: Skeleton, skeleton: Skeleton) -> dict[int, list[Person]]:
-    people: dict[int, list[Person]] = {}
-    # a file of bare names says no sizes: then the images do, when they are read
-    sizes = {image["id"]: (image["height"], image["width"]) for image in raw["images"] if "height" in image}
-    for row in raw["annotations"]:
-        person = _person(row, path, labelled_as)
-        _refuse_mask_of_another(row, path, sizes.get(row["image_id"]))
-        if labelled_as != skeleton:
-            person = replace(person, points=openpose_points(person.points))
-        people.setdefault(int(row["image_id"]), []).append(person)
-    return people
-
-
-def openpose_points(points: np.ndarray) -> np.ndarray:
-    """COCO's joints, (17, 3) x, y and visibility, as OpenPose's, (18, 3): with a neck midway between two shoulders."""
-    shoulders = points[_SHOULDERS]
-    neck = np.append(shoulders[:, :2].mean(0), 2) * (shoulders[:, 2] > 0).all()
-    return np.vstack([points, neck])[_OPENPOSE_ORDER].astype(points.dtype)
-
-
-def _person(row: dict, path: Path, skeleton: Skeleton) -> Person:
-    numbers = row.get("keypoints") or [0] * 3 * len(skeleton)  # an unlabelled person may lack them altogether
-    if len(numbers) != 3 * len(skeleton):
-        raise UserError(
-            f"{path}: annotation {row.get('id')} has {len(numbers) / 3:g} keypoints, skeleton {skeleton.name} has "
-            f"{len(skeleton)}: pass --data.skeleton"
-        )
-    points = np.array(numbers, np.float32).reshape(-1, 3)
-    points[:, :2] = index_to_point(points[:, :2])
-    points[points[:, 2] <= 0] = 0
-    box = np.array(row.get("bbox") or [0, 0, 0, 0], np.float32)
-    outline, area = row.get("segmentation") or [], float(row.get("area") or box[2] * box[3])
-    return Person(points, box, area, outline, bool(row.get("iscrowd", 0)), row.get("head_box"))
-
-
-def _refuse_mask_of_another(row: dict, path: Path, size_hw: tuple | None) -> None:
-    runs = row.get("segmentation")
-    if isinstance(runs, dict) and size_hw and tuple(runs["size"]) != size_hw:
-        raise UserError(
-            f"{path}: annotation {row.get('id')} has a mask of {_told(runs['size'])}, its image {row['image_id']} is "
-            f"of {_told(size_hw)}: correct or remove it"
-        )
-
-
 def _refuse_masks_of_others(people: Sequence[Person], path: Path, size_hw: tuple[int, int], reduction: int) -> None:
     sizes = {tuple(person.outline["size"]) for person in people if isinstance(person.outline, dict)}
     for mask_hw in sizes:
-        if tuple(-(-side // reduction) for side in mask_hw) != size_hw:
+        if _reduced(mask_hw, reduction) != size_hw:
             raise UserError(
-                f"image {path}: has masks of {_told(mask_hw)}, which is not its size: take the image that was labelled"
+                f"image {path}: has masks of {described(mask_hw)}, which is not its size: take the image that was "
+                "labelled"
             )
 
 
-def _told(size_hw: Sequence[int]) -> str:
-    return f"height {size_hw[0]}, width {size_hw[1]}"
+def _reduced(size_hw: Sequence[int], reduction: int) -> tuple[int, int]:
+    return -(-size_hw[0] // reduction), -(-size_hw[1] // reduction)
 
 
 def _mask(person: Person, size_hw: tuple[int, int], reduction: int) -> np.ndarray:

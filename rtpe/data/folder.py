@@ -55,7 +55,7 @@ class FolderDataset(Sequence):
     stay when other files come and go. A video that cannot be opened counts as one image, which cannot be read.
 
     Attributes:
-        annotations: None, where a labelled data set names its file.
+        annotations, labels: None, where a labelled data set has its file and what it holds.
 
     Args:
         root: a folder, a photograph or a video.
@@ -66,6 +66,7 @@ class FolderDataset(Sequence):
     """
 
     annotations = None
+    labels = None
 
     def __init__(self, root: str | Path, split: str = "", skeleton: Skeleton = COCO17, every: int = 1):
         if every < 1:

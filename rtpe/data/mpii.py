@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from rtpe.data.coco import CocoDataset, read_json
+from rtpe.data.coco import CocoDataset
 from rtpe.errors import UserError
 from rtpe.geometry import index_to_point
+from rtpe.labels import read_json, read_labels
 from rtpe.skeleton import MPII16
 
 PERSON_HEIGHT = 200  # pixels of a person of scale 1
@@ -30,8 +31,7 @@ class MpiiDataset(CocoDataset):
     the scale of OKS, is an estimate from it, for MPII has no masks. People of an image who have no record are unknown:
     what a net sees there counts as wrong.
 
-    Attributes:
-        annotations: as a COCO file would have them; with the `head_box` of each person if there are head boxes.
+    People have the `head_box` of the head boxes if there are any.
 
     Args:
         root: holds `images/`, `annot/<split>.json` and, for scores in head sizes, `annot/gt_<split>.mat`.
@@ -44,11 +44,12 @@ class MpiiDataset(CocoDataset):
     def __init__(self, root: str | Path, split: str, ids: Sequence[int] | None = None):
         self.root, self.split, self.skeleton = Path(root), split, MPII16
         file = mpii_file(root, split)
-        self.annotations = as_coco(_read_records(file), file)
+        self.annotations = file
+        raw = as_coco(_read_records(file), file)
         heads = file.with_name(f"gt_{split}.mat")
         if heads.exists():
-            _add_heads(self.annotations["annotations"], heads)
-        self._index(self.annotations, file, ids)
+            _add_heads(raw["annotations"], heads)
+        self._index(read_labels(raw, MPII16, file), ids)
 
     def path(self, index: int) -> Path:
         return self.root / "images" / self.records[index][1]

@@ -6,14 +6,13 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from rtpe.data.coco import CocoDataset, Person, bare_ids
+from rtpe.data.coco import CocoDataset, Photograph, bare_ids
 from rtpe.errors import UserError
-from rtpe.geometry import point_to_index
-from rtpe.images import UnreadableImage, read_image
+from rtpe.images import UnreadableImage
+from rtpe.labels import Image, Labels, Person
 from rtpe.structures import Sample
 
 CROWDED = 1 << 12  # more people than an image ever has: what tells the ids of its crops apart
@@ -27,12 +26,17 @@ class Crop:
         corners: left, top, right, bottom in whole pixels of the file, right and bottom excluded, perhaps beyond it.
     """
 
-    path: Path
+    photograph: Photograph
     corners: tuple[int, int, int, int]
 
+    @property
+    def path(self) -> Path:
+        """Of the photograph's file."""
+        return self.photograph.path
+
     def read(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB; raises UnreadableImage."""
-        return self.of(read_image(self.path))
+        """(H, W, 3) uint8 RGB; raises as `Photograph.read`."""
+        return self.of(self.photograph.read())
 
     def of(self, whole: np.ndarray) -> np.ndarray:
         """This part of an image or mask of the file's size.
@@ -54,7 +58,8 @@ class PersonCrops(Sequence):
 
     Attributes:
         people: the one person of each crop, by its id, without an outline.
-        annotations: the labels as a COCO file has them, in the frames of the crops.
+        annotations: the file of the labels.
+        labels: of the crops, in their frames.
         bare: ids of crops that count as photographs without labels, see `CocoDataset.with_share_of_labels`.
 
     Args:
@@ -76,18 +81,15 @@ class PersonCrops(Sequence):
         for place, (image_id, name) in enumerate(whole.records):
             for number, person in enumerate(whole.people[image_id]):
                 if person.labelled and (person.box_xywh[2:] > 0).all():
-                    crop = Crop(whole.path(place), _corners(person.box_xywh, padding))
+                    crop = Crop(whole.photograph(place), _corners(person.box_xywh, padding))
                     crop_id = image_id * CROWDED + number
                     self.crops[crop_id] = place, crop
                     self.people[crop_id] = [_moved(person, crop.corners[:2])]
                     self.records.append((crop_id, f"{name}#{number}"))
-        self.annotations = self._annotations()
+        self.annotations = whole.annotations
+        images = {crop_id: Image(name) for crop_id, name in self.records}
+        self.labels = Labels(whole.labels.file, self.skeleton, images, self.people, whole.labels.category)
         self.bare: frozenset[int] = frozenset()
-
-    def _annotations(self) -> dict[str, Any]:
-        people = [_annotation(crop_id, person) for crop_id, (person,) in self.people.items()]
-        images = [{"id": crop_id, "file_name": name} for crop_id, name in self.records]
-        return {"images": images, "annotations": people, "categories": [{"id": 1, "name": "person"}]}
 
     def __len__(self) -> int:
         return len(self.records)
@@ -152,20 +154,3 @@ def _moved(person: Person, origin: tuple[int, int]) -> Person:
     box = person.box_xywh - np.float32([*origin, 0, 0])
     head = None if person.head_box is None else tuple(np.subtract(person.head_box, [*origin, *origin]).tolist())
     return replace(person, points=points, box_xywh=box, outline=[], head_box=head)
-
-
-def _annotation(crop_id: int, person: Person) -> dict[str, Any]:
-    points, labelled = person.points.copy(), person.points[:, 2] > 0
-    points[labelled, :2] = point_to_index(points[labelled, :2])
-    head = {} if person.head_box is None else {"head_box": list(person.head_box)}
-    return {
-        "id": crop_id,
-        "image_id": crop_id,
-        "category_id": 1,
-        "iscrowd": 0,
-        "area": person.area,
-        "bbox": person.box_xywh.tolist(),
-        "keypoints": points.ravel().tolist(),
-        "num_keypoints": int(labelled.sum()),
-        **head,
-    }

@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -16,12 +17,13 @@ from pycocotools.cocoeval import COCOeval
 
 from rtpe.errors import UserError
 from rtpe.geometry import point_to_index
+from rtpe.labels import Labels, Person, read_labels
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Poses
 
-Annotations = str | Path | dict | COCO
+Annotations = Labels | str | Path | dict[str, Any]
 
-PERSON = 1  # COCO's number for the category
+_PERSON = 1  # the only category that the engines see
 # where both engines leave each number
 _NAMES = {"AP": 0, "AP50": 1, "AP75": 2, "APM": 3, "APL": 4, "AR": 5}
 
@@ -44,10 +46,13 @@ def object_keypoint_similarity(
     return (np.nan_to_num(similar) * labelled).sum(axis=-1) / np.maximum(labelled.sum(axis=-1), 1)
 
 
-def to_results(image_id: int, poses: Poses) -> list[dict]:
+def to_results(image_id: int, poses: Poses, category: int = 1) -> list[dict]:
     """The people found in an image as rows of a COCO results file, whose points are pixel indices.
 
     A joint that was not found is 0, 0, 0.
+
+    Args:
+        category: people's number in the labels.
     """
     found = poses.scores[..., None] > 0
     rows = np.where(found, np.dstack([point_to_index(poses.points), poses.scores]), 0).astype(float)
@@ -56,7 +61,7 @@ def to_results(image_id: int, poses: Poses) -> list[dict]:
     return [
         {
             "image_id": int(image_id),
-            "category_id": PERSON,
+            "category_id": category,
             "keypoints": person.ravel().tolist(),
             "bbox": [x, y, right - x, bottom - y],
             "score": float(score),
@@ -77,12 +82,12 @@ def score_keypoints(
 ) -> dict[str, float]:
     """AP, AP50, AP75, APM, APL and AR of the results, at most 20 people an image.
 
-    Each is in 0..1, or -1 where the images hold no such person. Areas, crowds and people without labelled joints count
-    as the annotation file and pycocotools have them.
+    Each is in 0..1, or -1 where the images hold no such person. Crowds and people without labelled joints count as
+    pycocotools has them.
 
     Args:
-        annotations: a COCO keypoints file, what it holds, or what pycocotools made of it.
-        results: rows as of `to_results`; those of other images do not count.
+        annotations: labels, or a COCO keypoint file or what it holds, see `rtpe.labels.read_labels`.
+        results: rows as of `to_results`; those of other images and categories do not count.
         image_ids: the images to score; all of the file by default.
         engine: one of ENGINES; the figures are the same.
 
@@ -91,14 +96,13 @@ def score_keypoints(
             is unknown or not installed.
     """
     coco_class, evaluation_class = _engine(engine)
-    truth = read_annotations(annotations, skeleton)
-    ids = chosen_images(truth, image_ids)
-    if not isinstance(truth, coco_class):
-        truth = _indexed(truth.dataset, coco_class)
+    labels = as_labels(annotations, skeleton)
+    ids = chosen_images(labels, image_ids)
+    truth = _indexed(_ground_truth(labels, ids), coco_class)
     with redirect_stdout(io.StringIO()):
-        evaluation = evaluation_class(truth, _as_coco(truth, chosen_results(results, ids, skeleton)), "keypoints")
+        evaluation = evaluation_class(truth, _as_coco(truth, chosen_results(results, labels, ids)), "keypoints")
         evaluation.params.imgIds = ids
-        evaluation.params.catIds = [PERSON]
+        evaluation.params.catIds = [_PERSON]
         evaluation.params.kpt_oks_sigmas = np.array(skeleton.sigmas)
         evaluation.evaluate()
         evaluation.accumulate()
@@ -106,58 +110,59 @@ def score_keypoints(
     return {name: float(evaluation.stats[place]) for name, place in _NAMES.items()}
 
 
-def read_annotations(annotations: Annotations, skeleton: Skeleton) -> COCO:
+def as_labels(annotations: Annotations, skeleton: Skeleton) -> Labels:
     """Annotations in any of their forms, checked to have the joints of the skeleton."""
-    if isinstance(annotations, COCO):
-        coco = annotations
-    elif isinstance(annotations, dict):
-        coco = _indexed(annotations)
-    else:
-        with redirect_stdout(io.StringIO()):
-            coco = COCO(str(annotations))
-    people = [_completed(annotation, len(skeleton)) for annotation in coco.dataset["annotations"]]
-    if 0 in coco.anns:  # the engines would take a match with number 0 for no match
-        people = [person | {"id": person["id"] + 1} for person in people]
-    if people != coco.dataset["annotations"]:
-        coco = _indexed(coco.dataset | {"annotations": people})
-    for number, annotation in coco.anns.items():
-        joints = len(annotation.get("keypoints", ())) // 3
-        if annotation["category_id"] == PERSON and joints != len(skeleton):
-            raise UserError(
-                f"annotation {number} has {joints} keypoints, skeleton {skeleton.name} has {len(skeleton)}: "
-                "choose the skeleton that the annotations were made for"
-            )
-    return coco
+    labels = annotations if isinstance(annotations, Labels) else read_labels(annotations, skeleton)
+    if labels.skeleton.joints != skeleton.joints:
+        raise UserError(f"annotations {labels.file}: have joints of {labels.skeleton.name}, not of {skeleton.name}")
+    return labels
 
 
-def chosen_images(truth: COCO, image_ids: Iterable[int] | None) -> list[int]:
+def chosen_images(labels: Labels, image_ids: Iterable[int] | None) -> list[int]:
     """The images to score, checked to be in the file; all of it by default."""
-    ids = sorted(truth.imgs) if image_ids is None else sorted({int(number) for number in image_ids})
-    unknown = [number for number in ids if number not in truth.imgs]
+    ids = list(labels.images) if image_ids is None else sorted({int(number) for number in image_ids})
+    unknown = [number for number in ids if number not in labels.images]
     if unknown:
         raise UserError(f"annotations lack {len(unknown)} of {len(ids)} images to score, the first is {unknown[0]}")
     return ids
 
 
-def chosen_results(results: list[dict], image_ids: list[int], skeleton: Skeleton) -> list[dict]:
-    """The results on these images, checked to have the joints of the skeleton."""
-    wanted = set(image_ids)
+def chosen_results(results: list[dict], labels: Labels, image_ids: list[int]) -> list[dict]:
+    """The results of people on these images, checked to have the joints of the labels."""
+    wanted, count = set(image_ids), 3 * len(labels.skeleton)
     chosen = [row for row in results if row["image_id"] in wanted]
     for row in chosen:
-        if len(row["keypoints"]) != 3 * len(skeleton):
+        if len(row["keypoints"]) != count:
             raise UserError(
-                f"result on image {row['image_id']}: expected {3 * len(skeleton)} numbers for {skeleton.name}, "
+                f"result on image {row['image_id']}: expected {count} numbers for {labels.skeleton.name}, "
                 f"got {len(row['keypoints'])}"
             )
-    return chosen
+    return [row for row in chosen if row.get("category_id", labels.category) == labels.category]
 
 
-def _completed(annotation: dict, joints: int) -> dict:
-    """A person with all that the engines ask for; labels may leave out what they need not say."""
-    keypoints = annotation.get("keypoints") or [0] * 3 * joints
-    box = annotation.get("bbox") or [0, 0, 0, 0]
-    said = {"iscrowd": 0, "area": box[2] * box[3], "num_keypoints": sum(v > 0 for v in keypoints[2::3]), **annotation}
-    return {**said, "keypoints": keypoints, "bbox": box}
+def _ground_truth(labels: Labels, image_ids: list[int]) -> dict:
+    """These images as a COCO file; ids of people are new, from 1 on: to the engines 0 is no match, and they take the
+    last of those that are there twice."""
+    people = [(number, person) for number in image_ids for person in labels.people[number]]
+    return {
+        "images": [{"id": number} for number in image_ids],
+        "categories": [{"id": _PERSON, "name": "person"}],
+        "annotations": [_row(place, number, person) for place, (number, person) in enumerate(people, 1)],
+    }
+
+
+def _row(place: int, image_id: int, person: Person) -> dict:
+    keypoints = person.keypoints
+    return {
+        "id": place,
+        "image_id": image_id,
+        "category_id": _PERSON,
+        "iscrowd": int(person.crowd),
+        "area": person.area,
+        "bbox": person.box_xywh.tolist(),
+        "keypoints": keypoints.ravel().tolist(),
+        "num_keypoints": int((keypoints[:, 2] > 0).sum()),
+    }
 
 
 def _engine(name: str) -> tuple[type, type]:
@@ -186,7 +191,7 @@ ENGINES = {"pycocotools": lambda: (COCO, COCOeval), "faster-coco-eval": _faster}
 
 def _as_coco(truth: COCO, results: list[dict]) -> COCO:
     if results:
-        return truth.loadRes([dict(row) for row in results])  # it writes into the rows
+        return truth.loadRes([row | {"category_id": _PERSON} for row in results])  # it writes into the rows
     return _indexed({"images": truth.dataset["images"], "categories": [], "annotations": []}, type(truth))
 
 

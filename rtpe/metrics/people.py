@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from rtpe.errors import UserError
+from rtpe.labels import Person
 from rtpe.metrics.distance import (
     THRESHOLDS,
     box_lengths,
@@ -22,12 +23,11 @@ from rtpe.metrics.distance import (
     torso_lengths,
 )
 from rtpe.metrics.oks import (
-    PERSON,
     Annotations,
+    as_labels,
     chosen_images,
     chosen_results,
     object_keypoint_similarity,
-    read_annotations,
 )
 from rtpe.skeleton import COCO17, MPII16, Skeleton
 
@@ -80,19 +80,20 @@ def match_people(
     Crowds and people without labelled joints do not count; people found beside the labelled ones cost nothing. An
     annotation may have a `head_box`: the corners x, y, x, y.
     """
-    coco = read_annotations(annotations, skeleton)
-    found: dict[int, list] = {number: [] for number in chosen_images(coco, image_ids)}
-    for row in chosen_results(results, list(found), skeleton):
+    labels = as_labels(annotations, skeleton)
+    found: dict[int, list] = {number: [] for number in chosen_images(labels, image_ids)}
+    for row in chosen_results(results, labels, list(found)):
         found[row["image_id"]].append(row["keypoints"])
     joints = len(skeleton)
     points, people = [np.zeros((0, joints, 2))], []
     for number, rows in found.items():
-        labelled = [person for person in coco.imgToAnns.get(number, []) if _counts(person)]
-        truth, boxes = _truth(labelled, joints), _boxes(labelled)
-        points.append(matched_points(_points(rows, joints), truth, boxes, skeleton.sigmas))
+        labelled = [person for person in labels.people[number] if person.labelled]
+        points.append(
+            matched_points(_points(rows, joints), _truth(labelled, joints), _boxes(labelled), skeleton.sigmas)
+        )
         people += labelled
     truth = _truth(people, joints)
-    heads = np.array([person.get("head_box") or [np.nan] * 4 for person in people], np.float64).reshape(-1, 2, 2)
+    heads = np.array([person.head_box or [np.nan] * 4 for person in people], np.float64).reshape(-1, 2, 2)
     return MatchedPeople(np.concatenate(points), truth[..., :2], truth[..., 2] > 0, _boxes(people), heads, skeleton)
 
 
@@ -163,19 +164,15 @@ def _numbers(values: dict[str, float]) -> dict[str, float]:
     return {name: -1.0 if np.isnan(value) else value for name, value in values.items()}
 
 
-def _counts(person: dict) -> bool:
-    return person["category_id"] == PERSON and not person.get("iscrowd") and any(person["keypoints"][2::3])
-
-
 def _points(keypoints: list, joints: int) -> np.ndarray:
     """COCO rows as (D, K, 2), NaN where the joint was not found."""
     rows = np.array(keypoints, np.float64).reshape(-1, joints, 3)
     return np.where(rows[..., 2:] > 0, rows[..., :2], np.nan)
 
 
-def _truth(people: list[dict], joints: int) -> np.ndarray:
-    return np.array([person["keypoints"] for person in people], np.float64).reshape(-1, joints, 3)
+def _truth(people: list[Person], joints: int) -> np.ndarray:
+    return np.array([person.keypoints for person in people], np.float64).reshape(-1, joints, 3)
 
 
-def _boxes(people: list[dict]) -> np.ndarray:
-    return np.array([person["bbox"] for person in people], np.float64).reshape(-1, 4)
+def _boxes(people: list[Person]) -> np.ndarray:
+    return np.array([person.box_xywh for person in people], np.float64).reshape(-1, 4)

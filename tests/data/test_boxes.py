@@ -73,7 +73,7 @@ def test_detections_are_read_by_image(tmp_path):
         ),
         ([[1, 2, 3, 4]], "row 0: expected image_id, bbox of 4 numbers and score"),
         ([detection(7, [1, 2, 3])], "row 0: expected image_id, bbox of 4 numbers and score"),
-        ([detection("7", [1, 2, 3, 4])], "row 0: expected image_id, bbox of 4 numbers and score"),
+        ([detection("seven", [1, 2, 3, 4])], "row 0: expected image_id, bbox of 4 numbers and score"),
         ([detection(7, [1, 2, 3, 4], None)], "row 0: expected image_id, bbox of 4 numbers and score"),
         ([detection(7, [1, 2, 3, float("nan")])], "row 0: expected image_id, bbox of 4 numbers and score"),
     ],

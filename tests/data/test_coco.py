@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from rtpe.data.coco import CocoDataset, fixed_choice, openpose_points
+from rtpe.data.coco import CocoDataset, fixed_choice
 from rtpe.images import UnreadableImage, encode_jpeg, write_image
+from rtpe.labels import openpose_points
 from rtpe.skeleton import COCO17, LSP14, OPENPOSE18
 
 SIZE_HW = (40, 60)
@@ -89,7 +90,7 @@ def test_images_come_by_id(dataset):
     assert made.ids == [1, 2, 3]
     assert [sample.image_id for sample in made] == [1, 2, 3]
     assert [sample.image[0, 0, 0] for sample in made] == [1, 2, 3]
-    assert [(i, name, path.name) for i, name, path in made.sources()] == [
+    assert [(i, name, source.path.name) for i, name, source in made.sources()] == [
         (i, f"{i}.png", f"{i}.png") for i in (1, 2, 3)
     ]
 

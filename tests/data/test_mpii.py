@@ -90,10 +90,10 @@ def test_nobody_labelled_in_the_test_split(tmp_path):
 def test_head_boxes_give_pckh(tmp_path):
     """A head of size 30; off by 10 is right at .5 and wrong at .1."""
     images = MpiiDataset(write(tmp_path, [record()], heads=[[[5.0, 5.0], [35.0, 45.0]]]), "valid")
-    assert images.annotations["annotations"][0]["head_box"] == [5, 5, 35, 45]
-    keypoints = np.array(images.annotations["annotations"][0]["keypoints"]).reshape(16, 3) + np.array([10, 0, 0])
+    assert images.people[12][0].head_box == (5, 5, 35, 45)
+    keypoints = images.people[12][0].keypoints + np.array([10, 0, 0])
     result = {"image_id": 12, "category_id": 1, "score": 1.0, "keypoints": keypoints.ravel().tolist()}
-    scores = distance_scores(match_people(images.annotations, [result], images.ids, MPII16))
+    scores = distance_scores(match_people(images.labels, [result], images.ids, MPII16))
     assert (scores["PCKh@0.5"], scores["PCKh@0.1"]) == (1, 0)
 
 
@@ -101,12 +101,13 @@ def test_head_boxes_move_with_their_people_into_crops(tmp_path):
     """The crop of a box that begins at (19.5, 7.5) begins with pixel (19, 7)."""
     whole = MpiiDataset(write(tmp_path, [record(center=[40.0, 25.0])], heads=[[[5.0, 5.0], [35.0, 45.0]]]), "valid")
     crops = PersonCrops(whole)
-    (crop_id,), (moved,) = crops.ids, crops.annotations["annotations"]
+    (crop_id,) = crops.ids
+    (moved,) = crops.labels.people[crop_id]
     assert whole.people[12][0].box_xywh.tolist() == [19.5, 7.5, 40, 40]
-    assert moved["head_box"] == [5 - 19, 5 - 7, 35 - 19, 45 - 7]
-    keypoints = np.array(moved["keypoints"]).reshape(16, 3) + np.array([10, 0, 0])
+    assert moved.head_box == (5 - 19, 5 - 7, 35 - 19, 45 - 7)
+    keypoints = moved.keypoints + np.array([10, 0, 0])
     result = {"image_id": crop_id, "category_id": 1, "score": 1.0, "keypoints": keypoints.ravel().tolist()}
-    scores = distance_scores(match_people(crops.annotations, [result], crops.ids, MPII16))
+    scores = distance_scores(match_people(crops.labels, [result], crops.ids, MPII16))
     assert (scores["PCKh@0.5"], scores["PCKh@0.1"]) == (1, 0)
 
 
@@ -213,12 +214,14 @@ def test_a_published_model_has_the_same_pckh_through_the_reader(real):
     """Each record is a person of one image here, so whoever is found is theirs."""
     root, raw = real
     images = MpiiDataset(root, "valid")
+    number_of = {name: number for number, name in images.records}
+    numbers = [number_of[each["image"]] for each in json.loads((root / "annot/valid.json").read_text())]
     results = [
-        {"image_id": person["image_id"], "category_id": 1, "score": 1.0, "keypoints": rows.ravel().tolist()}
-        for person, points in zip(images.annotations["annotations"], raw["pos_pred_src"])
+        {"image_id": number, "category_id": 1, "score": 1.0, "keypoints": rows.ravel().tolist()}
+        for number, points in zip(numbers, raw["pos_pred_src"])
         for rows in [np.column_stack([points - 1, np.ones(16)])]
     ]
     seen = raw["jnt_missing"] == 0
     direct = pckh(raw["pos_pred_src"], raw["pos_gt_src"], seen, raw["headboxes_src"])[1]
-    scores = distance_scores(match_people(images.annotations, results, images.ids, MPII16))
+    scores = distance_scores(match_people(images.labels, results, images.ids, MPII16))
     assert scores["PCKh@0.5"] == direct and 0.5 < direct < 1

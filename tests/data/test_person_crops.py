@@ -42,7 +42,7 @@ def whole(tmp_path):
 
 def test_nobody_no_crops(whole):
     assert list(PersonCrops(whole())) == []
-    nobody = a_person(points=()), a_person(2, iscrowd=1), a_person(3, box=(10, 5, 0, 30))
+    nobody = a_person(points=()), a_person(2, iscrowd=1), a_person(3, points=(), box=(10, 5, 0, 30))
     assert len(PersonCrops(whole(*nobody))) == 0
 
 

@@ -10,8 +10,9 @@ import pytest
 from reference import oks as slow
 
 from rtpe.geometry import index_to_point
+from rtpe.labels import read_labels
 from rtpe.metrics import oks
-from rtpe.metrics.oks import object_keypoint_similarity, read_annotations, to_results
+from rtpe.metrics.oks import object_keypoint_similarity, to_results
 from rtpe.skeleton import COCO17, LSP14, Skeleton
 from rtpe.structures import Poses
 
@@ -96,11 +97,11 @@ def test_no_results_score_zero_and_nobody_labelled_scores_nothing(score_keypoint
     assert set(score_keypoints(world(), perfect(world()), [], COCO17).values()) == {-1.0}
 
 
-@pytest.mark.parametrize("form", ["dict", "path", "coco"])
+@pytest.mark.parametrize("form", ["dict", "path", "labels"])
 def test_perfect_poses_score_one(score_keypoints, form, tmp_path, capsys):
     dataset = world()
     (tmp_path / "labels.json").write_text(json.dumps(dataset))
-    forms = {"dict": dataset, "path": tmp_path / "labels.json", "coco": read_annotations(dataset, COCO17)}
+    forms = {"dict": dataset, "path": tmp_path / "labels.json", "labels": read_labels(dataset, COCO17)}
     scores = score_keypoints(forms[form], perfect(dataset), None, COCO17)
     assert list(scores) == ["AP", "AP50", "AP75", "APM", "APL", "AR"]
     assert list(scores.values()) == pytest.approx([1] * 6)
@@ -109,7 +110,7 @@ def test_perfect_poses_score_one(score_keypoints, form, tmp_path, capsys):
 
 def test_an_annotation_may_have_the_number_zero(score_keypoints):
     dataset = world(first=0)
-    for labels in (dataset, read_annotations(dataset, COCO17)):
+    for labels in (dataset, read_labels(dataset, COCO17)):
         assert score_keypoints(labels, perfect(dataset), None, COCO17)["AP"] == pytest.approx(1)
 
 
@@ -212,7 +213,7 @@ def test_similarity_equals_pycocotools(score_keypoints):
 @pytest.mark.parametrize(
     "results, image_ids, skeleton, message",
     [
-        ([], None, LSP14, "annotation 1 has 17 keypoints, skeleton lsp14 has 14: choose the skeleton"),
+        ([], None, LSP14, "annotation 1 has 17 keypoints, skeleton lsp14 has 14: pass --data.skeleton"),
         ([], [0, 77, 78], COCO17, "annotations lack 2 of 3 images to score, the first is 77"),
         (
             [{"image_id": 0, "keypoints": [0] * 42}],
