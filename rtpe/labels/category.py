@@ -78,7 +78,7 @@ def joint_names(names: Sequence[str]) -> list[str]:
 
 
 def _spelled(name: str) -> str:
-    words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
     words = [word for word in re.split(r"[\s_.\-]+", words) if word]
     for place in (0, -1):
         if len(words) > 1 and words[place] in _SIDES:

@@ -55,7 +55,7 @@ class Entry:
         value = self.fields.get(field)
         if value is None:
             return 0.0
-        read = numbers([value]) if isinstance(value, int | float | str) else None
+        read = numbers([value]) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
         if read is None or not 0 <= read[0] < np.inf:
             self.refuse(field, "a finite number of 0 or more")
         return float(read[0])

@@ -22,6 +22,7 @@ from rtpe.skeleton import Skeleton
 BODY_SHARE = 0.53
 BOX_OVER_JOINTS = 1.25
 SHARES = 1.0  # pixels: labels that all lie this near the corner are shares of the image's sides
+LEAST_SHARE, LARGEST_SHARE = 0.01, 1.5  # of the box: beyond, an area is not that of a body in it
 ENOUGH = 3  # labelled joints, at least, to tell shares of the sides from pixels
 
 
@@ -32,6 +33,7 @@ class _Counts:
     other: Counter = field(default_factory=Counter)
     unlisted: int = 0
     areas: int = 0
+    implausible: int = 0
     boxes: int = 0
     turned: int = 0
     visibilities: int = 0
@@ -191,9 +193,11 @@ def _estimated(box: np.ndarray, area: float, joints: np.ndarray, counts: _Counts
         counts.boxes += 1
         box = _box_around(joints)
         counts.pointlike += not box[2:].any()
+    whole = float(box[2] * box[3])
     if not area:
         counts.areas += 1
-        area = max(BODY_SHARE * float(box[2] * box[3]), 1.0)
+        area = max(BODY_SHARE * whole, 1.0)
+    counts.implausible += not whole * LEAST_SHARE <= area <= whole * LARGEST_SHARE
     return box, area
 
 
@@ -223,6 +227,7 @@ def _notes(file: str, category: Category, counts: _Counts) -> list[str]:
         (c.repeated, f"{c.repeated} images are listed twice and taken once"),
         (c.unlisted, f"left out {c.unlisted} annotations of images that are not listed"),
         (c.areas, f"estimated the area of {c.areas} people: {BODY_SHARE} of their boxes"),
+        (c.implausible, f"the area of {c.implausible} people contradicts their boxes: OKS is measured by the area"),
         (c.boxes, f"estimated the box of {c.boxes} people: around their joints"),
         (c.pointlike, f"{c.pointlike} people have one labelled joint and no box: their size is taken for 1 pixel"),
         (c.turned, f"turned {c.turned} boxes of negative width or height"),
