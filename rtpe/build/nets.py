@@ -144,6 +144,7 @@ def save_net(path: Path, trained: nn.Module, kind: str, joints: Skeleton, size: 
         "kind": kind,
         "numbers": json.dumps(trained.numbers),
         "skeleton": joints.name,
+        "joints": json.dumps(joints.joints),
         "size": str(size),
         "fit": "letterbox",
         "made": json.dumps(made),

@@ -159,6 +159,13 @@ def _own_skeleton(weights: str, said: dict[str, str], kind: str, joints: Skeleto
     own = joints if name == joints.name else SKELETONS.get(name)
     if own is None or not set(joints.joints) <= set(own.joints):
         raise UserError(f"weights {weights}: predict {name}, the data have {joints.name}: pass --data.skeleton")
+    trained = json.loads(said.get("joints", "null")) or own.joints
+    for channel, (theirs, ours) in enumerate(zip(trained, own.joints)):
+        if theirs != ours:
+            raise UserError(
+                f"weights {weights}: joint {channel} of {name} is {theirs!r} there and {ours!r} here: pass the "
+                "--data.skeleton that they were trained with"
+            )
     return own
 
 
