@@ -54,6 +54,7 @@ class CocoDataset(Sequence):
 
     Attributes:
         labelled_as: the skeleton of the file's labels: of COCO's, OpenPose's joints are made.
+        sizes: height and width of the images by id, of those of which the file has them.
         bare: ids of images that count as photographs without labels, see `with_share_of_labels`.
 
     Args:
@@ -72,6 +73,7 @@ class CocoDataset(Sequence):
 
     def _index(self, raw: dict, path: Path, ids: Sequence[int] | None) -> None:
         self.labelled_as = _labelled_as(raw, self.skeleton)
+        self.sizes = {int(each["id"]): (each["height"], each["width"]) for each in raw["images"] if "height" in each}
         people = _people(raw, path, self.labelled_as, self.skeleton)
         wanted = None if ids is None else set(ids)
         self.records = sorted(

@@ -54,6 +54,7 @@ class PersonCrops(Sequence):
 
     Attributes:
         people: the one person of each crop, by its id, without an outline.
+        sizes: none: a crop's is known when it is read.
         annotations: the labels as a COCO file has them, in the frames of the crops.
         bare: ids of crops that count as photographs without labels, see `CocoDataset.with_share_of_labels`.
 
@@ -68,7 +69,7 @@ class PersonCrops(Sequence):
         if padding <= 0:
             raise UserError(f"crops: expected a factor above 0 on the sides of the box, got {padding}")
         self.whole, self.root, self.skeleton = whole, whole.root, whole.skeleton
-        self.labelled_as = whole.skeleton
+        self.labelled_as, self.sizes = whole.skeleton, {}
         self.split = f"{whole.split}, people times {padding:g}"
         self.records: list[tuple[int, str]] = []
         self.crops: dict[int, tuple[int, Crop]] = {}
