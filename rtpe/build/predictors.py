@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rtpe.build.crops import of_mmpose, of_net, of_network, of_vitpose, refuse
 from rtpe.build.data import Images
 from rtpe.build.decoders import chosen, decoder, reading
-from rtpe.build.nets import NETWORK_FILES, net
+from rtpe.build.nets import NETWORK_FILES, check_style, net
 from rtpe.config import CropSettings, DecodeSettings, TeacherSettings
 from rtpe.errors import UserError
 from rtpe.nets.weights import load_into, load_weights, read_metadata, sha256
@@ -114,6 +114,7 @@ def _net_predictor(
     if kind == "readout":
         require_time(settings.weights, numbers, settings.numbers)
     own = _own_skeleton(settings.weights, said, kind, joints)
+    check_style(settings.weights, kind, {**numbers, **settings.numbers}, "teacher")
     made = net(kind, {**numbers, **settings.numbers}, len(own))
     load_into(made, state, settings.weights)
     if settings.boxes or (kind in TOP_DOWN and not said):  # what `rtpe train` wrote saw whole images, and says so

@@ -1,6 +1,7 @@
 """Top-down teachers by the commands: boxes of labels and detections, a cache, its student, and users' mistakes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,10 +9,11 @@ import torch
 from rtpe import build
 from rtpe.cache import Cache
 from rtpe.cli import main
-from rtpe.config import CropSettings, DecodeSettings, TeacherSettings
+from rtpe.config import CropSettings, DecodeSettings, NetSettings, TeacherSettings
 from rtpe.data.boxes import truth_boxes
 from rtpe.data.coco import CocoDataset
 from rtpe.data.mpii import MpiiDataset
+from rtpe.errors import UserError
 from rtpe.skeleton import COCO17, MPII16
 
 NETS = {
@@ -154,6 +156,29 @@ def test_any_net_may_be_shown_crops(world, tmp_path):
     build.save_net(path, build.net("higher_hrnet", numbers, 17), "higher_hrnet", COCO17, 64, {})
     made = build.predictor(TeacherSettings(weights=str(path), boxes="truth"), DecodeSettings(), COCO17, "cpu", images)
     assert made.stride == 2
+
+
+@pytest.mark.parametrize("style", ["caffe", "pytorch"])
+def test_weights_called_caffe_want_their_style(style, world, weights, tmp_path, capsys):
+    """No file tells; where its name does, nothing is guessed."""
+    path = tmp_path / "ResNet50-Caffe.pth.tar"
+    path.write_bytes((weights / "simple_baseline.pth").read_bytes())
+    images = CocoDataset(world, "val2017")
+    numbers = NETS["simple_baseline"]
+    teacher = TeacherSettings(weights=str(path), numbers=numbers, boxes="truth", crop=CropSettings(size=[64, 64]))
+    with pytest.raises(UserError) as caught:
+        build.predictor(teacher, DecodeSettings(), COCO17, "cpu", images)
+    assert str(caught.value) == (
+        f"weights {path}: called caffe, and no file tells whether the strides of its bottlenecks are as in Caffe: pass "
+        '--teacher.numbers "{style: caffe}", or pytorch if they are not'
+    )
+    stated = replace(teacher, numbers={**numbers, "style": style})
+    made = build.predictor(stated, DecodeSettings(), COCO17, "cpu", images)
+    assert made.describe()["settings"]["net"]["numbers"]["style"] == style
+    start = NetSettings(kind="simple_baseline", init=str(path), numbers=numbers)
+    with pytest.raises(UserError, match=r'pass --net.numbers "\{style: caffe\}", or pytorch if they are not$'):
+        build.trainable_net(start, 17)
+    assert build.trainable_net(replace(start, numbers={**numbers, "style": style}), 17).numbers["style"] == style
 
 
 MISTAKES = {
