@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from rtpe.errors import UserError
+from rtpe.sides import counterparts, has_side, mirrored
+
+Pairs = tuple[tuple[int, int], ...]
+_HUGE = 1e9  # no sigma, and no whole number that is no float
+_REMEDY = 'write sides as left_... and right_..., or list the pairs that a mirror swaps under "swap"'
 
 
 @dataclass(frozen=True)
@@ -20,29 +27,74 @@ class Skeleton:
         limbs: pairs of joint indices to draw.
         sigmas: K standard deviations of the labels, as a share of the person's scale (the OKS constants of COCO;
             https://cocodataset.org/#keypoints-eval).
+        swap: pairs of joint indices that a mirror swaps; None takes those that the names give.
 
     Raises:
-        UserError: if lengths or limbs disagree, or a left joint has no right one.
+        UserError: if lengths, limbs or swaps disagree, a sigma is not above 0, or a name looks like one side of a pair
+            that neither the names nor `swap` give.
     """
 
     name: str
     joints: tuple[str, ...]
-    limbs: tuple[tuple[int, int], ...]
+    limbs: Pairs
     sigmas: tuple[float, ...]
+    swap: Pairs | None = None
 
     def __post_init__(self):
         if len(set(self.joints)) != len(self.joints) or not self.joints:
             raise UserError(f"skeleton {self.name}: joint names must be unique and not empty, got {self.joints}")
+        for name in (self.name, *self.joints):
+            if not name or name != name.strip():
+                raise UserError(f"skeleton {self.name}: expected names without blanks at their ends, got {name!r}")
+        self._check_sigmas()
+        self._check_pairs("limb", self.limbs)
+        if self.swap is None:
+            self._check_sides()
+            swap = [(joint, self.joints.index(mirrored(name))) for joint, name in enumerate(self.joints)]
+            object.__setattr__(self, "swap", tuple((a, b) for a, b in swap if a < b))
+        else:
+            object.__setattr__(self, "swap", tuple(sorted((min(pair), max(pair)) for pair in self.swap)))
+            self._check_swap()
+
+    def _check_sigmas(self) -> None:
         if len(self.sigmas) != len(self.joints):
             raise UserError(
                 f"skeleton {self.name}: {len(self.joints)} joints need as many sigmas, got {len(self.sigmas)}"
             )
-        for a, b in self.limbs:
+        for joint, sigma in zip(self.joints, self.sigmas):
+            if not (sigma > 0 and math.isfinite(sigma)):
+                raise UserError(f"skeleton {self.name}: sigma of {joint}: expected a number above 0, got {sigma}")
+
+    def _check_pairs(self, what: str, pairs: Pairs) -> None:
+        for a, b in pairs:
             if not (0 <= a < len(self) and 0 <= b < len(self)):
-                raise UserError(f"skeleton {self.name}: limb ({a}, {b}) names a joint outside 0..{len(self) - 1}")
+                raise UserError(f"skeleton {self.name}: {what} ({a}, {b}) names a joint outside 0..{len(self) - 1}")
+            if a == b:
+                raise UserError(f"skeleton {self.name}: {what} ({a}, {b}): expected two joints, got {self.joints[a]!r}")
+
+    def _check_sides(self) -> None:
         for joint in self.joints:
-            if _mirrored(joint) not in self.joints:
-                raise UserError(f"skeleton {self.name}: {joint!r} has no {_mirrored(joint)!r}")
+            if mirrored(joint) not in self.joints:
+                raise UserError(f"skeleton {self.name}: {joint!r} has no {mirrored(joint)!r}: {_REMEDY}")
+            if mirrored(joint) == joint and has_side(joint):
+                raise UserError(f"skeleton {self.name}: {joint!r} looks like one side of a pair: {_REMEDY}")
+        for a, b in counterparts(self.joints):
+            if mirrored(self.joints[a]) != self.joints[b]:
+                one, other = self.joints[a], self.joints[b]
+                raise UserError(f"skeleton {self.name}: {one!r} and {other!r} look like a pair: {_REMEDY}")
+
+    def _check_swap(self) -> None:
+        self._check_pairs("swap", self.swap)
+        paired = [joint for pair in self.swap for joint in pair]
+        for joint in paired:
+            if paired.count(joint) > 1:
+                raise UserError(f"skeleton {self.name}: swap: expected {self.joints[joint]!r} in one pair, got more")
+        for a, b in counterparts(self.joints) if self.swap else ():  # [] states that a mirror swaps nothing
+            if self.flip[a] != b and has_side(self.joints[a]):
+                one, other = self.joints[a], self.joints[b]
+                raise UserError(
+                    f"skeleton {self.name}: swap: {one!r} and {other!r} look like a pair: add or correct it"
+                )
 
     def __len__(self) -> int:
         return len(self.joints)
@@ -54,7 +106,8 @@ class Skeleton:
         >>> COCO17.flip[:5]
         [0, 2, 1, 4, 3]
         """
-        return [self.joints.index(_mirrored(joint)) for joint in self.joints]
+        other = dict(self.swap) | {b: a for a, b in self.swap}
+        return [other.get(joint, joint) for joint in range(len(self))]
 
     def order_in(self, other: Skeleton) -> list[int]:
         """Where each joint of this skeleton stands in another one.
@@ -69,30 +122,73 @@ class Skeleton:
 
     @classmethod
     def from_json(cls, path: str | Path) -> Skeleton:
-        """Read a skeleton from a JSON object with the keys of this class.
+        """Read a skeleton from a JSON object with the keys of this class; `swap` may hold names, or be left out.
 
         Raises:
             UserError: if the file is no such object.
         """
         try:
-            raw = json.loads(Path(path).read_text())
-            return cls(
-                name=str(raw["name"]),
-                joints=tuple(str(joint) for joint in raw["joints"]),
-                limbs=tuple((int(a), int(b)) for a, b in raw["limbs"]),
-                sigmas=tuple(float(sigma) for sigma in raw["sigmas"]),
-            )
-        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise UserError(
-                f"skeleton file {path}: expected an object with name, joints, limbs and sigmas ({error!r})"
-            ) from error
+            raw = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:  # missing, no text, or no JSON
+            reason = getattr(error, "strerror", None) or f"not JSON: {error}"
+            raise UserError(f"skeleton file {path}: cannot be read ({reason}): check --data.skeleton") from error
+        try:
+            return cls(**_fields(raw))
+        except UserError as error:
+            raise UserError(f"skeleton file {path}: {error}") from error
 
 
-def _mirrored(joint: str) -> str:
-    for side, other in (("left_", "right_"), ("right_", "left_")):
-        if joint.startswith(side):
-            return other + joint.removeprefix(side)
-    return joint
+def _fields(raw: Any) -> dict[str, Any]:
+    """The arguments of `Skeleton` that a JSON object holds.
+
+    Raises:
+        UserError: if it is none, by the first key that is wrong.
+    """
+    if not isinstance(raw, dict):
+        raise UserError(f"expected an object with {', '.join(_KEYS)}, got {type(raw).__name__}")
+    for key in (key for key in _KEYS if key not in raw and key != "swap"):
+        raise UserError(f"expected an object with {', '.join(_KEYS)}, got none with {key}: add it")
+    for key in (key for key in raw if key not in _KEYS):
+        raise UserError(f"{key}: unknown key: choose from {', '.join(_KEYS)}")
+    for key, value in raw.items():
+        want, holds = _KEYS[key]
+        if not holds(value):
+            raise UserError(f"{key}: expected {want}, got {json.dumps(value)[:60]}")
+    fields = {**raw, "joints": tuple(raw["joints"]), "limbs": tuple(map(tuple, raw["limbs"]))}
+    if "swap" in raw:
+        fields["swap"] = tuple(tuple(_index(joint, raw["joints"]) for joint in pair) for pair in raw["swap"])
+    return {**fields, "sigmas": tuple(map(float, raw["sigmas"]))}
+
+
+def _index(joint: str | int, joints: list[str]) -> int:
+    if isinstance(joint, int):
+        return joint
+    if joint not in joints:
+        raise UserError(f"swap: {joint!r} is none of the joints: correct it")
+    return joints.index(joint)
+
+
+def _is_list(value: Any, *kinds: type, count: int | None = None) -> bool:
+    """Of these types exactly: true is an int, but no number."""
+    return (
+        isinstance(value, list) and len(value) == (count or len(value)) and all(type(each) in kinds for each in value)
+    )
+
+
+def _are_pairs(value: Any, *kinds: type) -> bool:
+    return isinstance(value, list) and all(_is_list(pair, *kinds, count=2) for pair in value)
+
+
+_KEYS = {
+    "name": ("text", lambda value: isinstance(value, str)),
+    "joints": ("a list of names", lambda value: _is_list(value, str)),
+    "limbs": ("a list of pairs of joint numbers", lambda value: _are_pairs(value, int)),
+    "sigmas": (
+        "a list of numbers",
+        lambda value: _is_list(value, int, float) and all(abs(each) < _HUGE for each in value),
+    ),
+    "swap": ("a list of pairs of joints, names or numbers", lambda value: _are_pairs(value, str, int)),
+}
 
 
 COCO17 = Skeleton(

@@ -18,7 +18,8 @@ FOUNDATION = GEOMETRY | {"structures", "images"}
 ANYTHING = None
 MAY_IMPORT = {
     "errors": set(),
-    "skeleton": ERRORS,
+    "sides": set(),
+    "skeleton": ERRORS | {"sides"},
     "geometry": ERRORS,
     "views": set(),
     "structures": GEOMETRY,

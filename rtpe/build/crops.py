@@ -13,6 +13,7 @@ from torch import nn
 from rtpe.build.data import Images
 from rtpe.config import DecodeSettings, TeacherSettings
 from rtpe.data.boxes import read_boxes, truth_boxes
+from rtpe.data.mpii import MpiiDataset
 from rtpe.errors import UserError
 from rtpe.nets.weights import sha256
 from rtpe.predictors.from_transformers import from_transformers
@@ -44,7 +45,7 @@ def of_net(
         "numbers": dict(getattr(net, "identity", net.numbers)),
         "precision": settings.precision,
     }
-    boxes, source = _boxes(settings, images)
+    boxes, source = _boxes(settings, images, published=settings.crop.by_index or settings.crop.udp)
     look, how = net_look(net, where, settings.color, settings.precision), _how(settings, decode)
     return TopDownPredictor(
         look=look,
@@ -72,7 +73,7 @@ def of_network(
 
     if settings.crop.size:
         raise UserError(f"weights {settings.weights}: its description says the size: leave out --teacher.crop.size")
-    boxes, source = _boxes(settings, images)
+    boxes, source = _boxes(settings, images, published=settings.crop.by_index or settings.crop.udp)
     files = settings.weights, settings.network
     made = top_down_from_onnx(*files, _how(settings, decode), boxes, source, threads, settings.batch)
     return replace(made, name=_named(made.name, settings))
@@ -92,7 +93,7 @@ def of_vitpose(
     unknown = sorted(settings.numbers.keys() - {"dataset_index"})
     if unknown:
         raise UserError(f"weights {settings.weights}: a ViTPose takes no --teacher.numbers.{unknown[0]}: leave it out")
-    boxes, source = _boxes(settings, images)
+    boxes, source = _boxes(settings, images, published=True)
     loading = {"device": where, "precision": settings.precision, "batch": settings.batch, **settings.numbers}
     made = from_transformers(settings.weights, joints, _how(settings, decode), boxes, source, **loading)
     return replace(made, name=_named(made.name, settings))
@@ -120,7 +121,7 @@ def of_mmpose(
         )
     laid = {"by_index": model.by_index, "udp": model.udp}
     told = replace(settings, crop=replace(asked, size=list(model.size_hw), **laid))
-    boxes, source = _boxes(settings, images)
+    boxes, source = _boxes(settings, images, published=False)  # mmpose leaves the last pixel in
     return TopDownPredictor(
         look=look_of(model, where, settings.precision),
         skeleton=model.skeleton,
@@ -158,8 +159,13 @@ def _how(settings: TeacherSettings, decode: DecodeSettings) -> TopDownSettings:
     return TopDownSettings(**size_hw, **crop, flip=settings.flip, refine=decode.refine, threshold=decode.threshold)
 
 
-def _boxes(settings: TeacherSettings, images: Images | None) -> tuple[dict[int, Boxes], dict[str, Any]]:
+def _boxes(
+    settings: TeacherSettings, images: Images | None, published: bool
+) -> tuple[dict[int, Boxes], dict[str, Any]]:
     """The boxes of everyone in these images, by image id, and where they are from.
+
+    Args:
+        published: those of the labels as published top-down code takes them; MPII's are so already.
 
     Raises:
         UserError: if none are named, or there are none.
@@ -181,7 +187,8 @@ def _boxes(settings: TeacherSettings, images: Images | None) -> tuple[dict[int, 
         raise UserError(
             f"boxes truth: nobody labelled the images of {images.root}: pass --teacher.boxes FILE, COCO detections"
         )
-    return truth_boxes(images), {"from": TRUTH}
+    cleaned = published and not isinstance(getattr(images, "whole", images), MpiiDataset)
+    return truth_boxes(images, cleaned), {"from": TRUTH, **({"cleaned": True} if cleaned else {})}
 
 
 def _named(name: str, settings: TeacherSettings) -> str:

@@ -43,12 +43,26 @@ def net(kind: str, numbers: dict[str, Any], joints: int) -> nn.Module:
         raise UserError(f"net {kind}: {str(error).split('__init__() ')[-1]}: see --net.numbers") from error
 
 
+def check_style(weights: str, kind: str, numbers: dict[str, Any], option: str) -> None:
+    """Refuse a ResNet's weights that are called caffe, whose strides would silently stand in the wrong place.
+
+    Raises:
+        UserError: if the file's name has caffe in it, and the numbers have no style.
+    """
+    if kind == "simple_baseline" and "caffe" in Path(weights).name.lower() and "style" not in numbers:
+        raise UserError(
+            f"weights {weights}: called caffe, and no file tells whether the strides of its bottlenecks are as in Caffe"
+            f': pass --{option}.numbers "{{style: caffe}}", or pytorch if they are not'
+        )
+
+
 def trainable_net(settings: NetSettings, joints: int) -> nn.Module:
     """The net to train, with the weights it starts from, and frozen what is not to learn."""
     trunk, weights = _trunk(settings)
     numbers = {**_started_numbers(settings), **settings.numbers, **({"trunk": trunk} if trunk else {})}
     if settings.imitate:
         numbers["stem"] = _imitating(numbers, imitated_stem(settings.imitate).channels)
+    check_style(settings.init, settings.kind, numbers, "net")
     made = net(settings.kind, numbers, joints)
     if trunk:
         load_into(made.stem.trunk, weights, settings.stem)
@@ -144,6 +158,7 @@ def save_net(path: Path, trained: nn.Module, kind: str, joints: Skeleton, size: 
         "kind": kind,
         "numbers": json.dumps(trained.numbers),
         "skeleton": joints.name,
+        "joints": json.dumps(joints.joints),
         "size": str(size),
         "fit": "letterbox",
         "made": json.dumps(made),

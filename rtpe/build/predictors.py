@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rtpe.build.crops import of_mmpose, of_net, of_network, of_vitpose, refuse
 from rtpe.build.data import Images
 from rtpe.build.decoders import chosen, decoder, reading
-from rtpe.build.nets import NETWORK_FILES, net
+from rtpe.build.nets import NETWORK_FILES, check_style, net
 from rtpe.config import CropSettings, DecodeSettings, TeacherSettings
 from rtpe.errors import UserError
 from rtpe.nets.weights import load_into, load_weights, read_metadata, sha256
@@ -114,6 +114,7 @@ def _net_predictor(
     if kind == "readout":
         require_time(settings.weights, numbers, settings.numbers)
     own = _own_skeleton(settings.weights, said, kind, joints)
+    check_style(settings.weights, kind, {**numbers, **settings.numbers}, "teacher")
     made = net(kind, {**numbers, **settings.numbers}, len(own))
     load_into(made, state, settings.weights)
     if settings.boxes or (kind in TOP_DOWN and not said):  # what `rtpe train` wrote saw whole images, and says so
@@ -159,6 +160,13 @@ def _own_skeleton(weights: str, said: dict[str, str], kind: str, joints: Skeleto
     own = joints if name == joints.name else SKELETONS.get(name)
     if own is None or not set(joints.joints) <= set(own.joints):
         raise UserError(f"weights {weights}: predict {name}, the data have {joints.name}: pass --data.skeleton")
+    trained = json.loads(said.get("joints", "null")) or own.joints
+    for channel, (theirs, ours) in enumerate(zip(trained, own.joints)):
+        if theirs != ours:
+            raise UserError(
+                f"weights {weights}: joint {channel} of {name} is {theirs!r} there and {ours!r} here: pass the "
+                "--data.skeleton that they were trained with"
+            )
     return own
 
 

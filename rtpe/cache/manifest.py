@@ -125,14 +125,14 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _skeleton(raw: dict) -> Skeleton:
-    limbs = tuple((int(a), int(b)) for a, b in raw["limbs"])
-    return Skeleton(str(raw["name"]), tuple(raw["joints"]), limbs, tuple(raw["sigmas"]))
+    limbs, swap = (tuple((int(a), int(b)) for a, b in raw[pairs]) for pairs in ("limbs", "swap"))
+    return Skeleton(str(raw["name"]), tuple(raw["joints"]), limbs, tuple(raw["sigmas"]), swap)
 
 
 def _skeleton_differences(mine: Skeleton, theirs: Skeleton) -> list[str]:
     if mine.name != theirs.name:
         return [f"skeleton: {mine.name}, not {theirs.name}"]
-    parts = [part for part in ("joints", "limbs", "sigmas") if getattr(mine, part) != getattr(theirs, part)]
+    parts = [part for part in ("joints", "limbs", "sigmas", "swap") if getattr(mine, part) != getattr(theirs, part)]
     return [f"skeleton: another {mine.name}, which differs in its {' and '.join(parts)}"] if parts else []
 
 

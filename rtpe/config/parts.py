@@ -53,7 +53,8 @@ class CropSettings:
         padding: the crop's sides over those of the box that has its aspect.
         least: boxes of a lower score are left out.
         by_index: image, crop and cells are mapped by indices instead of by points, so that cell i stands for pixel
-            stride * i, not for all the pixels that it covers; so were published nets trained.
+            stride * i, not for all the pixels that it covers; so were published nets trained. The labels' boxes, a
+            quarter's step and the comparison of people are as published then.
         udp: the box's edges are indices too, and the outermost ones of crop and cells lie on them (unbiased data
             processing); a ViTPose has it unasked.
         shift: with by_index, the flip test moves the mirrored maps by a whole cell instead of by the part that is due.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,49 @@ import numpy as np
 
 from rtpe.data.coco import CocoDataset
 from rtpe.errors import UserError
+from rtpe.images import Readable, UnreadableImage, read_image
 from rtpe.labels.fields import numbers, read_id, shown
 from rtpe.structures import Boxes
 
+THIN = 1e-3  # pixels
 
-def truth_boxes(images: CocoDataset) -> dict[int, Boxes]:
-    """By image id, the labelled box of everyone who has a labelled joint; crowds are nobody."""
+
+def truth_boxes(images: CocoDataset, cleaned: bool = False) -> dict[int, Boxes]:
+    """By image id, the labelled box of everyone who has a labelled joint; crowds are nobody.
+
+    Args:
+        cleaned: as published top-down code takes them, see `cleaned_box`; an image that cannot be read has none.
+    """
     found = {}
-    for image_id in images.ids:
-        boxes = [person.box_xywh for person in images.people[image_id] if person.labelled]
-        found[image_id] = _boxes([(box, 1.0) for box in boxes if _has_area(box)])
+    for image_id, _, source in images.sources():
+        people = [person for person in images.people[image_id] if person.labelled]
+        boxes = [person.box_xywh for person in people]
+        if cleaned and people:
+            image_hw = images.labels.images[image_id].size_hw or _size_hw(source)
+            boxes = [cleaned_box(person.box_xywh, person.area, image_hw) for person in people] if image_hw else []
+        found[image_id] = _boxes([(box, 1.0) for box in boxes if box is not None and _has_area(box)])
     return found
+
+
+def cleaned_box(box_xywh: Sequence[float], area: float, image_hw: tuple[int, int]) -> list[float] | None:
+    """A labelled box as published top-down code takes it; None if it leaves it out.
+
+    From the first to the last pixel that it covers, so one pixel less, and cut at the border of the image
+    (SimpleBaselines, Xiao et al., arXiv:1804.06208). A side of one pixel, which becomes 0, is kept as a very thin one:
+    its crop is the same.
+
+    Args:
+        area: of the annotation; must be above 0.
+
+    >>> cleaned_box([-5, 10, 20, 30], 300, (30, 40))
+    [0.0, 10.0, 19.0, 19.0]
+    """
+    x, y, w, h = map(float, box_xywh)
+    left, top = max(0.0, x), max(0.0, y)
+    right, bottom = min(image_hw[1] - 1.0, left + max(0.0, w - 1)), min(image_hw[0] - 1.0, top + max(0.0, h - 1))
+    if not (area > 0 and right >= left and bottom >= top) or (right == left and bottom == top):
+        return None
+    return [left, top, max(right - left, THIN), max(bottom - top, THIN)]
 
 
 def read_boxes(path: str | Path, image_ids: Iterable[int], least: float = 0.0, category: int = 1) -> dict[int, Boxes]:
@@ -56,6 +88,13 @@ def _boxes(people: list[tuple[Any, float]]) -> Boxes:
     if not people:
         return Boxes.none()
     return Boxes(np.array([box for box, _ in people]), np.array([score for _, score in people]))
+
+
+def _size_hw(source: Path | Readable) -> tuple[int, int] | None:
+    try:
+        return read_image(source).shape[:2]
+    except UnreadableImage:  # nobody will be sought there
+        return None
 
 
 def _has_area(box_xywh) -> bool:

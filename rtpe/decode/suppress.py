@@ -24,10 +24,29 @@ def pose_similarity(poses: Poses) -> np.ndarray:
     return alike.sum(axis=-1) / np.maximum(found.sum(axis=-1), 1)
 
 
-def suppress(poses: Poses, threshold: float) -> Poses:
-    """The people from high to low person score, without those whom a better one repeats by more than the threshold."""
-    poses = poses.only(np.argsort(-poses.person_scores, kind="stable"))
-    repeats = pose_similarity(poses) > threshold
+def published_similarity(poses: Poses, areas: np.ndarray) -> np.ndarray:
+    """The OKS between people as published top-down code has it, (P, P): over all joints, on the mean of two areas.
+
+    Joints that were not found count as well, wherever they are (SimpleBaselines, Xiao et al., arXiv:1804.06208).
+
+    Args:
+        areas: (P,) square pixels of each person's crop.
+    """
+    points = poses.points.astype(np.float64)
+    squared = ((points[:, None] - points[None]) ** 2).sum(axis=-1)
+    mean_areas = (np.add.outer(areas, areas) / 2)[..., None]
+    return np.exp(-squared / (mean_areas * 2 * (2 * np.array(poses.skeleton.sigmas)) ** 2)).mean(axis=-1)
+
+
+def suppress(poses: Poses, threshold: float, areas: np.ndarray | None = None) -> Poses:
+    """The people from high to low person score, without those whom a better one repeats by more than the threshold.
+
+    Args:
+        areas: (P,) of the people's crops: compares them by `published_similarity` on these.
+    """
+    best = np.argsort(-poses.person_scores, kind="stable")
+    poses = poses.only(best)
+    repeats = (pose_similarity(poses) if areas is None else published_similarity(poses, areas[best])) > threshold
     kept = np.ones(len(poses), bool)
     for person in range(len(poses)):
         if kept[person]:

@@ -56,13 +56,17 @@ class Bottleneck(nn.Module):
     """ReLU(x + a narrow 3x3 convolution between two 1x1 ones), x projected where channels or sizes differ.
 
     Shape: (B, inputs, h, w) -> (B, 4 * planes, h / stride, w / stride), rounded up.
+
+    Args:
+        caffe: the stride stands on the first 1x1 convolution, not on the 3x3 one; weights do not tell which.
     """
 
-    def __init__(self, inputs: int, planes: int, stride: int = 1, between: Between = PUBLISHED):
+    def __init__(self, inputs: int, planes: int, stride: int = 1, between: Between = PUBLISHED, caffe: bool = False):
         super().__init__()
         outputs = EXPANSION * planes
-        self.conv1, self.bn1 = between.conv(inputs, planes, kernel=1), between.norm_of(planes)
-        self.conv2, self.bn2 = between.conv(planes, planes, stride=stride), between.norm_of(planes)
+        first, second = (stride, 1) if caffe else (1, stride)
+        self.conv1, self.bn1 = between.conv(inputs, planes, kernel=1, stride=first), between.norm_of(planes)
+        self.conv2, self.bn2 = between.conv(planes, planes, stride=second), between.norm_of(planes)
         self.conv3, self.bn3 = between.conv(planes, outputs, kernel=1), between.norm_of(outputs)
         projects = inputs != outputs or stride != 1
         self.downsample = between.conv_norm(inputs, outputs, kernel=1, stride=stride) if projects else None

@@ -18,6 +18,7 @@ from rtpe.nets.residual import EXPANSION, Bottleneck
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # bottlenecks in each of the four layers
 COARSEST = 32  # the stride before the deconvolutions
 DECONVS = 3
+STYLES = ("pytorch", "caffe")
 
 
 class SimpleBaseline(Freezable):
@@ -28,24 +29,28 @@ class SimpleBaseline(Freezable):
         depth: of the ResNet: 50, 101 or 152.
         width: channels of the first convolution, and inner ones of the first layer.
         deconv: channels of each deconvolution.
+        style: where a bottleneck halves the resolution: in its 3x3 convolution (pytorch), or in its first 1x1 (caffe),
+            as in weights that began as Caffe's ResNet. Names and shapes are the same: no file tells.
 
     Attributes:
         numbers: the arguments, by name.
 
     Raises:
-        UserError: if there is no ResNet of that depth.
+        UserError: if there is no ResNet of that depth, or no such style.
     """
 
-    def __init__(self, joints: int = 17, depth: int = 50, width: int = 64, deconv: int = 256):
+    def __init__(self, joints: int = 17, depth: int = 50, width: int = 64, deconv: int = 256, style: str = "pytorch"):
         super().__init__()
         if depth not in DEPTHS:
             raise UserError(f"depth: choose from {', '.join(map(str, DEPTHS))}, got {depth}")
-        self.numbers = {"joints": joints, "depth": depth, "width": width, "deconv": deconv}
+        if style not in STYLES:
+            raise UserError(f"style: choose from {', '.join(STYLES)}, got {style!r}")
+        self.numbers = {"joints": joints, "depth": depth, "width": width, "deconv": deconv, "style": style}
         self.conv1, self.bn1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(width)
         inputs = width
         for layer, blocks in enumerate(DEPTHS[depth]):
             planes = width << layer
-            setattr(self, f"layer{layer + 1}", _layer(inputs, planes, blocks, stride=2 if layer else 1))
+            setattr(self, f"layer{layer + 1}", _layer(inputs, planes, blocks, 2 if layer else 1, style == "caffe"))
             inputs = EXPANSION * planes
         self.deconv_layers = _deconvolutions(inputs, deconv)
         self.final_layer = nn.Conv2d(deconv, joints, 1)
@@ -70,9 +75,9 @@ class SimpleBaseline(Freezable):
         return self(images).heatmaps[0], None
 
 
-def _layer(inputs: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
+def _layer(inputs: int, planes: int, blocks: int, stride: int, caffe: bool) -> nn.Sequential:
     others = (Bottleneck(EXPANSION * planes, planes) for _ in range(blocks - 1))
-    return nn.Sequential(Bottleneck(inputs, planes, stride), *others)
+    return nn.Sequential(Bottleneck(inputs, planes, stride, caffe=caffe), *others)
 
 
 def _deconvolutions(inputs: int, channels: int) -> nn.Sequential:

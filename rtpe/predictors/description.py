@@ -75,7 +75,20 @@ class Description:
                 raise UserError(
                     f"{kind}.channels: expected {joints} for {self.skeleton.name}, got {len(chosen.channels)}"
                 )
+        self._check_channels()
         self.joints.order_in(self.skeleton)
+
+    def _check_channels(self) -> None:
+        """A channel named twice is a slip of the pen: two joints would always lie on one place."""
+        seen: dict[tuple[str, int], str] = {}
+        for kind, (output, channels) in self.maps.items():
+            for channel in channels:
+                if (output, channel) in seen:
+                    raise UserError(
+                        f"{kind}: channel {channel} of output {output} is taken by {seen[output, channel]} already: "
+                        "name each channel once"
+                    )
+                seen[output, channel] = kind
 
     @property
     def joints(self) -> Skeleton:
@@ -216,9 +229,13 @@ def _in_limb_order(limbs: list[list], joints: Skeleton) -> tuple[int, ...]:
     """The channels of x and y of every limb of the skeleton, in its order.
 
     Raises:
-        UserError: if one is missing.
+        UserError: if one is missing or given twice.
     """
-    channels = {(start, end): (x, y) for start, end, x, y in limbs}
+    channels: dict[tuple[str, str], tuple[int, int]] = {}
+    for start, end, x, y in limbs:
+        if (start, end) in channels:
+            raise UserError(f"pafs.limbs: [{start}, {end}] is given twice: name each limb once")
+        channels[start, end] = x, y
     names = [(joints.joints[a], joints.joints[b]) for a, b in joints.limbs]
     missing = [f"[{start}, {end}]" for start, end in names if (start, end) not in channels]
     if missing:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rtpe.decode.peaks import refiner
+from rtpe.decode.peaks import Refiner, published_quarter, refiner
 from rtpe.decode.suppress import suppress
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells, centred, crop, round_up, udp_cells, udp_crop
@@ -30,6 +30,9 @@ Look = Callable[[np.ndarray], np.ndarray]  # crops (B, H, W, 3) uint8 RGB -> hea
 @dataclass(frozen=True)
 class TopDownSettings:
     """How a person is cropped, seen and read. `by_index`, `shift` and `counted` are how published nets were scored.
+
+    With `by_index` a quarter's step and the comparison of people follow the published code, too: see
+    `published_quarter` and `published_similarity`; with `udp` the latter.
 
     Attributes:
         size_hw: height and width of a crop.
@@ -74,6 +77,10 @@ class TopDownSettings:
         if self.udp and self.by_index:
             raise UserError("crop.by_index: not with crop.udp, as which every ViTPose is shown crops: leave it out")
         refiner(self.refine)
+
+    @property
+    def refiner(self) -> Refiner:
+        return published_quarter if self.by_index and self.refine == "quarter" else refiner(self.refine)
 
 
 @dataclass(frozen=True)
@@ -203,16 +210,25 @@ class TopDownPredictor:
             return Poses.none(self.skeleton)
         people, joints, h, w = heatmaps.shape
         heat = np.where(np.isfinite(heatmaps), heatmaps, -np.inf).reshape(people * joints, h, w)
-        ys, xs = np.divmod(heat.reshape(len(heat), -1).argmax(axis=1), w)
+        cells_of = heat.reshape(len(heat), -1)
+        highest = cells_of.argmax(axis=1) * (cells_of.max(axis=1) > 0)  # without any heat the first cell, as published
+        ys, xs = np.divmod(highest, w)
         peaks = np.arange(len(heat)), ys, xs
-        points = refiner(self.settings.refine)(heat, *peaks).reshape(people, joints, 2)
+        points = self.settings.refiner(heat, *peaks).reshape(people, joints, 2)
         scores = heat[peaks].reshape(people, joints)
         scores = np.where(scores > max(self.settings.threshold, 0), scores, 0)
         counts = scores > self.settings.counted
         person_scores = (scores * counts).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
         person_scores = person_scores * boxes.scores if self.settings.rescore else person_scores
         in_image = np.stack([place(own) for place, own in zip(places, points)])
-        return suppress(Poses(in_image, scores, person_scores, self.skeleton), self.settings.similar)
+        published = self.settings.by_index or self.settings.udp
+        found = Poses(in_image, scores, person_scores, self.skeleton)
+        return suppress(found, self.settings.similar, self._areas(boxes) if published else None)
+
+    def _areas(self, boxes: Boxes) -> np.ndarray:
+        """Square pixels of the image that the crop of each box covers, (P,)."""
+        size_hw, padding = self.settings.size_hw, self.settings.padding
+        return np.array([np.prod(size_hw) / crop(box, size_hw, padding).scale ** 2 for box in boxes.xywh])
 
 
 def paste(heatmaps: np.ndarray, affine: Affine, size_hw: tuple[int, int]) -> np.ndarray:

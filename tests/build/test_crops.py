@@ -1,6 +1,7 @@
 """Top-down teachers by the commands: boxes of labels and detections, a cache, its student, and users' mistakes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,10 +9,12 @@ import torch
 from rtpe import build
 from rtpe.cache import Cache
 from rtpe.cli import main
-from rtpe.config import DecodeSettings, TeacherSettings
+from rtpe.config import CropSettings, DecodeSettings, NetSettings, TeacherSettings
 from rtpe.data.boxes import truth_boxes
 from rtpe.data.coco import CocoDataset
-from rtpe.skeleton import COCO17
+from rtpe.data.mpii import MpiiDataset
+from rtpe.errors import UserError
+from rtpe.skeleton import COCO17, MPII16
 
 NETS = {
     "pose_hrnet": {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1},
@@ -117,6 +120,35 @@ def test_weights_of_a_run_of_ours_see_whole_images_unless_boxes_are_given(world,
         assert type(build.predictor(teacher, DecodeSettings(), COCO17, "cpu", images)).__name__ == kind
 
 
+@pytest.mark.parametrize("how", [{}, {"by_index": True}, {"udp": True}], ids=str)
+def test_the_labels_boxes_are_cleaned_where_crops_are_as_published(how, world, weights):
+    """And the manifest says so: people read from other boxes are another teacher's."""
+    images = CocoDataset(world, "val2017")
+    teacher = TeacherSettings(
+        weights=str(weights / "pose_hrnet.pth"), numbers=NETS["pose_hrnet"], boxes="truth",
+        crop=CropSettings(size=[64, 64], **how),
+    )  # fmt: skip
+    made = build.predictor(teacher, DecodeSettings(), COCO17, "cpu", images)
+    assert made.boxes_from == ({"from": "truth", "cleaned": True} if how else {"from": "truth"})
+    want = truth_boxes(images, cleaned=bool(how))
+    assert all(made.boxes[number].xywh.tolist() == want[number].xywh.tolist() for number in images.ids)
+
+
+def test_mpiis_boxes_are_as_published_already(weights, tmp_path):
+    """HRNet's loader of MPII makes squares about centres, and cleans none."""
+    record = {"image": "1.jpg", "center": [50, 60], "scale": 0.5, "joints": [[9, 9]] * 16, "joints_vis": [1] * 16}
+    (tmp_path / "annot").mkdir()
+    (tmp_path / "annot/valid.json").write_text(json.dumps([record]))
+    torch.save(build.net("pose_hrnet", NETS["pose_hrnet"], 16).state_dict(), tmp_path / "net.pth")
+    images = MpiiDataset(tmp_path, "valid")
+    teacher = TeacherSettings(
+        weights=str(tmp_path / "net.pth"), numbers=NETS["pose_hrnet"], boxes="truth",
+        crop=CropSettings(size=[64, 64], by_index=True),
+    )  # fmt: skip
+    made = build.predictor(teacher, DecodeSettings(), MPII16, "cpu", images)
+    assert made.boxes_from == {"from": "truth"} and made.boxes[1].xywh.tolist() == [[-0.5, 17, 100, 100]]
+
+
 def test_any_net_may_be_shown_crops(world, tmp_path):
     """Its cells are as fine as they are: a HigherHRNet's are of 2 pixels."""
     path, images = tmp_path / "best.safetensors", CocoDataset(world, "val2017")
@@ -124,6 +156,29 @@ def test_any_net_may_be_shown_crops(world, tmp_path):
     build.save_net(path, build.net("higher_hrnet", numbers, 17), "higher_hrnet", COCO17, 64, {})
     made = build.predictor(TeacherSettings(weights=str(path), boxes="truth"), DecodeSettings(), COCO17, "cpu", images)
     assert made.stride == 2
+
+
+@pytest.mark.parametrize("style", ["caffe", "pytorch"])
+def test_weights_called_caffe_want_their_style(style, world, weights, tmp_path, capsys):
+    """No file tells; where its name does, nothing is guessed."""
+    path = tmp_path / "ResNet50-Caffe.pth.tar"
+    path.write_bytes((weights / "simple_baseline.pth").read_bytes())
+    images = CocoDataset(world, "val2017")
+    numbers = NETS["simple_baseline"]
+    teacher = TeacherSettings(weights=str(path), numbers=numbers, boxes="truth", crop=CropSettings(size=[64, 64]))
+    with pytest.raises(UserError) as caught:
+        build.predictor(teacher, DecodeSettings(), COCO17, "cpu", images)
+    assert str(caught.value) == (
+        f"weights {path}: called caffe, and no file tells whether the strides of its bottlenecks are as in Caffe: pass "
+        '--teacher.numbers "{style: caffe}", or pytorch if they are not'
+    )
+    stated = replace(teacher, numbers={**numbers, "style": style})
+    made = build.predictor(stated, DecodeSettings(), COCO17, "cpu", images)
+    assert made.describe()["settings"]["net"]["numbers"]["style"] == style
+    start = NetSettings(kind="simple_baseline", init=str(path), numbers=numbers)
+    with pytest.raises(UserError, match=r'pass --net.numbers "\{style: caffe\}", or pytorch if they are not$'):
+        build.trainable_net(start, 17)
+    assert build.trainable_net(replace(start, numbers={**numbers, "style": style}), 17).numbers["style"] == style
 
 
 MISTAKES = {

@@ -1,13 +1,16 @@
 """The switchboard: names become objects, and an unknown name is one line with the choices."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from rtpe.build import chosen, decoder, groupings, net, predictor, save_net
 from rtpe.config import DecodeSettings, TeacherSettings
 from rtpe.decode.published import PublishedSettings
 from rtpe.geometry import Affine
-from rtpe.skeleton import COCO17
+from rtpe.skeleton import COCO17, Skeleton
 from rtpe.structures import PoseMaps
 
 
@@ -101,3 +104,37 @@ def test_a_predictor_by_tags_describes_itself_as_before_there_was_a_choice(tmp_p
         said[grouping] = made.describe()["settings"]["decode"]
     assert "grouping" not in said["tags"] and said["centres"] == {**said["tags"], "grouping": "centres"}
     assert said["auto"] == said["centres"]
+
+
+def test_weights_know_the_order_of_their_joints(tmp_path):
+    """Two files of one name and as many joints: the other's elbow would be taken for this one's knee."""
+    legs = Skeleton("legs", ("L_hip", "R_hip", "tail"), (), (0.1,) * 3, swap=((0, 1),))
+    weights = tmp_path / "net.safetensors"
+    save_net(weights, net("student", {"width": 32, "stages": 1}, 3), "student", legs, 64, {})
+    teacher = TeacherSettings(weights=str(weights), flip=True)
+    assert predictor(teacher, DecodeSettings(), legs, "cpu").skeleton == legs
+    other = replace(legs, joints=("L_hip", "tail", "R_hip"), swap=((0, 2),))
+    with pytest.raises(ValueError) as caught:
+        predictor(teacher, DecodeSettings(), other, "cpu")
+    assert str(caught.value) == (
+        f"weights {weights}: joint 1 of legs is 'R_hip' there and 'tail' here: pass the --data.skeleton that they were "
+        "trained with"
+    )
+
+
+def test_the_flip_test_swaps_what_the_skeleton_says(tmp_path):
+    """Of a net that shows the same of an image and of its mirror image but for its channels, the mean is the mean."""
+    torch.manual_seed(0)
+    made = net("student", {"width": 32, "stages": 1}, 2)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    image = np.concatenate([image[:, :32], image[:, 31::-1]], axis=1)  # the same from left to right
+    maps = {}
+    for name, swap in (("apart", ()), ("pair", ((0, 1),))):
+        skeleton = Skeleton(name, ("L_hip", "R_hip"), (), (0.1, 0.1), swap)
+        save_net(tmp_path / "net.safetensors", made, "student", skeleton, 64, {})
+        teacher = TeacherSettings(weights=str(tmp_path / "net.safetensors"), flip=True)
+        (said,) = predictor(teacher, DecodeSettings(), skeleton, "cpu")([image])
+        maps[name] = said.maps.heatmaps
+    mirrored = maps["pair"][::-1, :, ::-1]
+    np.testing.assert_allclose(maps["pair"], mirrored, atol=1e-5)  # float32: sums in another order
+    assert np.abs(maps["apart"] - maps["apart"][::-1, :, ::-1]).max() > 1e-3

@@ -4,7 +4,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from rtpe.cache import CODECS, Manifest
-from rtpe.skeleton import COCO17, MPII16
+from rtpe.skeleton import COCO17, MPII16, Skeleton
+
+HIPS = Skeleton("hips", ("L_hip", "R_hip", "tail"), (), (0.1, 0.1, 0.1), swap=((0, 1),))
 
 
 def test_it_equals_its_own_file(tmp_path, manifest):
@@ -44,6 +46,10 @@ DIFFERENCES = {
         {"skeleton": replace(COCO17, limbs=(), sigmas=(0.1,) * 17)},
         ["skeleton: another coco17, which differs in its limbs and sigmas"],
     ),
+    "a mirror": (
+        {"skeleton": replace(COCO17, swap=())},
+        ["skeleton: another coco17, which differs in its swap"],
+    ),
     "many": (
         {"source": "x", "store": "npz", "tags": False, "size": None, "stride": 2},
         [
@@ -55,6 +61,14 @@ DIFFERENCES = {
         ],
     ),
 }
+
+
+@pytest.mark.parametrize("skeleton", [HIPS, replace(HIPS, joints=("rib", "ribs", "tail"), swap=())], ids=str)
+def test_what_a_mirror_swaps_is_in_the_file(tmp_path, manifest, skeleton):
+    """A cache that forgot it would give mirrored maps to the wrong side's channels, or to another joint's."""
+    written = manifest(skeleton=skeleton)
+    written.write(tmp_path)
+    assert Manifest.read(tmp_path) == written and Manifest.read(tmp_path).skeleton.flip == skeleton.flip
 
 
 @pytest.mark.parametrize("case", DIFFERENCES)

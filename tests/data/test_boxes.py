@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from reference import top_down as published
 
-from rtpe.data.boxes import read_boxes, truth_boxes
+from rtpe.data.boxes import THIN, cleaned_box, read_boxes, truth_boxes
 from rtpe.data.coco import CocoDataset
+from rtpe.images import write_image
 from rtpe.structures import Boxes
 
 
@@ -44,6 +46,60 @@ def test_the_labels_boxes_are_those_of_people_with_joints(labels):
     assert sorted(found) == [7, 9] and len(found[9]) == 0
     assert found[7].xywh.tolist() == [[1, 2, 3, 4], [2, 2, 9, 9]] and found[7].scores.tolist() == [1, 1]
     assert sorted(truth_boxes(labels.only([9]))) == [9]
+
+
+@pytest.mark.parametrize(
+    "box, area, want",
+    [
+        ((10, 5, 20, 12), 100, [10, 5, 19, 11]),  # one pixel less
+        ((0, 0, 40, 30), 100, [0, 0, 39, 29]),  # the whole image
+        ((-5, -6, 20, 12), 100, [0, 0, 19, 11]),  # moved, not cut, at the left and the top, as published
+        ((30, 20, 40, 40), 100, [30, 20, 9, 9]),
+        ((10.5, 5.25, 20.25, 12.5), 0.5, [10.5, 5.25, 19.25, 11.5]),
+        ((10, 5, 1, 12), 100, [10, 5, THIN, 11]),
+        ((10, 5, 20, 0.5), 100, [10, 5, 19, THIN]),
+        ((10, 5, 1, 1), 100, None),
+        ((10, 5, 20, 12), 0, None),
+        ((10, 5, 20, 12), -3, None),
+        ((50, 5, 20, 12), 100, None),  # beside the image
+        ((10, 30, 20, 12), 100, None),
+    ],
+)
+def test_a_labelled_box_is_cleaned_as_published(box, area, want):
+    assert cleaned_box(box, area, (30, 40)) == want
+
+
+def test_cleaned_boxes_are_those_of_the_published_loader():
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        box = np.round(rng.uniform((-10, -10, 0, 0), (50, 50, 40, 40)), rng.integers(2))  # often whole pixels
+        area = rng.choice([0, 1])
+        want = published.cleaned(box.tolist(), area, 40, 30)
+        if want is not None:  # of a box without extent the published crop has none either
+            want = [*want[:2], *(max(side, THIN) for side in want[2:])] if max(want[2:]) > 0 else None
+        assert cleaned_box(box, area, (30, 40)) == (None if want is None else pytest.approx(want, abs=1e-12))
+
+
+@pytest.mark.parametrize("sized", [True, False])
+def test_the_size_is_the_files_or_else_the_images(tmp_path, sized):
+    """Without a height and a width in the file the image is opened; one that cannot be has nobody in it."""
+    size = {"height": 30, "width": 40} if sized else {}
+    numbers = (7, 8) if not sized else (7,)
+    person = {"bbox": [30, 20, 40, 40], "keypoints": [35, 25, 2] + [0] * 48, "area": 50, "category_id": 1}
+    raw = {
+        "images": [{"id": number, "file_name": f"{number}.png", **size} for number in numbers],
+        "annotations": [{"id": number, "image_id": number, **person} for number in numbers],
+    }
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "images/val").mkdir(parents=True)
+    write(tmp_path / "annotations/person_keypoints_val.json", raw)
+    if not sized:
+        write_image(tmp_path / "images/val/7.png", np.zeros((30, 40, 3), np.uint8))
+    images = CocoDataset(tmp_path, "val")
+    assert truth_boxes(images)[7].xywh.tolist() == [[30, 20, 40, 40]]
+    found = truth_boxes(images, cleaned=True)
+    assert found[7].xywh.tolist() == [[30, 20, 9, 9]] and sorted(found) == list(numbers)
+    assert sized or len(found[8]) == 0
 
 
 def test_detections_are_read_by_image(tmp_path):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from reference import peaks as slow
+from reference import top_down as published
 
-from rtpe.decode.peaks import REFINERS, dark, local_maxima, refiner
+from rtpe.decode.peaks import REFINERS, dark, local_maxima, published_quarter, refiner
 from rtpe.geometry import index_to_point
 
 # exact-centre Gaussians sampled at cell centres; dark is exact up to the rounding of float32
@@ -57,6 +58,35 @@ def test_a_gaussian_in_the_border_cells_comes_back(name, bound):
     maps, found = peaks_of(points, (16, 16))
     error = np.abs(refiner(name)(maps, found.joints, found.ys, found.xs) - points)
     assert error.max() <= bound + 1e-6
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 6), (2, 2), (3, 3), (3, 4), (4, 4), (5, 3), (7, 6)], ids=str)
+def test_the_published_quarter_is_that_of_the_published_code(size_hw):
+    """Wherever the peak is, at the border and beside it; of smooth maps and of ones full of ties."""
+    rng = np.random.default_rng(sum(size_hw))
+    for y, x in np.ndindex(size_hw):
+        smooth, stepped = rng.random((2, *size_hw)), rng.integers(0, 3, (2, *size_hw)) / 4
+        maps = np.concatenate([smooth, stepped])
+        maps[:, y, x] = 2
+        cells = np.arange(4), np.full(4, y), np.full(4, x)
+        want = [published.peak(heat.tolist())[0] for heat in maps]
+        np.testing.assert_array_equal(published_quarter(maps, *cells), index_to_point(np.array(want)))
+
+
+@pytest.mark.parametrize(
+    "y, x, step",
+    [(0, 3, 0), (1, 3, 0), (5, 3, 0), (3, 0, 0), (3, 1, 0), (3, 6, 0), (1, 1, 0), (2, 2, 1), (4, 5, 1), (2, 5, 1)],
+)
+def test_the_published_quarter_takes_no_step_near_the_border(y, x, step):
+    """A row too near to the border stops the step along the columns as well; the plain quarter has no such rule."""
+    heat = np.fromfunction(lambda row, column: 1 + 0.1 * column + 0.1 * row, (6, 7))
+    heat[y, x] = 9
+    cells = [0], [y], [x]
+    moved = published_quarter(heat[None], *cells) - refiner("argmax")(heat[None], *cells)
+    assert moved.tolist() == [[0.25 * step, 0.25 * step]]
+    assert refiner("quarter")(heat[None], *cells).tolist() != refiner("argmax")(heat[None], *cells).tolist() or (
+        y in (0, 5) and x in (0, 6)
+    )
 
 
 def test_dark_stays_exact_after_its_own_blur_and_profits_from_it_on_noise():

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference.mpii import mean_at
 
 from rtpe.metrics.distance import (
     box_lengths,
@@ -80,14 +81,40 @@ def test_pckh_leaves_pelvis_and_thorax_out_of_its_mean():
         assert pckh(truth + np.array([shift * head_size, 0]), truth, np.ones((3, 16), bool), heads)[1] == expected
 
 
-def test_a_real_detector_has_its_published_pckh():
-    """Given to one decimal a joint and two for the mean, hence the tolerances."""
+def test_hrnets_mean_at_a_tenth_is_at_eleven_hundredths():
+    """Its table reads number 11 of the thresholds 0, .01, .02, ...: at .1 the same people have less."""
+    rng = np.random.default_rng(2)
+    truth, heads = rng.uniform(0, 100, (40, 16, 2)), np.array([[[0, 0], [30, 40]]] * 40)
+    found, missing = truth + rng.normal(0, 2.5, truth.shape), rng.random((40, 16)) < 0.2
+    means = [pckh(found, truth, ~missing, heads, threshold)[1] for threshold in (0.1, 0.11, 0.5)]
+    for mean, step in zip(means, (10, 11, 50)):
+        assert 100 * mean == pytest.approx(mean_at(found, truth, missing, heads, step))
+    assert means[0] < means[1]
+
+
+def real_detections():
     file = REAL / "pckh" / "detections_our_format.mat"
     if not file.is_file():
         pytest.skip("the real-data folder is absent")
     from scipy.io import loadmat
 
-    raw = {name: np.moveaxis(array, -1, 0) for name, array in loadmat(file).items() if name[0] != "_"}
+    return {name: np.moveaxis(array, -1, 0) for name, array in loadmat(file).items() if name[0] != "_"}
+
+
+def test_a_real_detector_has_hrnets_mean_at_a_tenth_too():
+    raw = real_detections()
+    points, truth, missing, heads = (
+        raw[name].astype(float) for name in ("pos_pred_src", "pos_gt_src", "jnt_missing", "headboxes_src")
+    )
+    means = [pckh(points, truth, missing == 0, heads, threshold)[1] for threshold in (0.1, 0.11)]
+    for mean, step in zip(means, (10, 11)):
+        assert 100 * mean == pytest.approx(mean_at(points, truth, missing, heads, step))
+    assert 100 * np.array(means) == pytest.approx([28.97, 33.14], abs=0.005)
+
+
+def test_a_real_detector_has_its_published_pckh():
+    """Given to one decimal a joint and two for the mean, hence the tolerances."""
+    raw = real_detections()
     per_joint, mean = pckh(
         raw["pos_pred_src"], raw["pos_gt_src"], raw["jnt_missing"] == 0, raw["headboxes_src"].astype(float)
     )

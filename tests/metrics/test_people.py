@@ -111,7 +111,9 @@ def test_mpii_people_are_measured_by_their_heads():
     found[:, [MPII16.joints.index("pelvis"), MPII16.joints.index("thorax")]] += 300
     matched = match(found, MPII16, points=points, head_box=[5, 5, 35, 45])
     scores = distance_scores(matched)
-    assert (scores["PCKh@0.5"], scores["PCKh@0.1"]) == (1, 0)
+    assert (scores["PCKh@0.5"], scores["PCKh@0.1"], scores["PCKh@0.11"]) == (1, 0, 0)
+    near = distance_scores(match(points + np.array([3.15, 0]), MPII16, points=points, head_box=[5, 5, 35, 45]))
+    assert (near["PCKh@0.1"], near["PCKh@0.11"]) == (0, 1)  # .105 of a head
     assert {"PCK@0.1 head", "PCK@0.1 neck"} <= set(scores) and "PCK@0.1 readout" not in scores
     table = {row["joint"]: row for row in joint_scores(matched, "head")}
     assert table["pelvis"]["PCKh@0.5"] == 0 and table["left_hip"]["PCKh@0.5"] == 1

@@ -66,22 +66,24 @@ def norm(x, state, name):
     return F.batch_norm(x, mean, var, weight, bias)
 
 
-def bottleneck(x, state, name, stride):
-    """The stride stands on the 3x3 convolution."""
-    y = norm(F.conv2d(x, state[f"{name}.conv1.weight"]), state, f"{name}.bn1").relu()
-    y = norm(F.conv2d(y, state[f"{name}.conv2.weight"], None, stride, 1), state, f"{name}.bn2").relu()
+def bottleneck(x, state, name, stride, style):
+    """The stride stands on the 3x3 convolution, or in Caffe's style on the first 1x1."""
+    first, second = (stride, 1) if style == "caffe" else (1, stride)
+    y = norm(F.conv2d(x, state[f"{name}.conv1.weight"], None, first), state, f"{name}.bn1").relu()
+    y = norm(F.conv2d(y, state[f"{name}.conv2.weight"], None, second, 1), state, f"{name}.bn2").relu()
     y = norm(F.conv2d(y, state[f"{name}.conv3.weight"]), state, f"{name}.bn3")
     if f"{name}.downsample.0.weight" in state:
         x = norm(F.conv2d(x, state[f"{name}.downsample.0.weight"], None, stride), state, f"{name}.downsample.1")
     return (y + x).relu()
 
 
-def simple_baseline_by_hand(x, state):
+def simple_baseline_by_hand(x, state, net):
     x = norm(F.conv2d(x, state["conv1.weight"], None, 2, 3), state, "bn1").relu()
     x = F.max_pool2d(x, 3, 2, 1)
     for layer, blocks in enumerate((3, 4, 6, 3), 1):
         for block in range(blocks):
-            x = bottleneck(x, state, f"layer{layer}.{block}", 2 if layer > 1 and block == 0 else 1)
+            stride = 2 if layer > 1 and block == 0 else 1
+            x = bottleneck(x, state, f"layer{layer}.{block}", stride, net.numbers["style"])
     for place in (0, 3, 6):
         x = F.conv_transpose2d(x, state[f"deconv_layers.{place}.weight"], None, 2, 1)
         x = norm(x, state, f"deconv_layers.{place + 1}").relu()
@@ -92,16 +94,17 @@ def pose_hrnet_by_hand(x, state, net):
     return F.conv2d(net.features(x)[0], state["final_layer.weight"], state["final_layer.bias"])
 
 
-@pytest.mark.parametrize("kind", SMALL)
-def test_the_forward_pass_by_hand(kind):
-    net = small(kind).double().eval()
+@pytest.mark.parametrize(
+    "kind, numbers", [(PoseHRNet, {}), (Simple, {}), (Simple, {"style": "pytorch"}), (Simple, {"style": "caffe"})]
+)
+def test_the_forward_pass_by_hand(kind, numbers):
+    net = small(kind, **numbers).double().eval()
     with torch.no_grad():
         for value in net.state_dict().values():  # nothing is left at 0 or 1, where a mistake could hide
             if value.is_floating_point():
                 value.copy_(torch.rand_like(value) * 0.5 + 0.1 if value.ndim < 4 else torch.randn_like(value) / 4)
         images, state = torch.randn(2, 3, 64, 96, dtype=torch.float64), net.state_dict()
-        by_hand = simple_baseline_by_hand if kind is Simple else lambda *x: pose_hrnet_by_hand(*x, net)
-        want = by_hand(images, state)
+        want = (simple_baseline_by_hand if kind is Simple else pose_hrnet_by_hand)(images, state, net)
         torch.testing.assert_close(net(images).heatmaps[0], want, rtol=1e-9, atol=1e-9 * want.abs().max())  # float64
 
 
@@ -123,6 +126,28 @@ def test_sides_that_cannot_be_halved(kind):
 def test_a_depth_that_there_is_not():
     with pytest.raises(ValueError, match="depth: choose from 50, 101, 152, got 34"):
         Simple(depth=34)
+
+
+def test_a_style_that_there_is_not():
+    with pytest.raises(ValueError, match=r"^style: choose from pytorch, caffe, got 'tensorflow'$"):
+        Simple(style="tensorflow")
+
+
+def test_in_caffes_style_the_first_convolution_halves_and_no_name_or_shape_tells():
+    """So weights of one load into the other without a word, and show something else."""
+    caffe, torchs = small(Simple, style="caffe").eval(), small(Simple).eval()
+    for layer in (2, 3, 4):
+        blocks = getattr(caffe, f"layer{layer}"), getattr(torchs, f"layer{layer}")
+        strides = [[convolution.stride for convolution in (of[0].conv1, of[0].conv2)] for of in blocks]
+        assert strides == [[(2, 2), (1, 1)], [(1, 1), (2, 2)]]
+        assert all(of[1].conv1.stride == of[1].conv2.stride == (1, 1) for of in blocks)
+    shapes = [{name: value.shape for name, value in net.state_dict().items()} for net in (caffe, torchs)]
+    assert shapes[0] == shapes[1]
+    torchs.load_state_dict(caffe.state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        one, other = (net(images).heatmaps[0] for net in (caffe, torchs))
+    assert (one - other).abs().max() > 0.1 * one.abs().max()
 
 
 @pytest.mark.parametrize("kind", SMALL)

@@ -91,6 +91,22 @@ def test_sizes_of_inputs(folder, rule, image_hw, want):
             "tags.channels: expected 3 for tri, got 2",
         ),
         (
+            {**SIZED, "heatmaps": {"output": "heat", "channels": [0, 1, 1]}},
+            "heatmaps: channel 1 of output heat is taken by heatmaps already: name each channel once",
+        ),
+        (
+            {**SIZED, "tags": {"output": "heat", "channels": [3, 4, 2]}},
+            "tags: channel 2 of output heat is taken by heatmaps already: name each channel once",
+        ),
+        (
+            {**SIZED, "pafs": {"output": "pafs", "limbs": [["left_eye", "right_eye", 2, 2]]}},
+            "pafs: channel 2 of output pafs is taken by pafs already: name each channel once",
+        ),
+        (
+            {**SIZED, "pafs": {"output": "pafs", "limbs": [["nose", "left_eye", 0, 1], ["nose", "left_eye", 2, 3]]}},
+            "pafs.limbs: \\[nose, left_eye\\] is given twice: name each limb once",
+        ),
+        (
             {**SIZED, "pafs": {"output": "heat", "limbs": [["nose", "left_eye", 0, 1]]}},
             "pafs.limbs: \\[left_eye, right_eye\\] of skeleton tri missing",
         ),

@@ -207,7 +207,7 @@ def test_a_predictor_says_who_it_is(folder):
 
 def test_people_are_read_as_asked(folder):
     assert isinstance(from_onnx_settings(PLAIN | {"input_hw": [96, 128]}), GroupingSettings)
-    pafs = {"output": "heat", "limbs": [["left_eye", "right_eye", 0, 1]]}
+    pafs = {"output": "heat", "limbs": [["left_eye", "right_eye", 3, 4]]}
     assert isinstance(from_onnx_settings(SIZED | {"pafs": pafs}), PafSettings)
 
 

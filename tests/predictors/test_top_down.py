@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from miniature import FACE, STRIDE, cell_means, spots
+from reference import top_down as published
 from torch import nn
 
 from rtpe.decode.peaks import dark, local_maxima
@@ -232,6 +233,58 @@ def test_who_is_found_twice_is_kept_once(similar, people):
     (found,) = predictor(heights(0.9, 0.9, 0.9), similar=similar, rescore=True)([image], [twice])
     assert len(found.poses) == people
     assert found.poses.person_scores[0] == pytest.approx(0.81)  # the better of the two stays
+
+
+def as_published(heatmaps, **settings):
+    """People of a net that shows these maps, (P, K, 32, 24), in turn."""
+    asked = {"by_index": True, "refine": "quarter", "counted": 0.2, "rescore": True, "padding": 1.25}
+    return predictor(lambda crops: heatmaps[: len(crops)], **asked | settings)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_by_index_people_are_read_as_by_the_published_code(seed):
+    """Peaks anywhere, at the border too, joints without heat, and people who are one and the same or nearly so."""
+    rng = np.random.default_rng(seed)
+    heatmaps = rng.random((6, 3, 32, 24)).astype(np.float32) * rng.choice([0, 0.3, 1], (6, 3, 1, 1))
+    people = np.round(rng.uniform((-5, -5, 1, 1), (90, 60, 60, 50), (6, 4)), 1)
+    people[3:] = people[:3] + np.round(rng.normal(0, 0.5, (3, 4)), 1) * [1, 1, 0, 0]
+    heatmaps[3:] = heatmaps[:3]
+    cleaned = [published.cleaned(box, 1, 100, 80) for box in people.tolist()]
+    cleaned = [box for box in cleaned if box and min(box[2:]) > 0]
+    heatmaps = heatmaps[: len(cleaned)]
+    scores = rng.uniform(0.1, 1, len(cleaned))
+    (found,) = as_published(heatmaps)([np.zeros((80, 100, 3), np.uint8)], [boxes(*cleaned, scores=scores)])
+    want = published.read(heatmaps.tolist(), cleaned, scores.tolist(), SIZE_HW, 0.2, 0.9, MIDDLE.sigmas)
+    assert len(found.poses) == len(want)
+    np.testing.assert_allclose(found.poses.person_scores, [person[0] for person in want], rtol=1e-5)  # float32
+    np.testing.assert_allclose(found.poses.scores, [np.maximum(person[2], 0) for person in want], rtol=1e-6)
+    points = [index_to_point(np.array(person[1])) for person in want]
+    np.testing.assert_allclose(found.poses.points, points, atol=1e-4)
+
+
+# both crops are 50 x 66.7 pixels: a shift is all that tells them apart, and OKS is .9 at 5.3 pixels for sigmas of .1
+@pytest.mark.parametrize("shift, people", [(0, 1), (5.25, 1), (5.35, 2), (9, 2)])
+@pytest.mark.parametrize("how", [{"by_index": True}, {"udp": True}])
+def test_by_index_people_are_compared_on_the_area_of_their_crops(how, shift, people):
+    """Not on that of the box around their joints, which is much smaller: 1.7 pixels would tell them apart."""
+    image = np.zeros((100, 200, 3), np.uint8)
+    twice = boxes((20, 20, 40, 50), (20 + shift, 20, 40, 50), scores=np.array([0.9, 0.5]))
+    (found,) = predictor(heights(0.9, 0.6, 0.3), rescore=True, refine="argmax", **how)([image], [twice])
+    assert len(found.poses) == people
+
+
+def test_by_index_joints_without_heat_count_in_the_comparison():
+    """Two people of one joint each in one place, whose others lie in the corners of crops far apart, are two."""
+    image = np.zeros((100, 200, 3), np.uint8)
+    maps = np.zeros((2, 3, 32, 24), np.float32)
+    maps[0, 0, 16, 16], maps[1, 0, 16, 8] = 0.9, 0.8
+    apart = 8 * 1.25 * 40 / 24  # pixels: so much further right is the second crop, to put its cell 8 where 16 was
+    two = boxes((20, 20, 40, 160 / 3), (20 + apart, 20, 40, 160 / 3))
+    (found,) = as_published(maps)([image], [two])
+    assert len(found.poses) == 2
+    np.testing.assert_allclose(found.poses.points[0, 0], found.poses.points[1, 0], atol=1e-4)
+    (plain,) = predictor(lambda crops: maps, refine="quarter")([image], [two])
+    assert len(plain.poses) == 1
 
 
 def test_maps_without_numbers_find_nobody():
