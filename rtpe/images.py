@@ -199,11 +199,6 @@ def greatest(image: np.ndarray, reach: int) -> np.ndarray:
     return cv2.dilate(image, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
 
 
-def blurred(channel: np.ndarray, sigma: float) -> np.ndarray:
-    """Convolved with a Gaussian of that deviation in pixels, (H, W) float; mirrored at its borders."""
-    return cv2.GaussianBlur(channel, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
-
-
 def filled(mask: np.ndarray) -> np.ndarray:
     """A mask, (H, W) uint8 of 0 and 1, without the holes that it encloses."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

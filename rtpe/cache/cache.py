@@ -12,6 +12,7 @@ from typing import Any
 from rtpe.cache.codecs import codec
 from rtpe.cache.entries import Entry, pack, unpack
 from rtpe.cache.manifest import FILE, Manifest
+from rtpe.cache.peak_width import peak_sigma
 from rtpe.cache.stores import STORES, remove_unfinished, whole
 from rtpe.errors import UserError
 from rtpe.skeleton import Skeleton
@@ -77,7 +78,7 @@ class Cache:
             damaged: even if a file of it is damaged, with what can still be found.
 
         Raises:
-            UserError: if it is missing, damaged, or of a newer format.
+            UserError: if it is missing, damaged, or of another format.
         """
         return cls(Path(path), Manifest.read(Path(path)), shard=1, damaged=damaged)
 
@@ -133,11 +134,22 @@ class Cache:
                 f"cache {self.path}: holds skeleton {self.manifest.skeleton.name}, the prediction of image {image_id} "
                 f"has {maps.skeleton.name} maps and {poses.skeleton.name} poses: pass the cache's predictor"
             )
+        width = peak_sigma(maps.heatmaps)
+        blob = self._encoded(maps, image_id, file_name)
+        self._write(image_id, pack(Entry(image_id, file_name, None, maps.image_hw, width, maps.to_image, poses, blob)))
+
+    def recode(self, other: Cache, image_id: int) -> None:
+        """Keep an entry of another cache with its maps in this cache's codec; raises as `entry` and `add`."""
+        self._writable()
+        entry = other.entry(image_id)
+        blob = self._encoded(other.load(image_id).maps, image_id, entry.file_name)
+        self._write(image_id, pack(replace(entry, maps=blob)))
+
+    def _encoded(self, maps: PoseMaps, image_id: int, file_name: str) -> bytes:
         try:
-            blob = self._codec.encode(maps.heatmaps, maps.tags if self.manifest.tags else None)
+            return self._codec.encode(maps.heatmaps, maps.tags if self.manifest.tags else None)
         except ValueError as error:
             raise UserError(f"cache {self.path}: image {image_id} ({file_name}): {error}") from error
-        self._write(image_id, pack(Entry(image_id, file_name, maps.image_hw, maps.to_image, poses, blob)))
 
     def copy(self, other: Cache, image_id: int) -> None:
         """Keep an entry of another cache as it is, nothing decoded; raises as `entry`.
@@ -186,7 +198,7 @@ class Cache:
         people = entry.poses.moved(entry.to_image.inverse()) if self._codec.renders else None
         heatmaps, tags = self._codec.decode(entry.maps, people)
         maps = PoseMaps(heatmaps, entry.to_image, entry.image_hw, self.manifest.skeleton, tags)
-        return Prediction(maps, entry.poses)
+        return Prediction(replace(maps, peak_sigma=entry.peak_sigma), entry.poses)
 
     def poses(self, image_id: int) -> Poses:
         """Only the people predicted for an image, without decoding its maps; raises as `entry`."""

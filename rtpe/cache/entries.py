@@ -32,7 +32,9 @@ class Entry:
     Attributes:
         image_id: unique in the cache.
         file_name: as the data set calls it.
+        file_bytes: size of the image's file, or None where it is unknown.
         image_hw: height and width of the original image.
+        peak_sigma: see `PoseMaps.peak_sigma`; of the maps as the teacher gave them.
         to_image: see `PoseMaps.to_image`; kept exactly.
         poses: the people the teacher read from its maps, in original-image pixels; kept exactly.
         maps: the bytes of the cache's codec.
@@ -40,7 +42,9 @@ class Entry:
 
     image_id: int
     file_name: str
+    file_bytes: int | None
     image_hw: tuple[int, int]
+    peak_sigma: float | None
     to_image: Affine
     poses: Poses
     maps: bytes
@@ -51,9 +55,11 @@ def pack(entry: Entry) -> bytes:
     poses = entry.poses
     head = {
         "file": str(entry.file_name),
+        "bytes": entry.file_bytes,
         "hw": [int(side) for side in entry.image_hw],
         "people": len(poses),
         "joints": len(poses.skeleton),
+        "peak_sigma": entry.peak_sigma,
     }
     text = json.dumps(head, separators=(",", ":")).encode()
     people = b"".join(array.astype("<f4").tobytes() for array in (poses.points, poses.scores, poses.person_scores))
@@ -85,7 +91,9 @@ def unpack(record: bytes, image_id: int, skeleton: Skeleton) -> Entry:
         arrays.append(np.frombuffer(body, dtype, math.prod(shape), at).reshape(shape).copy())
         at += arrays[-1].nbytes
     matrix, *people = arrays
-    return Entry(found, head["file"], tuple(head["hw"]), Affine(matrix), Poses(*people, skeleton), body[at:])
+    poses = Poses(*people, skeleton)
+    described = head["file"], head["bytes"], tuple(head["hw"]), head["peak_sigma"]
+    return Entry(found, *described, Affine(matrix), poses, body[at:])
 
 
 def whole_record(record: bytes) -> bool:

@@ -70,7 +70,7 @@ def convert(
         say: told how many entries are done.
 
     Raises:
-        UserError: as `Cache.open`, `Cache.create` and `Cache.add`.
+        UserError: as `Cache.open`, `Cache.create` and `Cache.recode`.
     """
     held = Cache.open(source)
     wanted = replace(held.manifest, store=store, codec=codec, bound=_both_bounds(held.manifest, codec))
@@ -82,7 +82,7 @@ def convert(
             if codec == held.manifest.codec:
                 out.copy(held, image_id)
             else:
-                out.add(image_id, held.entry(image_id).file_name, held.load(image_id))
+                out.recode(held, image_id)
             added += 1
             say(added)
     return TransferReport(added, len(held) - added)
