@@ -32,9 +32,21 @@ class UnreadableImage(UserError):
 
 
 class Readable(Protocol):
-    """What stands in a file's place where there is more to say than its name, such as a frame of a video."""
+    """What stands in a file's place where there is more to say than its name, such as a frame of a video.
+
+    Its `path`, if it has one, is that of the file.
+    """
 
     def read(self) -> np.ndarray: ...
+
+
+def file_bytes(source: str | Path | Readable) -> int | None:
+    """Size of the file that an image is read from; None if there is no such file."""
+    path = source if isinstance(source, str | Path) else getattr(source, "path", None)
+    try:
+        return None if path is None else os.stat(path).st_size
+    except (OSError, ValueError):  # missing, or no name that a file can have
+        return None
 
 
 def read_image(path: str | Path | Readable, upright: bool = False) -> np.ndarray:

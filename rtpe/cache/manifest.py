@@ -17,7 +17,7 @@ from rtpe.skeleton import Skeleton
 
 FORMAT = 2
 FILE = "manifest.json"
-_RECORDS = ("settings", "version")  # how it was made; all other fields decide what the entries hold
+_RECORDS = ("source", "settings", "version")  # how it was made; all other fields decide what the entries hold
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Manifest:
     Attributes:
         predictor: who spoke, as `Predictor.describe()` tells it: `name`, `weights_sha256`, `settings`.
         skeleton: the joints of every entry.
-        source: which images, as free text: the data root's name and the split.
+        source: which images, as free text: the data root's name and the split; a record only, for each entry says which
+            image it is of.
         store, codec: names in STORES and CODECS.
         bound: the error that the codec states, see `Bound`; filled in when empty.
         tags: whether tag maps are kept, where the predictor gives any.

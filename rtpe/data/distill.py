@@ -18,6 +18,7 @@ from rtpe.data.transforms import (
     plain_view,
     poses_as_points,
     random_view,
+    refuse_other_size,
     warp_mask,
     warp_points,
     warp_teacher_maps,
@@ -138,6 +139,7 @@ class TrainingExamples(Dataset):
         if self.person:
             example["person"] = self._mask(self._person(sample, people), view, frame_hw, outside=0)
         if prediction is not None:
+            refuse_other_size(prediction.maps, sample)
             maps = warp_teacher_maps(
                 prediction.maps, view @ sample.to_image.inverse(), self._grid(frame_hw), self.stride
             )

@@ -7,9 +7,10 @@ from statistics import NormalDist
 
 import numpy as np
 
+from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells, centred
 from rtpe.images import add_grain, greatest, recolour, resize, warp, warp_maps
-from rtpe.structures import PoseMaps, Poses
+from rtpe.structures import PoseMaps, Poses, Sample
 from rtpe.views import ViewSettings
 
 # the middles of 256 equal shares of a normal distribution
@@ -54,6 +55,21 @@ def warp_mask(mask: np.ndarray, view: Affine, size_hw: tuple[int, int], stride: 
         return np.full(size_hw, 255 * outside, np.uint8)
     pixels_hw = tuple(round(side * stride) for side in size_hw)
     return resize(warp(mask * np.uint8(255), view, pixels_hw, fill=255 * outside), size_hw)
+
+
+def refuse_other_size(maps: PoseMaps, sample: Sample) -> None:
+    """Maps lie on the image that they were made of; one of another size under its name is another one.
+
+    Raises:
+        UserError: with both sizes.
+    """
+    factor = sample.reduction
+    if tuple(-(-side // factor) for side in maps.image_hw) != sample.size_hw:
+        (made_h, made_w), (h, w) = maps.image_hw, sample.size_hw
+        raise UserError(
+            f"image {sample.file_name}: has {w * factor} x {h * factor} pixels here, and {made_w} x {made_h} where the "
+            "teacher's maps were made: pass the --cache.path of these images"
+        )
 
 
 def warp_teacher_maps(maps: PoseMaps, view: Affine, size_hw: tuple[int, int], stride: float) -> PoseMaps:
