@@ -32,9 +32,21 @@ class UnreadableImage(UserError):
 
 
 class Readable(Protocol):
-    """What stands in a file's place where there is more to say than its name, such as a frame of a video."""
+    """What stands in a file's place where there is more to say than its name, such as a frame of a video.
+
+    Its `path`, if it has one, is that of the file.
+    """
 
     def read(self) -> np.ndarray: ...
+
+
+def file_bytes(source: str | Path | Readable) -> int | None:
+    """Size of the file that an image is read from; None if there is no such file."""
+    path = source if isinstance(source, str | Path) else getattr(source, "path", None)
+    try:
+        return None if path is None else os.stat(path).st_size
+    except (OSError, ValueError):  # missing, or no name that a file can have
+        return None
 
 
 def read_image(path: str | Path | Readable, upright: bool = False) -> np.ndarray:
@@ -197,11 +209,6 @@ def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 def greatest(image: np.ndarray, reach: int) -> np.ndarray:
     """The greatest value of the square that reaches so many pixels to each side of a pixel, (H, W) or (H, W, C)."""
     return cv2.dilate(image, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-
-
-def blurred(channel: np.ndarray, sigma: float) -> np.ndarray:
-    """Convolved with a Gaussian of that deviation in pixels, (H, W) float; mirrored at its borders."""
-    return cv2.GaussianBlur(channel, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
 
 
 def filled(mask: np.ndarray) -> np.ndarray:

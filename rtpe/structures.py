@@ -110,6 +110,7 @@ class PoseMaps:
         centres: (1, h, w) float32, one peak of height about 1 per person, or None. No cache keeps these two.
         offsets: (2 K, h, w) float32, x and y of each joint in turn: in cells, from the centre of a cell to the joint of
             the person whose centre is there; or None.
+        peak_sigma: how wide the peaks of the heatmaps are, a standard deviation in cells; None where it is unknown.
 
     Raises:
         UserError: if the shapes disagree with the skeleton or with each other.
@@ -123,6 +124,7 @@ class PoseMaps:
     pafs: np.ndarray | None = None
     centres: np.ndarray | None = None
     offsets: np.ndarray | None = None
+    peak_sigma: float | None = None
 
     def __post_init__(self):
         joints = len(self.skeleton)

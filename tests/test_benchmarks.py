@@ -104,8 +104,8 @@ def loaded(request, tmp_path_factory):
         images = CocoDataset(folder / "world", "train2017")
         found = Prediction(PoseMaps(np.zeros((17, 24, 24), np.float32), cells(4), (96, 96), COCO17), Poses.none(COCO17))
         with Cache.create(folder / "cache", Manifest({"name": "nobody"}, COCO17)) as cache:
-            for image_id in images.ids:
-                cache.add(image_id, "", found)
+            for image_id, name in images.records:
+                cache.add(image_id, name, found)
     done = run(
         "loader.py", f"--data.root={folder / 'world'}", f"--cache.path={folder / 'cache' if taught else ''}",
         "--net.size=64", "--train.batch=2", "--passes=1", f"--out={folder / 'rows.json'}",

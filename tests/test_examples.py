@@ -12,6 +12,7 @@ from rtpe.config import CacheSettings, DataSettings, MoreDataSettings, NetSettin
 from rtpe.data.coco import fixed_choice
 from rtpe.data.synthetic import write_world
 from rtpe.geometry import cells
+from rtpe.images import file_bytes
 from rtpe.skeleton import COCO17
 from rtpe.structures import PoseMaps, Poses, Prediction
 
@@ -24,11 +25,11 @@ def settings(tmp_path):
         images = build.dataset(DataSettings(root=str(tmp_path), split=split))
         manifest = Manifest({"name": "teller"}, COCO17, source=f"world/{split}", codec="float32")
         with Cache.create(tmp_path / f"cache-{split}", manifest) as cache:
-            for image_id in images.ids:
+            for image_id, name, file in images.sources():
                 maps = PoseMaps(np.full((17, 16, 16), told(split, image_id)), cells(4), (64, 64), COCO17)
                 score = np.array([told(split, image_id)])
                 people = Poses(np.full((1, 17, 2), 9.0), np.ones((1, 17)), score, COCO17)
-                cache.add(image_id, "", Prediction(maps, people))
+                cache.add(image_id, name, Prediction(maps, people), file_bytes(file))
     return Train(
         data=DataSettings(root=str(tmp_path)),
         more=[MoreDataSettings(root=str(tmp_path), split="val2017", cache=str(tmp_path / "cache-val2017"))],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from rtpe.cache import Cache
+from rtpe.cache import Cache, refuse_other_images
 from rtpe.config import DataSettings
 from rtpe.data.coco import CocoDataset, annotation_file
 from rtpe.data.folder import FolderDataset
@@ -47,17 +47,17 @@ def tell(images: Images) -> None:
 
 
 def cache(path: str, of: Images) -> Cache:
-    """An existing cache of these images.
+    """An existing cache of these images, or of some of them.
 
     Raises:
-        UserError: if it is of another skeleton or split, whose images may be numbered alike.
+        UserError: if it is of another skeleton, has none of these images, or other images under their numbers.
     """
     opened = Cache.open(path)
     opened.require(skeleton=of.skeleton)
-    source = opened.manifest.source
-    if source and source.rpartition("/")[2] != of.split:
-        raise UserError(
-            f"cache {path}: was made of {source}, not of {of.root.name}/{of.split}: pass another --cache.path or "
-            "--data.split"
-        )
+    refuse_other_images(opened, of.sources())
+    if len(of) and not any(image_id in opened for image_id in of.ids):
+        source = opened.manifest.source
+        made = f": it was made of {source}" if source else ""
+        remedy = "pass another --cache.path or --data.split, or build it for them"
+        raise UserError(f"cache {path}: has no image of {of.root.name}/{of.split}{made}: {remedy}")
     return opened

@@ -5,6 +5,7 @@ from rtpe.cache.cache import Cache, CorruptEntry
 from rtpe.cache.codecs import CODECS, Bound, Codec
 from rtpe.cache.entries import Entry
 from rtpe.cache.manifest import Manifest
+from rtpe.cache.origins import refuse_other_images
 from rtpe.cache.stores import STORES
 from rtpe.cache.transfer import TransferReport, absorb, convert, merge
 from rtpe.cache.verify import VerifyReport, verify
@@ -26,5 +27,6 @@ __all__ = [
     "convert",
     "merge",
     "predict",
+    "refuse_other_images",
     "verify",
 ]

@@ -8,17 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from rtpe.cache.cache import Cache
-from rtpe.images import Readable, UnreadableImage, read_image
+from rtpe.cache.origins import Item, Source, refuse_other_images
+from rtpe.images import UnreadableImage, file_bytes, read_image
 from rtpe.structures import Prediction
 
-Source = str | Path | Readable
-Item = tuple[int, str, Source]  # image id, file name, and what gives the image
 Read = Callable[[Source], np.ndarray]
 Chunk = list[tuple[Item, np.ndarray]]
 WINDOW = 6  # batches of images that are held back until enough of one shape are there
@@ -63,8 +61,12 @@ def build_cache(
         images: (image id, file name, source) of each.
         batch: how many images the predictor is given at once.
         progress: show a bar with rate and time left.
+
+    Raises:
+        UserError: if the cache has one of them of another image; and as `Cache.add`.
     """
     images = list(images)
+    refuse_other_images(cache, images)
     todo = [item for item in images if item[0] not in cache]
     kept = len(images) - len(todo)
     started, thinking, built = time.perf_counter(), 0.0, 0
@@ -97,8 +99,8 @@ def predict(predictor: Callable, image_ids: list[int], images: list[np.ndarray])
 
 
 def _add(cache: Cache, chunk: Chunk, predictions: list[Prediction]) -> None:
-    for ((image_id, file_name, _), _), prediction in zip(chunk, predictions, strict=True):
-        cache.add(image_id, file_name, prediction)
+    for ((image_id, file_name, source), _), prediction in zip(chunk, predictions, strict=True):
+        cache.add(image_id, file_name, prediction, file_bytes(source))
 
 
 def _finished(writing: Future | None) -> None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rtpe.cache.codecs import codec
-from rtpe.cache.entries import Entry, pack, unpack
-from rtpe.cache.manifest import FILE, Manifest
-from rtpe.cache.stores import STORES, remove_unfinished, whole
+from rtpe.cache.entries import Entry, Origin, origin_of, pack, unpack
+from rtpe.cache.folder import agreed, locked, not_written, read_skipped, write_skipped
+from rtpe.cache.manifest import Manifest
+from rtpe.cache.peak_width import peak_sigma
+from rtpe.cache.stores import STORES, remove_unfinished
 from rtpe.errors import UserError
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
 
-_SKIPPED = "skipped.txt"
+_START = 1024  # bytes of a record that tell its image, but for the longest names
 
 
 class CorruptEntry(UserError):
@@ -43,7 +43,7 @@ class Cache:
         self._codec = codec(manifest.codec)
         self.store = STORES[manifest.store](path / "entries", shard, damaged)
         self._lock = lock
-        self.skipped = _read_skipped(path / _SKIPPED)
+        self.skipped = read_skipped(path)
         self._listed = dict(self.skipped)
 
     @classmethod
@@ -58,9 +58,9 @@ class Cache:
             UserError: if there is another cache, something else, or another writer.
         """
         path = Path(path)
-        lock = _locked(path)
+        lock = locked(path)
         try:
-            manifest = _agreed(path, manifest)
+            manifest = agreed(path, manifest)
             (path / "entries").mkdir(exist_ok=True)
             for folder in (path, path / "entries"):
                 remove_unfinished(folder)
@@ -77,7 +77,7 @@ class Cache:
             damaged: even if a file of it is damaged, with what can still be found.
 
         Raises:
-            UserError: if it is missing, damaged, or of a newer format.
+            UserError: if it is missing, damaged, or of another format.
         """
         return cls(Path(path), Manifest.read(Path(path)), shard=1, damaged=damaged)
 
@@ -118,8 +118,8 @@ class Cache:
                 f"cache {self.path}: holds no tag maps, this run asks for them: build another with --cache.path"
             )
 
-    def add(self, image_id: int, file_name: str, prediction: Prediction) -> None:
-        """Keep what was predicted for an image.
+    def add(self, image_id: int, file_name: str, prediction: Prediction, file_bytes: int | None = None) -> None:
+        """Keep what was predicted for an image, in a file of that name and size.
 
         Raises:
             UserError: if the image is there already, the skeleton is another, or the codec cannot hold the values.
@@ -133,11 +133,24 @@ class Cache:
                 f"cache {self.path}: holds skeleton {self.manifest.skeleton.name}, the prediction of image {image_id} "
                 f"has {maps.skeleton.name} maps and {poses.skeleton.name} poses: pass the cache's predictor"
             )
+        width = peak_sigma(maps.heatmaps)
+        blob = self._encoded(maps, image_id, file_name)
+        self._write(
+            image_id, pack(Entry(image_id, file_name, file_bytes, maps.image_hw, width, maps.to_image, poses, blob))
+        )
+
+    def recode(self, other: Cache, image_id: int) -> None:
+        """Keep an entry of another cache with its maps in this cache's codec; raises as `entry` and `add`."""
+        self._writable()
+        entry = other.entry(image_id)
+        blob = self._encoded(other.load(image_id).maps, image_id, entry.file_name)
+        self._write(image_id, pack(replace(entry, maps=blob)))
+
+    def _encoded(self, maps: PoseMaps, image_id: int, file_name: str) -> bytes:
         try:
-            blob = self._codec.encode(maps.heatmaps, maps.tags if self.manifest.tags else None)
+            return self._codec.encode(maps.heatmaps, maps.tags if self.manifest.tags else None)
         except ValueError as error:
             raise UserError(f"cache {self.path}: image {image_id} ({file_name}): {error}") from error
-        self._write(image_id, pack(Entry(image_id, file_name, maps.image_hw, maps.to_image, poses, blob)))
 
     def copy(self, other: Cache, image_id: int) -> None:
         """Keep an entry of another cache as it is, nothing decoded; raises as `entry`.
@@ -152,7 +165,7 @@ class Cache:
         try:
             self.store.write(image_id, record)
         except OSError as error:
-            raise _not_written(self.path, error) from error
+            raise not_written(self.path, error) from error
         self.skipped.pop(image_id, None)
 
     def add_skipped(self, image_id: int, file_name: str, reason: str) -> None:
@@ -180,13 +193,21 @@ class Cache:
                 f"run `rtpe cache verify --cache.path {self.path} --repair true`, then build again"
             ) from error
 
+    def origin(self, image_id: int) -> Origin:
+        """Which image an entry is of, without reading all of it; raises as `entry`."""
+        try:
+            start = self.store.read(image_id, _START)
+        except (OSError, ValueError, KeyError):
+            start = b""
+        return origin_of(start, image_id) or self.entry(image_id).origin
+
     def load(self, image_id: int) -> Prediction:
         """What was predicted for an image: its maps within the codec's bound, all else exactly; raises as `entry`."""
         entry = self.entry(image_id)
         people = entry.poses.moved(entry.to_image.inverse()) if self._codec.renders else None
         heatmaps, tags = self._codec.decode(entry.maps, people)
         maps = PoseMaps(heatmaps, entry.to_image, entry.image_hw, self.manifest.skeleton, tags)
-        return Prediction(maps, entry.poses)
+        return Prediction(replace(maps, peak_sigma=entry.peak_sigma), entry.poses)
 
     def poses(self, image_id: int) -> Poses:
         """Only the people predicted for an image, without decoding its maps; raises as `entry`."""
@@ -217,12 +238,10 @@ class Cache:
         try:
             self.store.flush()
             if self._lock is not None and self.skipped != self._listed:
-                lines = [f"{key}\t{name}\t{reason}\n" for key, (name, reason) in sorted(self.skipped.items())]
-                with whole(self.path / _SKIPPED) as temporary:
-                    temporary.write_text("".join(lines), encoding="utf-8", errors="replace")
+                write_skipped(self.path, self.skipped)
                 self._listed = dict(self.skipped)
         except OSError as error:
-            raise _not_written(self.path, error) from error
+            raise not_written(self.path, error) from error
 
     def close(self) -> None:
         """Flush, and let others write."""
@@ -247,54 +266,8 @@ class Cache:
             raise UserError(f"cache {self.path}: open for reading only: use Cache.create to add to it")
 
 
-def _not_written(path: Path, error: OSError) -> UserError:
-    reason = os.strerror(error.errno) if error.errno else error  # HDF5 adds some lines of its own
-    return UserError(
-        f"cache {path}: cannot be written ({reason}): what was finished is kept; make room, or choose another "
-        "--cache.path, and run again"
-    )
-
-
 def _who_differs(held: Mapping[str, Any], asked: Mapping[str, Any], lines: list[str]) -> str:
     if held.get("weights_sha256") == asked.get("weights_sha256"):
         return f"{held.get('name')} with {'; '.join(lines)}"
     have, want = (f"{who.get('name')} (sha256 {str(who.get('weights_sha256'))[:8]}...)" for who in (held, asked))
     return f"{have}, not by {want}"
-
-
-def _agreed(path: Path, manifest: Manifest) -> Manifest:
-    """The manifest in the folder: the one that is there, or else this one, newly written."""
-    if not (path / FILE).exists():
-        if any(not each.name.startswith(".") for each in path.iterdir()):
-            raise UserError(f"cache {path}: the folder is not empty and no cache: choose another --cache.path")
-        manifest.write(path)
-        return manifest
-    there = Manifest.read(path)
-    if lines := there.differences(manifest):
-        raise UserError(
-            f"cache {path}: holds something else than this run makes: {'; '.join(lines)}: "
-            "choose another --cache.path, or the settings it was made with"
-        )
-    return there
-
-
-def _locked(path: Path):
-    """The folder, made if need be, and an open file whose lock ends with this process, however that ends."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = open(path / ".lock", "w")  # noqa: SIM115
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(
-            f"cache {path}: another run is writing to it: wait for it or choose another --cache.path"
-        ) from error
-    except OSError as error:
-        raise UserError(f"cache {path}: cannot be written ({error.strerror}): choose another --cache.path") from error
-    return lock
-
-
-def _read_skipped(path: Path) -> dict[int, tuple[str, str]]:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    rows = (line.split("\t") for line in lines)
-    # a list for people to read: a line that was changed by hand says nothing, and harms nothing
-    return {int(row[0]): (row[1], row[2]) for row in rows if len(row) == 3 and row[0].lstrip("-").isdecimal()}

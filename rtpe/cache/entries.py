@@ -8,6 +8,7 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,13 +27,45 @@ _LEAST = HEADER_BYTES + _LENGTH.size + _DIGEST
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What an image of some number is known by; None for what cannot be told.
+
+    Attributes:
+        file_name: as the data set calls it.
+        file_bytes: size of its file.
+        image_hw: height and width.
+    """
+
+    file_name: str
+    file_bytes: int | None = None
+    image_hw: tuple[int, int] | None = None
+
+    def difference(self, other: Origin, where: str = "here") -> str:
+        """How the other one, which is `where`, is another image; empty if nothing says so.
+
+        >>> Origin("a.jpg", 48213).difference(Origin("a.jpg", 51002))
+        'was made of a file of 48,213 bytes, a.jpg here has 51,002'
+        """
+        name = other.file_name
+        if self.file_name != name:
+            return f"is {self.file_name} there and {name} {where}"
+        if None not in (self.file_bytes, other.file_bytes) and self.file_bytes != other.file_bytes:
+            return f"was made of a file of {self.file_bytes:,} bytes, {name} {where} has {other.file_bytes:,}"
+        if None not in (self.image_hw, other.image_hw) and self.image_hw != other.image_hw:
+            return f"was made of {_size(self.image_hw)} pixels, {name} {where} has {_size(other.image_hw)}"
+        return ""
+
+
+@dataclass(frozen=True)
 class Entry:
     """What a teacher said about one image, its maps still encoded.
 
     Attributes:
         image_id: unique in the cache.
         file_name: as the data set calls it.
+        file_bytes: size of the image's file, or None where it is unknown.
         image_hw: height and width of the original image.
+        peak_sigma: see `PoseMaps.peak_sigma`; of the maps as the teacher gave them.
         to_image: see `PoseMaps.to_image`; kept exactly.
         poses: the people the teacher read from its maps, in original-image pixels; kept exactly.
         maps: the bytes of the cache's codec.
@@ -40,10 +73,16 @@ class Entry:
 
     image_id: int
     file_name: str
+    file_bytes: int | None
     image_hw: tuple[int, int]
+    peak_sigma: float | None
     to_image: Affine
     poses: Poses
     maps: bytes
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.file_name, self.file_bytes, self.image_hw)
 
 
 def pack(entry: Entry) -> bytes:
@@ -51,9 +90,11 @@ def pack(entry: Entry) -> bytes:
     poses = entry.poses
     head = {
         "file": str(entry.file_name),
+        "bytes": entry.file_bytes,
         "hw": [int(side) for side in entry.image_hw],
         "people": len(poses),
         "joints": len(poses.skeleton),
+        "peak_sigma": entry.peak_sigma,
     }
     text = json.dumps(head, separators=(",", ":")).encode()
     people = b"".join(array.astype("<f4").tobytes() for array in (poses.points, poses.scores, poses.person_scores))
@@ -71,10 +112,7 @@ def unpack(record: bytes, image_id: int, skeleton: Skeleton) -> Entry:
     body, digest = record[:-_DIGEST], record[-_DIGEST:]
     if len(record) < _LEAST or _digest(body, _DIGEST) != digest:
         raise UserError("its checksum does not match its bytes")
-    _, found, _ = _HEADER.unpack_from(body)
-    (length,) = _LENGTH.unpack_from(body, HEADER_BYTES)
-    at = HEADER_BYTES + _LENGTH.size + length
-    head = json.loads(body[HEADER_BYTES + _LENGTH.size : at])
+    found, head, at = _opened(body)
     if (found, head["joints"]) != (image_id, len(skeleton)):
         raise UserError(f"it holds {head['joints']} joints of image {found}, not {len(skeleton)} of {image_id}")
     shapes = [((2, 3), "<f8")] + [
@@ -85,7 +123,26 @@ def unpack(record: bytes, image_id: int, skeleton: Skeleton) -> Entry:
         arrays.append(np.frombuffer(body, dtype, math.prod(shape), at).reshape(shape).copy())
         at += arrays[-1].nbytes
     matrix, *people = arrays
-    return Entry(found, head["file"], tuple(head["hw"]), Affine(matrix), Poses(*people, skeleton), body[at:])
+    poses = Poses(*people, skeleton)
+    described = head["file"], head["bytes"], tuple(head["hw"]), head["peak_sigma"]
+    return Entry(found, *described, Affine(matrix), poses, body[at:])
+
+
+def origin_of(start: bytes, image_id: int) -> Origin | None:
+    """Which image a record is of, by its first bytes, unverified; None if they do not tell."""
+    try:
+        found, head, _ = _opened(start)
+        return Origin(head["file"], head["bytes"], tuple(head["hw"])) if found == image_id else None
+    except (struct.error, ValueError, KeyError, TypeError):
+        return None
+
+
+def _opened(record: bytes) -> tuple[int, dict[str, Any], int]:
+    """The image id, the JSON, and where it ends."""
+    _, found, _ = _HEADER.unpack_from(record)
+    (length,) = _LENGTH.unpack_from(record, HEADER_BYTES)
+    end = HEADER_BYTES + _LENGTH.size + length
+    return found, json.loads(record[HEADER_BYTES + _LENGTH.size : end]), end
 
 
 def whole_record(record: bytes) -> bool:
@@ -110,6 +167,10 @@ def records_in(raw: bytes) -> Iterator[tuple[int, int, int]]:
             at = raw.find(MAGIC, at + (length if at + length <= len(raw) else 1))
         else:
             at = raw.find(MAGIC, at + 1)
+
+
+def _size(image_hw: tuple[int, int]) -> str:
+    return f"{image_hw[1]} x {image_hw[0]}"
 
 
 def _header(image_id: int, length: int) -> bytes:

@@ -15,9 +15,9 @@ from rtpe.cache.stores import STORES, whole
 from rtpe.errors import UserError
 from rtpe.skeleton import Skeleton
 
-FORMAT = 1
+FORMAT = 2
 FILE = "manifest.json"
-_RECORDS = ("settings", "version")  # how it was made; all other fields decide what the entries hold
+_RECORDS = ("source", "settings", "version")  # how it was made; all other fields decide what the entries hold
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Manifest:
     Attributes:
         predictor: who spoke, as `Predictor.describe()` tells it: `name`, `weights_sha256`, `settings`.
         skeleton: the joints of every entry.
-        source: which images, as free text: the data root's name and the split.
+        source: which images, as free text: the data root's name and the split; a record only, for each entry says which
+            image it is of.
         store, codec: names in STORES and CODECS.
         bound: the error that the codec states, see `Bound`; filled in when empty.
         tags: whether tag maps are kept, where the predictor gives any.
@@ -35,7 +36,7 @@ class Manifest:
         stride: pixels of the network's input per cell of the maps; None if not stated.
         settings: the resolved settings of the run that made the cache; a record only.
         version: the rtpe that made it; a record only.
-        format: of the files; a newer one than FORMAT is not read.
+        format: of the files; another one than FORMAT is not read.
 
     Raises:
         UserError: if the store or codec is unknown, or a value is not plain.
@@ -86,7 +87,7 @@ class Manifest:
         """Read it from the folder of a cache.
 
         Raises:
-            UserError: if the folder or the file is missing, damaged, or of a newer format.
+            UserError: if the folder or the file is missing, damaged, or of another format.
         """
         try:
             raw = json.loads((path / FILE).read_text())
@@ -97,10 +98,9 @@ class Manifest:
             raise UserError(
                 f"cache {path}: {FILE} is no JSON ({error}): restore it or build the cache again"
             ) from error
-        if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
-            raise UserError(
-                f"cache {path}: format {raw['format']}, this rtpe {__version__} reads {FORMAT}: update rtpe"
-            )
+        if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] != FORMAT:
+            remedy = "update rtpe" if raw["format"] > FORMAT else "build the cache again"
+            raise UserError(f"cache {path}: format {raw['format']}, this rtpe {__version__} reads {FORMAT}: {remedy}")
         try:
             if raw.pop("checksum") != _checksum(raw):
                 raise UserError("its checksum does not match")

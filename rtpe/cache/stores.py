@@ -1,9 +1,9 @@
 """Where records lie on disk: HDF5 shards of many, or one npz file for each.
 
-A store maps image ids to records: `write`, `read`, `flush`, `in`, `len`, iteration over the ids, `nbytes`, `where`, the
-file that holds an id, `files`, all that it has, `damage`, whether a byte of one of them changed, and `mend`. Finished
-files appear whole or not at all, end with a digest of all their bytes, and never change afterwards. A store holds no
-open file while it is read, so that it may be forked and used by several processes at once.
+A store maps image ids to records: `write`, `read`, of all or of the first bytes, `flush`, `in`, `len`, iteration over
+the ids, `nbytes`, `where`, the file that holds an id, `files`, all that it has, `damage`, whether a byte of one of them
+changed, and `mend`. Finished files appear whole or not at all, end with a digest of all their bytes, and never change
+afterwards. A store holds no open file while it is read, so that it may be forked and used by several processes at once.
 """
 
 from __future__ import annotations
@@ -114,14 +114,14 @@ class Hdf5Store:
     def where(self, image_id: int) -> Path:
         return self._index[image_id][0]
 
-    def read(self, image_id: int) -> bytes:
+    def read(self, image_id: int, most: int | None = None) -> bytes:
         path, start, length = self._index[image_id]
         if path.suffix == ".journal" and not path.exists():  # its shard was finished by another process
             self._learn()
             path, start, length = self._index[image_id]
         with open(path, "rb") as file:
             file.seek(start)
-            return file.read(length)
+            return file.read(length if most is None else min(most, length))
 
     def write(self, image_id: int, record: bytes) -> None:
         self._append(record)
@@ -253,10 +253,10 @@ class NpzStore:
     def where(self, image_id: int) -> Path:
         return self.folder / f"{image_id:012d}.npz"
 
-    def read(self, image_id: int) -> bytes:
+    def read(self, image_id: int, most: int | None = None) -> bytes:
         try:
             with np.load(self.where(image_id), allow_pickle=False) as file:
-                return file["record"].tobytes()
+                return file["record"][:most].tobytes()
         except Exception as error:  # a changed byte of a zip file can surface as nearly any error
             raise UserError(f"not a whole npz file: {error}") from error
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from rtpe.cache.cache import Cache
 from rtpe.cache.codecs import CODECS
 from rtpe.cache.manifest import Manifest
+from rtpe.cache.origins import refuse_other_entries
 from rtpe.errors import UserError
 
 
@@ -29,14 +30,18 @@ def merge(path: str | Path, sources: Sequence[str | Path]) -> TransferReport:
     """Copy the entries of all sources into one cache, as they are: nothing is decoded.
 
     The sources must agree in all that decides what entries hold; how they are stored may differ. An image that several
-    of them hold is taken from the first. A merge that was killed goes on when it is run again.
+    of them hold is taken from the first; it must be the same image in all. A merge that was killed goes on when it is
+    run again.
 
     Raises:
-        UserError: if there is no source, or they hold different things, an entry is damaged, or another run writes.
+        UserError: if there is no source, or they hold different things, or different images under one number, an entry
+            is damaged, or another run writes.
     """
     if not sources:
         raise UserError(f"cache {path}: nothing to merge: name the caches, such as --sources '[caches/a, caches/b]'")
-    with Cache.create(path, _of_this_store(path, Manifest.read(Path(sources[0])))) as out:
+    manifests = [Manifest.read(Path(source)) for source in sources]
+    named = ", ".join(dict.fromkeys(each.source for each in manifests if each.source))
+    with Cache.create(path, _of_this_store(path, replace(manifests[0], source=named))) as out:
         return absorb(out, sources)
 
 
@@ -49,6 +54,7 @@ def absorb(out: Cache, sources: Sequence[str | Path]) -> TransferReport:
                 f"cache {cache.path}: holds something else than {out.path}: {'; '.join(lines)}: merge only caches of "
                 "one predictor and codec"
             )
+    _refuse_other_images([out, *caches])
     added = 0
     for cache in caches:
         new = [image_id for image_id in cache.ids if image_id not in out]
@@ -61,6 +67,15 @@ def absorb(out: Cache, sources: Sequence[str | Path]) -> TransferReport:
     return TransferReport(added, sum(map(len, caches)) - added)
 
 
+def _refuse_other_images(caches: Sequence[Cache]) -> None:
+    first: dict[int, Cache] = {}  # that has an image
+    for cache in caches:
+        for image_id in cache.ids:
+            if image_id in first:
+                refuse_other_entries(cache, first[image_id], [image_id], "merge only caches of the same images")
+            first.setdefault(image_id, cache)
+
+
 def convert(
     source: str | Path, path: str | Path, store: str, codec: str, say: Callable[[int], None] = lambda done: None
 ) -> TransferReport:
@@ -70,19 +85,19 @@ def convert(
         say: told how many entries are done.
 
     Raises:
-        UserError: as `Cache.open`, `Cache.create` and `Cache.add`.
+        UserError: as `Cache.open`, `Cache.create` and `Cache.recode`, or if an entry that is there is of another image.
     """
     held = Cache.open(source)
     wanted = replace(held.manifest, store=store, codec=codec, bound=_both_bounds(held.manifest, codec))
     added = 0
     with Cache.create(path, wanted) as out:
-        for image_id in held.ids:
-            if image_id in out:
-                continue
+        there = [image_id for image_id in held.ids if image_id in out]
+        refuse_other_entries(held, out, there, "choose another --cache.path")
+        for image_id in sorted(set(held.ids) - set(there)):
             if codec == held.manifest.codec:
                 out.copy(held, image_id)
             else:
-                out.add(image_id, held.entry(image_id).file_name, held.load(image_id))
+                out.recode(held, image_id)
             added += 1
             say(added)
     return TransferReport(added, len(held) - added)

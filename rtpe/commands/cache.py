@@ -9,20 +9,22 @@ rtpe cache convert --source caches/hpe0001-train --cache.path caches/plain --cac
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from tqdm import tqdm
 
 from rtpe import build, config
-from rtpe.cache import Cache, Manifest, build_cache, convert, merge, verify
+from rtpe.cache import Cache, Manifest, build_cache, convert, merge, refuse_other_images, verify
 from rtpe.cache.w48 import PREDICTOR, SUFFIX, read_w48
 from rtpe.commands.score import cached_people, score
 from rtpe.commands.shares import share_of
 from rtpe.commands.table import write_json
 from rtpe.config import CacheBuild, CacheConvert, CacheInfo, CacheMerge, CacheVerify, DataSettings
 from rtpe.errors import UserError
-from rtpe.images import UnreadableImage, read_image
+from rtpe.images import UnreadableImage, file_bytes, read_image
 from rtpe.structures import Prediction
 
 COCO_IMAGES = 123_287  # train2017 and val2017, for a projection that everyone can judge
@@ -48,7 +50,9 @@ def build_teacher_cache(settings: CacheBuild) -> None:
     )
     todo = images.sources()[share.index :: share.count]
     with share.folder(path, manifest) as (folder, done):
-        todo = [source for source in todo if source[0] not in done]
+        if done is not None:
+            refuse_other_images(done, todo)
+            todo = [source for source in todo if source[0] not in done]
         with Cache.create(folder, manifest) as cache:
             report = build_cache(cache, teacher, todo, batch=settings.teacher.batch, progress=share.index == 0)
             size, skipped = cache.bytes_per_image, len(cache.skipped)
@@ -144,13 +148,14 @@ def _convert_w48(settings: CacheConvert, source: Path, path: str) -> tuple[int, 
     )
     added = 0
     with Cache.create(path, manifest) as cache:
+        refuse_other_images(cache, images.sources())
         kept = len(cache)
         for image_id, name, file in tqdm(images.sources(), unit="image", disable=None):
             if image_id in cache:
                 continue
             try:
                 maps = read_w48(source / f"{Path(name).name}{SUFFIX}", read_image(file).shape[:2])
-                cache.add(image_id, name, Prediction(maps, decode(maps)))
+                cache.add(image_id, name, Prediction(maps, decode(maps)), file_bytes(file))
                 added += 1
             except (UnreadableImage, ValueError) as error:
                 cache.add_skipped(image_id, name, str(error))
@@ -159,12 +164,24 @@ def _convert_w48(settings: CacheConvert, source: Path, path: str) -> tuple[int, 
 
 
 def _scores(cache: Cache, asked: DataSettings) -> dict[str, float | str]:
-    """How the cached people score on labels, if there are any: of the data asked for, or of those it was made of."""
-    made_of = cache.manifest.settings.get("data", {})
-    data = asked if asked.root else DataSettings(**made_of) if made_of else None
-    if data is None or (not asked.root and not Path(data.root).exists()):
+    """How the cached people score on labels, if there are any: of the data asked for, or of those it was made of.
+
+    Raises:
+        UserError: if the data asked for cannot be read, or are not those that the cache was made of.
+    """
+    data = asked if asked.root else _made_of(cache)
+    if data is None:
         return {}
-    images = build.dataset(data)
+    try:
+        return _scores_on(cache, build.dataset(data))
+    except UserError as error:
+        if asked.root:
+            raise
+        return {"scores": f"none: {error}"}
+
+
+def _scores_on(cache: Cache, images: build.Images) -> dict[str, float | str]:
+    refuse_other_images(cache, images.sources())
     images = images.only(set(images.ids) & set(cache.ids))
     if not len(images) or images.annotations is None:
         return {}
@@ -172,6 +189,17 @@ def _scores(cache: Cache, asked: DataSettings) -> dict[str, float | str]:
         return {"scores": "none: nobody on these images has labelled joints"}
     found, _ = score(cached_people(cache, images, []), images)
     return {f"{name} of its people": round(found[name], 4) for name in SCORES}
+
+
+def _made_of(cache: Cache) -> DataSettings | None:
+    """The data that the run which made it recorded, if they are there; another version may have had other settings."""
+    recorded = cache.manifest.settings.get("data")
+    kinds = {int: int, float: (float, int), str: str}
+    known = {field.name: kinds[type(field.default)] for field in dataclasses.fields(DataSettings)}
+    if not isinstance(recorded, Mapping):
+        return None
+    kept = {name: value for name, value in recorded.items() if isinstance(value, known.get(name, ()))}
+    return DataSettings(**kept) if kept.get("root") and Path(kept["root"]).exists() else None
 
 
 def _asked(value: str, otherwise: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rtpe import build
 from rtpe.build import Images
-from rtpe.cache import Cache
+from rtpe.cache import Cache, refuse_other_images
 from rtpe.commands.pictures import spread_out
 from rtpe.config import DataSettings, LossSettings, Train
 from rtpe.data.coco import fixed_choice
@@ -37,7 +37,7 @@ def without_labels(settings: Train, says: bool) -> Train:
     return bare
 
 
-def held_out(settings: Train, everything: Images, says: bool) -> tuple[Images, Images]:
+def held_out(settings: Train, everything: Images, says: bool = True) -> tuple[Images, Images]:
     """The images that choose the best epoch, and those to learn from.
 
     Raises:
@@ -110,8 +110,11 @@ def shown_examples(settings: Train, minival: Images, examples: TrainingExamples)
     held_out = Joined([minival])
     path = settings.cache.path
     own = path and not settings.train.minival_split  # a cache is of one split
-    caches = JoinedCaches(held_out, [build.cache(path, minival)]) if own else None
-    return spread_out(held_out, settings.train.pictures), caches
+    if not own:
+        return spread_out(held_out, settings.train.pictures), None
+    cache = Cache.open(path)  # it may have none of these few
+    refuse_other_images(cache, minival.sources())
+    return spread_out(held_out, settings.train.pictures), JoinedCaches(held_out, [cache])
 
 
 def _part(images: Images, settings: DataSettings, path: str, says: bool) -> tuple[Images, Cache | None]:
@@ -120,8 +123,6 @@ def _part(images: Images, settings: DataSettings, path: str, says: bool) -> tupl
     cache = build.cache(path, images) if path else None
     known = set(images.ids) - images.bare if cache is None else set(images.ids) & set(cache.ids)
     name = f"{images.root.name}/{images.split}"
-    if cache is not None and not known:
-        raise UserError(f"cache {path}: has no image of {name}: build it for them")
     if says and len(known) < len(images):
         why = "have no labels" if cache is None else f"are not in the cache {path}"
         print(f"left out {len(images) - len(known)} of {len(images)} images of {name}: they {why}", flush=True)

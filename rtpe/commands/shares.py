@@ -37,10 +37,12 @@ class Share:
         return f" (part {self.index + 1} of {self.count})" if self.count > 1 else ""
 
     @contextmanager
-    def folder(self, path: Path, manifest: Manifest) -> Iterator[tuple[Path, set[int]]]:
-        """Where this process writes, and the ids that are done already; joins the parts when all have finished."""
+    def folder(self, path: Path, manifest: Manifest) -> Iterator[tuple[Path, Cache | None]]:
+        """Where this process writes, and, if that is a part, the whole cache with what is done already; joins the parts
+        when all have finished.
+        """
         if not self.together:
-            yield path, set()
+            yield path, None
             return
         import torch.distributed as group
 
@@ -50,7 +52,7 @@ class Share:
         try:
             _join(whole, path)
             group.barrier()
-            yield path / PARTS / str(self.index), set(Cache.open(path).ids)
+            yield path / PARTS / str(self.index), Cache.open(path)
             group.barrier()
             _join(whole, path)
             group.barrier()

@@ -18,11 +18,12 @@ from rtpe.data.transforms import (
     plain_view,
     poses_as_points,
     random_view,
+    refuse_other_size,
     warp_mask,
     warp_points,
     warp_teacher_maps,
-    widen,
 )
+from rtpe.data.widening import widen
 from rtpe.errors import UserError
 from rtpe.geometry import Affine
 from rtpe.images import UnreadableImage, capsules, filled, warp
@@ -138,10 +139,11 @@ class TrainingExamples(Dataset):
         if self.person:
             example["person"] = self._mask(self._person(sample, people), view, frame_hw, outside=0)
         if prediction is not None:
+            refuse_other_size(prediction.maps, sample)
             maps = warp_teacher_maps(
                 prediction.maps, view @ sample.to_image.inverse(), self._grid(frame_hw), self.stride
             )
-            heatmaps = widen(maps.heatmaps, self.spread) if self.spread else maps.heatmaps
+            heatmaps = widen(maps.heatmaps, self.spread, maps.peak_sigma) if self.spread else maps.heatmaps
             example["teacher"] = torch.from_numpy(heatmaps).half().numpy()  # 20 times as fast as numpy
         if cut:
             example["body"] = warp_mask(self._bodies(sample, people), view, frame_hw, stride=1, outside=0)

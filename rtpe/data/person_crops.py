@@ -54,7 +54,8 @@ class Crop:
 class PersonCrops(Sequence):
     """The labelled people of a data set, each an image of its own, with the surface of `CocoDataset`.
 
-    A crop ends where the image does. Only its own person is labelled in it, in the joints of the data set's skeleton.
+    A crop ends where the image does. Its name has its corners, for changed labels make another crop of the same number.
+    Only its own person is labelled in it, in the joints of the data set's skeleton.
 
     Attributes:
         people: the one person of each crop, by its id, without an outline.
@@ -85,7 +86,7 @@ class PersonCrops(Sequence):
                     crop_id = image_id * CROWDED + number
                     self.crops[crop_id] = place, crop
                     self.people[crop_id] = [_moved(person, crop.corners[:2])]
-                    self.records.append((crop_id, f"{name}#{number}"))
+                    self.records.append((crop_id, f"{name}#{number}:{','.join(map(str, crop.corners))}"))
         self.annotations = whole.annotations
         images = {crop_id: Image(name) for crop_id, name in self.records}
         self.labels = Labels(whole.labels.file, self.skeleton, images, self.people, whole.labels.category)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from statistics import NormalDist
 
 import numpy as np
 
+from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells, centred
-from rtpe.images import add_grain, blurred, greatest, recolour, resize, warp, warp_maps
-from rtpe.structures import PoseMaps, Poses
+from rtpe.images import add_grain, greatest, recolour, resize, warp, warp_maps
+from rtpe.structures import PoseMaps, Poses, Sample
 from rtpe.views import ViewSettings
-
-SURE = 0.3  # heat: lower peaks may be anything, and tell nothing of how wide a teacher's are
 
 # the middles of 256 equal shares of a normal distribution
 _NORMAL = np.array([NormalDist().inv_cdf((2 * rank + 1) / 512) for rank in range(256)])
@@ -57,6 +57,21 @@ def warp_mask(mask: np.ndarray, view: Affine, size_hw: tuple[int, int], stride: 
     return resize(warp(mask * np.uint8(255), view, pixels_hw, fill=255 * outside), size_hw)
 
 
+def refuse_other_size(maps: PoseMaps, sample: Sample) -> None:
+    """Maps lie on the image that they were made of; one of another size under its name is another one.
+
+    Raises:
+        UserError: with both sizes.
+    """
+    factor = sample.reduction
+    if tuple(-(-side // factor) for side in maps.image_hw) != sample.size_hw:
+        (made_h, made_w), (h, w) = maps.image_hw, sample.size_hw
+        raise UserError(
+            f"image {sample.file_name}: has {w * factor} x {h * factor} pixels here, and {made_w} x {made_h} where the "
+            "teacher's maps were made: pass the --cache.path of these images"
+        )
+
+
 def warp_teacher_maps(maps: PoseMaps, view: Affine, size_hw: tuple[int, int], stride: float) -> PoseMaps:
     """The teacher's maps on the student's grid of `size_hw` cells under the same view; channels swap on a mirror.
 
@@ -74,27 +89,22 @@ def warp_teacher_maps(maps: PoseMaps, view: Affine, size_hw: tuple[int, int], st
         to_image=view.inverse() @ cells(stride),
         image_hw=maps.image_hw,
         skeleton=maps.skeleton,
+        peak_sigma=None if maps.peak_sigma is None else _warped_sigma(maps.peak_sigma, to_grid.scale, reach),
     )
 
 
-def widen(heatmaps: np.ndarray, sigma: float) -> np.ndarray:
-    """Heatmaps, (K, h, w) float32, whose Gaussian peaks have that deviation in cells, as high as before.
-
-    A teacher of larger images has narrow peaks on a student's grid, which are learnt slowly. How wide they are is told
-    by a blur of one cell, which leaves of a peak of variance v the share v / (v + 1), or more where the peak lies
-    between cells or two have merged: so the narrowest tenth of the sure ones counts. Wide peaks stay as they are.
+def _warped_sigma(sigma: float, scale: float, reach: int) -> float:
+    """The deviation of a Gaussian on the grid, whose cells first took the greatest value within `reach`, were averaged
+    over blocks by `warp_maps`, and were interpolated: a deviation of 1 and a scale of 1 give 1.08.
     """
-    heights = heatmaps.max(axis=(1, 2))
-    sure = heights > SURE
-    if not sure.any():
-        return heatmaps
-    shares = [blurred(channel, 1).max() / height for channel, height in zip(heatmaps[sure], heights[sure])]
-    share = min(np.quantile(shares, 0.1), 0.99)
-    variance = share / (1 - share)
-    if variance >= sigma**2:
-        return heatmaps
-    wide = np.stack([blurred(channel, np.sqrt(sigma**2 - variance)) for channel in heatmaps])
-    return np.minimum(wide * np.float32(sigma**2 / variance), heights.max())
+    plateau, tails = (
+        2 * reach,
+        math.sqrt(2 * math.pi) * sigma,
+    )  # a Gaussian cut in two, with its summit's height between
+    moment = plateau**3 / 12 + tails * (reach**2 + sigma**2) + 4 * reach * sigma**2
+    block = max(int(1 / scale), 1)
+    variance = moment / (plateau + tails) + (block**2 - 1) / 12 + block**2 / 6  # 1 / 6: bilinear, of all phases
+    return scale * math.sqrt(variance)
 
 
 def poses_as_points(poses: Poses, threshold: float) -> np.ndarray:

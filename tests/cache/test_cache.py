@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from rtpe.cache import CODECS, STORES, Cache, CorruptEntry
+from rtpe.cache import CODECS, STORES, Cache, CorruptEntry, convert
 from rtpe.skeleton import COCO17, MPII16
 from rtpe.structures import Poses
 
@@ -42,6 +42,21 @@ def test_predictions_come_back(tmp_path, manifest, prediction, store, name):
             continue
         kept = got.maps.tags.any(axis=0) if name == "masked" else np.ones(error.shape, bool)
         assert (np.abs(got.maps.tags - each.maps.tags)[:, kept] <= bound.tags + 40 * bound.relative).all()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_width_of_the_peaks_is_that_of_the_maps_as_given(tmp_path, manifest, prediction, gaussians, codec):
+    """Whatever the codec leaves of them; a conversion keeps it, and where no peak is sure there is none."""
+    rng = np.random.default_rng(0)
+    sure = gaussians(rng, rng.uniform(5, 19, (3, 17, 2)), (24, 24), sigma=1.5, noise=0)
+    given = [replace(prediction(0).maps, heatmaps=heatmaps, tags=None) for heatmaps in (sure, sure / 4)]
+    with Cache.create(tmp_path / "a", manifest(codec=codec)) as cache:
+        for image_id, maps in enumerate(given):
+            cache.add(image_id, "a.jpg", replace(prediction(0), maps=maps))
+    convert(tmp_path / "a", tmp_path / "b", "npz", "uint8")
+    for cache in (Cache.open(tmp_path / "a"), Cache.open(tmp_path / "b")):
+        assert cache.load(0).maps.peak_sigma == pytest.approx(1.5, rel=0.02)
+        assert cache.load(1).maps.peak_sigma is None
 
 
 def test_tags_are_left_out_on_request(tmp_path, manifest, prediction):

@@ -77,7 +77,7 @@ def test_each_person_is_alone_in_its_crop(whole):
     np.testing.assert_array_equal(crops[0].valid[:5, 10:], 0)
     assert crops[0].valid[5:].all() and crops[0].valid[:, :10].all()
     assert crops.only(crops.ids[1:])[0].points[0, 0].tolist() == [1.5, 1.5, 2]
-    assert [name for _, name in crops.records] == ["7.png#0", "7.png#1"]
+    assert [name for _, name in crops.records] == ["7.png#0:10,5,30,35", "7.png#1:0,0,60,40"]
 
 
 def test_a_share_of_the_people_may_count_as_unlabelled(whole):

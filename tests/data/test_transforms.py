@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 from miniature import FACE, STRIDE, mirrored, spots
 from reference.colours import photometric as slow_photometric
 from reference.masks import covered
 
-from rtpe.data.targets import gaussian_maps
 from rtpe.data.transforms import (
     photometric,
     plain_view,
@@ -16,7 +14,6 @@ from rtpe.data.transforms import (
     warp_mask,
     warp_points,
     warp_teacher_maps,
-    widen,
 )
 from rtpe.geometry import Affine, cells, index_to_point
 from rtpe.images import warp
@@ -226,37 +223,6 @@ def test_a_peak_keeps_its_height_on_a_coarser_grid(factor, share):
         heat = np.float32(spots(np.repeat(place[None], 3, 0), (48, 48), 1.2)).transpose(2, 0, 1) / 255
         carried = warp_teacher_maps(maps(heat), Affine.scaling(factor), (48, 48), STRIDE).heatmaps
         assert share * heat.max() <= carried.max() <= heat.max()
-
-
-def peaks(sigma, people=1, height=0.8):
-    """Gaussians anywhere between cells, the nearest of them four deviations from the border: (17, 32, 48)."""
-    rng = np.random.default_rng(people)
-    points = np.concatenate([rng.uniform((6, 6), (42, 26), (1, people, 17, 2)), np.ones((1, people, 17, 1))], -1)
-    return height * gaussian_maps(torch.from_numpy(points).float(), (32, 48), sigma)[0].numpy()
-
-
-@pytest.mark.parametrize("height", [0.4, 0.8])
-@pytest.mark.parametrize("sigma, error", [(0.8, 0.02), (1.0, 0.025), (1.3, 0.01)])
-def test_narrow_peaks_are_as_those_that_were_wide_from_the_beginning(sigma, error, height):
-    """The error is that of a width read from 17 samples of peaks that lie between cells."""
-    np.testing.assert_allclose(widen(peaks(sigma, height=height), 1.5), peaks(1.5, height=height), atol=error)
-
-
-def test_peaks_of_several_people_stay_below_the_highest():
-    """Where two merge, a blur adds them up, and labels do not: the cells in between are between the two."""
-    narrow, wide = peaks(0.9, people=4), peaks(1.5, people=4)
-    made = widen(narrow, 1.5)
-    assert made.max() <= narrow.max() and np.abs(made - wide).mean() < 0.1 * wide.mean()
-
-
-@pytest.mark.parametrize(
-    "heatmaps",
-    [peaks(1.6), np.zeros((17, 8, 8), np.float32), np.full((17, 8, 8), 0.5, np.float32), peaks(1.0, height=0.25),
-     np.zeros((17, 1, 1), np.float32), np.ones((17, 1, 1), np.float32)],
-    ids=["wide already", "empty", "flat", "unsure", "one empty cell", "one cell"],
-)  # fmt: skip
-def test_what_is_no_narrow_peak_stays_as_it_is(heatmaps):
-    assert (widen(heatmaps, 1.5) == heatmaps).all()
 
 
 def test_the_teachers_channels_swap_in_a_mirror_only():

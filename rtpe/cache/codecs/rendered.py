@@ -13,11 +13,11 @@ import struct
 import numpy as np
 
 from rtpe.cache.codecs.blob import Maps, Tags, checked, pack, unpack
+from rtpe.cache.peak_width import peak_sigma
 from rtpe.geometry import index_to_point, point_to_index
 from rtpe.structures import Poses
 
 TAG_STEP = 10.0  # between the tags of two people: more than any threshold that tells people apart
-_PEAK = 0.3  # only sure peaks tell the spread
 _PLAIN_SPREAD = 2.0  # in cells, where no peak tells it
 _REACH = 4  # spreads; beyond, a Gaussian is less than .0004
 _SPREAD = struct.Struct("<f")
@@ -26,7 +26,7 @@ _SPREAD = struct.Struct("<f")
 def encode_poses(heatmaps: np.ndarray, tags: Tags) -> bytes:
     """Keep the shapes, and how wide the peaks are."""
     maps = checked(heatmaps, tags)
-    return pack(maps, [_SPREAD.pack(_spread(maps[0]))])
+    return pack(maps, [_SPREAD.pack(peak_sigma(maps[0]) or 0.0)])
 
 
 def decode_poses(blob: bytes, people: Poses) -> Maps:
@@ -56,16 +56,3 @@ def _gaussian(point: np.ndarray, spread: float, size_hw: tuple[int, int]) -> tup
         slices.append(slice(first, last))
         profiles.append(np.exp(-((index_to_point(np.arange(first, last)) - place) ** 2) / (2 * spread**2)))
     return tuple(slices), np.outer(*profiles).astype(np.float32)
-
-
-def _spread(heatmaps: np.ndarray) -> float:
-    """The median standard deviation of the image's sure peaks in cells, by the curvature of their logarithm; or 0."""
-    inner = heatmaps[:, 1:-1, 1:-1]
-    around = [heatmaps[:, :-2, 1:-1], heatmaps[:, 2:, 1:-1], heatmaps[:, 1:-1, :-2], heatmaps[:, 1:-1, 2:]]
-    peaks = inner > _PEAK
-    for beside in around:
-        peaks &= (inner >= beside) & (beside > 0)
-    if not peaks.any():
-        return 0.0
-    fall = 4 * np.log(inner[peaks]) - sum(np.log(beside[peaks]) for beside in around)
-    return float(1 / np.sqrt(max(np.median(fall) / 2, 0.01)))
