@@ -14,7 +14,6 @@ from rtpe.images import UnreadableImage
 
 # of a torn video they say much, and not which file it was: an UnreadableImage does
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
