@@ -25,6 +25,8 @@ def dataset(settings: DataSettings) -> Images:
         whole = MpiiDataset(settings.root, settings.split)
     else:
         whole = FolderDataset(settings.root, settings.split, joints, settings.every)
+        for note in whole.notes:
+            print(note)
     if settings.crops:
         if whole.annotations is None:
             raise UserError(f"data {settings.root}: nobody labelled the people to crop: leave out --data.crops")
