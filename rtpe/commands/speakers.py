@@ -41,6 +41,7 @@ def speakers(settings: Validate, images: Images, skipped: list[str]) -> Iterator
         return
     teacher = settings.teacher
     teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
+    build.require_readable(images)
     where = build.device(settings.device)
     predictor = build.predictor(teacher, settings.decode, images.skeleton, where, images)
     said = ((i, p.poses, p.maps) for i, p in predictions(predictor, images, teacher.batch, skipped))

@@ -166,6 +166,9 @@ def _notes(rows: Sequence[Row]) -> Iterator[str]:
         yield f"parameters and GMACs are not known of {', '.join(unknown)}"
     if any(row.oracle for row in rows):
         yield "oracle: what its maps would give if the labels were known, a bound and no score"
+    for row in rows:
+        if not row.error and (few := build.few_predicted(len(row.skipped), row.values["images"])):
+            yield f"{row.name}: {few} were seen: the others count as images without people"
     yield from (f"skipped: {reason}" for reason in sorted({reason for row in rows for reason in row.skipped})[:5])
     yield from (f"{row.name}: not scored: {row.error}" for row in rows if row.error)
 
