@@ -66,7 +66,7 @@ def alone(item: str, settings: Validate) -> Validate:
     """
     path = Path(item)
     kept = {name: getattr(settings, name) for name in ("data", "score", "oracle", "per_joint", "device")}
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix.lower() in (".yaml", ".yml"):
         return dataclasses.replace(_recipe(item), compare=[], **kept)
     plain = dataclasses.replace(settings, compare=[], weights="", cache=CacheSettings())
     if (path / "manifest.json").exists():

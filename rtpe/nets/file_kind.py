@@ -36,14 +36,18 @@ def _is_text(head: bytes) -> bool:
     return head.isascii() and re.sub(rb"[\t\r\n]", b"", head).decode().isprintable()
 
 
-_ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"(\xb5/\xfd", b"Rar!")
-# the first that holds: what it is, the suffix of files that should be so, and how it is put right
-_KINDS: list[tuple[Callable[[bytes], bool], str, str, str]] = [
-    (lambda head: not head, "an empty file", "", "fetch it again"),
+_Kind = tuple[Callable[[bytes], bool], str, str, str]
+_FAILED_DOWNLOADS: list[_Kind] = [
     (_starts(b"<!doctype html", b"<html"), "an HTML page", "", "download the file itself"),
     (_starts(b"version https://git-lfs"), "a Git LFS pointer", "", "fetch the file itself with `git lfs pull`"),
+]
+_ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"(\xb5/\xfd", b"Rar!")
+# the first that holds: what it is, the suffix of files that should be so, and how it is put right
+_KINDS: list[_Kind] = [
+    (lambda head: not head, "an empty file", "", "fetch it again"),
+    *_FAILED_DOWNLOADS,
     (_is_safetensors, "a safetensors file", SAFETENSORS, f"give it a name that ends in {SAFETENSORS}"),
-    (_starts(b"<?xml", b"<net"), "an XML file", XML, f"give it a name that ends in {XML} if it is OpenVINO's"),
+    (_starts(b"<?xml", b"<net", b"<!--"), "an XML file", XML, f"give it a name that ends in {XML} if it is OpenVINO's"),
     (_is_onnx, "an ONNX network", ONNX, f"give it a name that ends in {ONNX}"),
     (_begins(b"PK\3\4", _TORCH_PICKLE), "a torch file", TORCH, f"give it a name that ends in {TORCH}"),
     (_begins(b"\x89HDF"), "an HDF5 file", "", "convert it to safetensors"),
@@ -56,12 +60,21 @@ _KINDS: list[tuple[Callable[[bytes], bool], str, str, str]] = [
 
 def mistaken(path: str | Path, suffix: str) -> str:
     """What a file is, and how it is put right, if it is none of those that this suffix stands for; else nothing."""
+    return _what(path, suffix, _KINDS)
+
+
+def failed_download(path: str | Path) -> str:
+    """What a file of any bytes is, and how it is put right, if it only stands for the one that is wanted."""
+    return _what(path, "", _FAILED_DOWNLOADS)
+
+
+def _what(path: str | Path, suffix: str, kinds: list[_Kind]) -> str:
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD)
     except OSError:  # reading it has the better message
         return ""
-    for holds, what, own, remedy in _KINDS:
+    for holds, what, own, remedy in kinds:
         if holds(head):
-            return "" if own == suffix else f"is {what}: {remedy}"
+            return "" if own and own == suffix else f"is {what}: {remedy}"
     return ""

@@ -15,6 +15,7 @@ from rtpe.errors import UserError
 from rtpe.geometry import INDEX_TO_POINT, Affine, cells, index_to_point, letterbox
 from rtpe.images import warp
 from rtpe.nets.blocks import Maps, denormalise
+from rtpe.predictors.finite import PRECISION, require_finite
 from rtpe.predictors.simcc import Distributions, rebuilt
 from rtpe.predictors.top_down import Look
 from rtpe.skeleton import Skeleton
@@ -170,6 +171,8 @@ class PosePredictor:
         images = torch.from_numpy(np.stack(inputs)).to(self.device).permute(0, 3, 1, 2)
         asked = [PoseDataSample(metainfo={"input_size": (w, h)}) for _ in inputs]
         said = net.head.predict(net.extract_feat(self.model.inputs(images)), asked, test_cfg=net.test_cfg)
+        for each in said:
+            require_finite(self.name, PRECISION, scores=each.bbox_scores, joints=each.keypoints)
         return [self._people(each.keypoints, each.keypoint_scores, each.bbox_scores) for each in said]
 
     def _people(self, by_index: np.ndarray, scores: np.ndarray, person_scores: np.ndarray) -> Poses:
