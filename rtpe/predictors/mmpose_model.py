@@ -171,12 +171,12 @@ class PosePredictor:
         images = torch.from_numpy(np.stack(inputs)).to(self.device).permute(0, 3, 1, 2)
         asked = [PoseDataSample(metainfo={"input_size": (w, h)}) for _ in inputs]
         said = net.head.predict(net.extract_feat(self.model.inputs(images)), asked, test_cfg=net.test_cfg)
-        for each in said:
-            require_finite(self.name, PRECISION, scores=each.bbox_scores, joints=each.keypoints)
         return [self._people(each.keypoints, each.keypoint_scores, each.bbox_scores) for each in said]
 
     def _people(self, by_index: np.ndarray, scores: np.ndarray, person_scores: np.ndarray) -> Poses:
         said = np.isfinite(by_index).all(axis=(1, 2)) & np.isfinite(scores).all(axis=1) & np.isfinite(person_scores)
+        if not said.any():  # one without numbers is nobody, but not all that there are
+            require_finite(self.name, PRECISION, joints=by_index, scores=scores, **{"people's scores": person_scores})
         best = [i for i in np.argsort(-person_scores, kind="stable") if said[i]][: self.max_people]
         points, scores = (each[best][:, list(self.model.order)] for each in (INDEX_TO_POINT(by_index), scores))
         return Poses(points, np.where(scores > self.threshold, scores, 0), person_scores[best], self.skeleton)
