@@ -6,13 +6,14 @@ Exit statuses: 0, it is done; 2, a user's mistake; 3, a training diverged; 130, 
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable
 
 from rtpe import config
-from rtpe.errors import Diverged, UserError
+from rtpe.errors import Diverged, UserError, printable
 
 DIVERGED = 3  # a study tells by it what is a result from what is a mistake
 
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             return run(name, arguments[len(words) :], f"rtpe {name}")
     if arguments and arguments not in (["--help"], ["-h"]):
         print(
-            f"error: no such command: rtpe {' '.join(arguments[:2])}: choose from {', '.join(COMMANDS)}",
+            f"error: no such command: rtpe {printable(' '.join(arguments[:2]))}: choose from {', '.join(COMMANDS)}",
             file=sys.stderr,
         )
         return 2
@@ -63,13 +64,16 @@ def run(name: str, arguments: list[str] | None, prog: str) -> int:
 
 def status(work: Callable[[], object]) -> int:
     """Do it; what stops it becomes one line and the exit status that is returned."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill keeps what is finished, as Ctrl-C does
     try:
         work()
     except (UserError, OSError) as error:
         if os.environ.get("RTPE_TRACEBACK"):
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return DIVERGED if isinstance(error, Diverged) else 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -4,6 +4,18 @@
 class UserError(ValueError):
     """A mistake that the user can correct: the message names the thing, what was wanted, what came, and the remedy."""
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
 
 class Diverged(UserError):
     """A training whose loss or gradients are no longer finite."""
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what no terminal should be given: names of files may hold any bytes."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else _escape(letter) for letter in text)
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()

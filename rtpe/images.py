@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,19 +12,25 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from rtpe import jpeg
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, point_to_index
+from rtpe.native_output import remarks
 
 cv2.setNumThreads(0)  # workers and torch already share the cores; cv2's own threads only get in their way
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its lines name no file: an UnreadableImage does
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-_JPEG = b"\xff\xd8"
 _COLOUR = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
+_CORRUPT = "Corrupt JPEG data: "
+_SURPLUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]+)")
+_LEFT_OVER = 64  # bytes: more than that is an image's data, of which the decoder has lost its place
 _FIXED_BITS = 4  # cv2 draws with fixed-point coordinates: 1/16 pixel
 
 
@@ -78,35 +85,58 @@ def read_reduced(path: str | Path | Readable, least: float, upright: bool = Fals
     if not isinstance(path, str | Path):
         return _halved(path.read(), least)
     raw = _read_bytes(path)
-    size_hw = _jpeg_size(raw)
+    size_hw = jpeg.size_hw(raw)
     factor = _factor(size_hw, least) if size_hw else 1
-    image = cv2.imdecode(raw, _COLOUR[factor] | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)) if raw.size else None
-    if image is None:
-        raise UnreadableImage(f"image {path}: not an image that can be decoded")
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    image = _decoded(path, raw, _COLOUR[factor] | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION))
     return (image, factor) if size_hw else _halved(image, least)
 
 
-def _read_bytes(path: str | Path) -> np.ndarray:
+def _read_bytes(path: str | Path) -> bytes:
     try:
-        raw = np.fromfile(path, np.uint8)
+        raw = Path(path).read_bytes()
     except OSError as error:
         raise UnreadableImage(f"image {path}: {error.strerror or error}") from error
-    # a JPEG without its end marker decodes to grey bars below the tear: refuse it rather than learn from it
-    if raw[:2].tobytes() == _JPEG and b"\xff\xd9" not in raw[-256:].tobytes():
-        raise UnreadableImage(f"image {path}: truncated")
+    except MemoryError as error:
+        raise UnreadableImage(f"image {path}: larger than the memory") from error
+    # a JPEG whose data end early decodes to grey bars below the tear: refuse it rather than learn from it
+    if jpeg.is_jpeg(raw) and (fault := jpeg.fault(raw)):
+        raise UnreadableImage(f"image {path}: {fault}")
     return raw
 
 
-def _jpeg_size(raw: np.ndarray) -> tuple[int, int] | None:
-    """(height, width) by the frame header of a JPEG; None if there is none."""
-    data, at = memoryview(raw), 2
-    while bytes(data[:2]) == _JPEG and at + 9 <= len(data):
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # tables have numbers between those of frames
-            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None
+def _decoded(path: str | Path, raw: bytes, flags: int) -> np.ndarray:
+    try:
+        with remarks() as heard:
+            image = cv2.imdecode(np.frombuffer(raw, np.uint8), flags) if raw else None
+        if image is None:
+            raise UnreadableImage(f"image {path}: not an image that can be decoded")
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    except (cv2.error, MemoryError) as error:
+        raise UnreadableImage(f"image {path}: {_refusal(error)}") from error
+    if jpeg.is_jpeg(raw) and (damage := _damage(heard, raw)):
+        raise UnreadableImage(f"image {path}: damaged: {damage}")
+    return image
+
+
+def _refusal(error: Exception) -> str:
+    """Why cv2 does not open an image, in a word of ours."""
+    text = getattr(error, "err", "") or str(error)
+    if "CV_IO_MAX_IMAGE" in text:
+        return "larger than what OpenCV opens: 2^20 pixels a side, 2^30 in all"
+    if isinstance(error, MemoryError) or error.code == cv2.Error.StsNoMem:
+        return "larger than the memory"
+    return f"cannot be decoded ({' '.join(text.split())})"
+
+
+def _damage(heard: Sequence[str], raw: bytes) -> str:
+    """What the decoder met in a JPEG that no whole one has; empty if its remarks are harmless."""
+    found = next((line.partition(": ")[2] for line in heard if line.startswith(_CORRUPT)), "")
+    surplus = _SURPLUS.match(found)
+    if not surplus or int(surplus[2], 16) in jpeg.IN_DATA:
+        return found
+    # cameras leave some bytes between the data and the end mark; others lie between the headers
+    count, marker = int(surplus[1]), int(surplus[2], 16)
+    return found if marker == jpeg.END and count > _LEFT_OVER and not jpeg.is_padding(raw, count) else ""
 
 
 def _factor(size_hw: tuple[int, int], least: float) -> int:

@@ -85,12 +85,12 @@ class Log:
 
     def text(self, name: str, text: str, step: int = 0) -> None:
         """A remark, as Markdown."""
-        self._writer.add_text(name, text, step)
+        self._writer.add_text(name, _unicode(text), step)
 
     def hyperparameters(self, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
         """Flat settings, and the scores that they led to, for TensorBoard's table of runs."""
         plain = {
-            name: value if isinstance(value, (bool, int, float, str)) else str(value)
+            name: value if isinstance(value, (bool, int, float)) else _unicode(str(value))
             for name, value in settings.items()
         }
         self._writer.add_hparams(plain, {name: float(value) for name, value in metrics.items()}, name="settings")
@@ -124,6 +124,11 @@ def _rewrite(path: Path, rows: list[dict]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     os.replace(temporary, path)
+
+
+def _unicode(text: str) -> str:
+    """Text that TensorBoard can hold: names of files need not be Unicode."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _finite(value) -> float | None:

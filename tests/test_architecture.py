@@ -14,7 +14,7 @@ import rtpe
 PACKAGE = Path(rtpe.__file__).parent
 ERRORS = {"errors"}
 GEOMETRY = ERRORS | {"skeleton", "geometry"}
-FOUNDATION = GEOMETRY | {"structures", "images"}
+FOUNDATION = GEOMETRY | {"structures", "images", "jpeg", "native_output"}
 ANYTHING = None
 MAY_IMPORT = {
     "errors": set(),
@@ -23,7 +23,9 @@ MAY_IMPORT = {
     "geometry": ERRORS,
     "views": set(),
     "structures": GEOMETRY,
-    "images": GEOMETRY,
+    "jpeg": set(),
+    "native_output": set(),
+    "images": GEOMETRY | {"jpeg", "native_output"},
     "nets": ERRORS,
     "losses": ERRORS | {"nets"},
     "labels": FOUNDATION,

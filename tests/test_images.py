@@ -1,10 +1,14 @@
 """Images: files in and out, what a torn one says, and warps that hold the pixel convention."""
 
 import math
+import struct
+import zlib
 
+import cv2
 import numpy as np
 import pytest
 
+from rtpe.errors import UserError
 from rtpe.geometry import Affine, index_to_point
 from rtpe.images import (
     UnreadableImage,
@@ -75,6 +79,168 @@ def test_unreadable_images_say_so(tmp_path, raw, message):
         path.write_bytes(raw)
     with pytest.raises(UnreadableImage, match=rf"image .*a\.jpg: {message}"):
         read_image(path)
+
+
+PROGRESSIVE, RESTARTS = ([cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 4])
+DETAIL = resize(noise((30, 40)), (240, 320))
+JPEGS = {
+    name: cv2.imencode(".jpg", DETAIL, options)[1].tobytes()
+    for name, options in {"baseline": [], "progressive": PROGRESSIVE, "restarts": RESTARTS}.items()
+}
+JPEGS["grey"] = cv2.imencode(".jpg", DETAIL[..., 0])[1].tobytes()
+JPEGS["flat"] = cv2.imencode(".jpg", np.zeros((480, 640, 3), np.uint8), [cv2.IMWRITE_JPEG_OPTIMIZE, 1])[1].tobytes()
+ZIP = b"PK\x03\x04" + bytes(range(256)) * 2
+APPENDED = {
+    "text": b"\1" * 300,
+    "zeros": bytes(5000),
+    "fill": b"\xff" * 700,
+    "a film": b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 20,
+    "another photograph": JPEGS["progressive"],
+    "a torn photograph": JPEGS["baseline"][:-500],
+    "an archive": ZIP,
+    "a second mark": b"\xff\xd9",
+}
+
+
+def reads(tmp_path, raw):
+    (tmp_path / "a.jpg").write_bytes(raw)
+    return read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("what", APPENDED)
+def test_what_follows_the_end_mark_of_a_jpeg_is_ignored(tmp_path, kind, what):
+    """Telephones append a film, editors a second photograph, downloads some padding."""
+    whole = reads(tmp_path, JPEGS[kind])
+    np.testing.assert_array_equal(reads(tmp_path, JPEGS[kind] + APPENDED[what]), whole)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in JPEGS if kind != "flat"])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+@pytest.mark.parametrize("end", ["", "mark", *APPENDED])
+def test_a_jpeg_whose_data_end_early_is_torn_whatever_follows(tmp_path, kind, share, end):
+    raw = JPEGS[kind]
+    torn = raw[: int(len(raw) * share)] + {"": b"", "mark": b"\xff\xd9"}.get(end, APPENDED.get(end, b""))
+    with pytest.raises(UnreadableImage, match=r"image .*a\.jpg: (truncated|damaged): \w"):
+        reads(tmp_path, torn)
+
+
+@pytest.mark.parametrize("kind", ["baseline", "grey", "restarts"])
+@pytest.mark.parametrize("size", [64, 500, 4096])
+def test_a_hole_of_zeros_in_a_jpeg_is_damage(tmp_path, kind, size):
+    """The decoder reads them as values, and may come out at the right end."""
+    raw = JPEGS[kind]
+    start = len(raw) // 2
+    with pytest.raises(UnreadableImage, match=r"a\.jpg: damaged: zeros are written over a part of it"):
+        reads(tmp_path, raw[:start] + bytes(size) + raw[start + size :])
+
+
+def test_a_jpeg_without_a_piece_or_with_another_ones_is_damaged(tmp_path):
+    raw, junk = JPEGS["baseline"], np.random.default_rng(5).integers(0, 255, 3000, np.uint8).tobytes()
+    for middle in (b"", junk):
+        with pytest.raises(UnreadableImage, match=r"a\.jpg: damaged: (premature end|\d+ extraneous bytes)"):
+            reads(tmp_path, raw[:9000] + middle + raw[12000:])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_zeros_in_the_place_of_the_rest_are_no_padding(tmp_path, share):
+    """An interrupted copy into a file of the right size."""
+    raw = JPEGS["baseline"]
+    cut = int(len(raw) * share)
+    for end in (b"", raw[-2:]):
+        with pytest.raises(UnreadableImage, match=r"a\.jpg: (damaged|truncated): "):
+            reads(tmp_path, raw[:cut] + bytes(len(raw) - cut) + end)
+
+
+def test_a_progressive_jpeg_that_lacks_scans_is_torn(tmp_path):
+    """Each scan is whole, and the decoder has nothing to remark."""
+    raw = JPEGS["progressive"]
+    scans = [at for at in range(len(raw)) if raw[at : at + 2] == b"\xff\xda"]
+    assert len(scans) == 10
+    for at in scans[1:]:
+        with pytest.raises(UnreadableImage, match=r"a\.jpg: truncated: its last scans are missing"):
+            reads(tmp_path, raw[:at] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize(
+    "added", [bytes(300), b"\xff" * 5, b"\x12\x9a\x41"], ids=["zeros", "fill bytes", "some bytes of a camera's"]
+)
+def test_bytes_that_cameras_leave_before_the_end_mark_do_no_harm(tmp_path, added, capfd):
+    raw = JPEGS["baseline"]
+    np.testing.assert_array_equal(reads(tmp_path, raw[:-2] + added + raw[-2:]), reads(tmp_path, raw))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("added", [b"\xff\xff\xff", b"\xff\xe5\0\0", b"\xff\xe5\0\2", b"\xff\x01"], ids=bytes.hex)
+@pytest.mark.parametrize("kind", ["baseline", "progressive"])
+def test_odd_segments_of_a_jpeg_are_passed(tmp_path, kind, added):
+    """Fill bytes, segments of length 0 and 2, a marker without length: the size is still found."""
+    raw = JPEGS[kind]
+    (tmp_path / "a.jpg").write_bytes(raw[:2] + added + raw[2:])
+    image, factor = read_reduced(tmp_path / "a.jpg", 80)
+    assert (factor, image.shape) == (4, (60, 80, 3))
+
+
+@pytest.mark.parametrize("cut", [2, 3, 5, 30, 170, 400, 620])
+def test_a_jpeg_that_ends_within_its_head_is_torn(tmp_path, cut):
+    with pytest.raises(UnreadableImage, match=r"a\.jpg: truncated: it has no end mark"):
+        reads(tmp_path, JPEGS["baseline"][:cut])
+
+
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width, height, rows):
+    """A black PNG of one bit a pixel, whose rows are written out as far as `rows`."""
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    data = zlib.compress(bytes(1 + (width + 7) // 8) * rows)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def bmp(width, height):
+    return b"BM" + struct.pack("<IHHIIiiHHIIIIII", 54, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "raw, reason",
+    [
+        (png(40000, 30000, 1), "larger than what OpenCV opens: 2^20 pixels a side, 2^30 in all"),
+        (png(5, 1 << 21, 1), "(larger than what OpenCV opens|not an image that can be decoded)"),
+        (bmp(60000, 60000), "larger than what OpenCV opens"),
+        (png(30, 20, 3), "not an image that can be decoded"),
+    ],
+    ids=["large", "long", "large bmp", "torn png"],
+)
+def test_what_opencv_refuses_is_one_more_unreadable_image(tmp_path, raw, reason, capfd):
+    """And its own lines, which name no file, are kept from the terminal."""
+    (tmp_path / "a.png").write_bytes(raw)
+    with pytest.raises(UnreadableImage, match=rf"image .*a\.png: {reason.replace('^', chr(92) + '^')}"):
+        read_image(tmp_path / "a.png")
+    assert capfd.readouterr().err == ""
+
+
+def test_an_image_beyond_the_memory_is_unreadable(tmp_path, monkeypatch):
+    write_image(tmp_path / "a.png", noise())
+
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(cv2, "imdecode", full)
+    with pytest.raises(UnreadableImage, match=r"a\.png: larger than the memory"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_torn_jpeg_leaves_the_terminal_alone(tmp_path, capfd):
+    with pytest.raises(UnreadableImage):
+        reads(tmp_path, JPEGS["baseline"][:5000] + b"\xff\xd9")
+    assert capfd.readouterr().err == ""
+
+
+def test_too_large_a_jpeg_to_write_is_a_users_mistake(tmp_path):
+    with pytest.raises(UserError, match=r"image .*a\.jpg: cannot be encoded"):
+        write_image(tmp_path / "a.jpg", np.zeros((1, 70000, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_is_no_image(tmp_path):

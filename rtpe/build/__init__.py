@@ -4,6 +4,7 @@ from rtpe.build.data import Images, cache, dataset
 from rtpe.build.decoders import chosen, decoder, groupings
 from rtpe.build.nets import imitated_stem, net, save_net, trainable_net
 from rtpe.build.predictors import device, predictor
+from rtpe.build.readable import few_predicted, require_readable
 
 __all__ = [
     "Images",
@@ -12,10 +13,12 @@ __all__ = [
     "dataset",
     "decoder",
     "device",
+    "few_predicted",
     "groupings",
     "imitated_stem",
     "net",
     "predictor",
+    "require_readable",
     "save_net",
     "trainable_net",
 ]

@@ -38,11 +38,12 @@ def dataset(settings: DataSettings) -> Images:
 
 
 def tell(images: Images) -> None:
-    """Print on stderr, once and in the first process alone, what reading the labels left out, estimated or changed."""
-    notes = [] if images.labels is None else [note for note in images.labels.notes if note not in _told]
+    """Print on stderr, once and in the first process alone, what reading the data left out, estimated or changed."""
+    notes = images.notes if images.labels is None else images.labels.notes
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         for note in notes:
-            print(note, file=sys.stderr, flush=True)
+            if note not in _told:
+                print(note, file=sys.stderr, flush=True)
     _told.update(notes)
 
 

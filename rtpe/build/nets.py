@@ -131,7 +131,7 @@ def _trunk(settings: NetSettings) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The numbers of another net's beginning that the student stands on, and its weights; nothing if on none."""
     if not settings.stem:
         return {}, {}
-    if Path(settings.stem).suffix in NETWORK_FILES:
+    if Path(settings.stem).suffix.lower() in NETWORK_FILES:
         return _file_trunk(settings)
     weights = load_weights(settings.stem)
     try:
@@ -145,7 +145,7 @@ def _trunk(settings: NetSettings) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _file_trunk(settings: NetSettings) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from rtpe.predictors.onnx_graph import read_graph  # needs an extra: only who asks for it must have it
 
-    if Path(settings.stem).suffix != ".onnx":
+    if Path(settings.stem).suffix.lower() != ".onnx":
         raise UserError(f"weights {settings.stem}: a stem comes from an .onnx file or a HigherHRNet's weights")
     if not settings.stem_network:
         raise UserError(f"weights {settings.stem}: pass --net.stem_network FILE.yaml, which describes the network")

@@ -57,9 +57,9 @@ def predictor(
         return of_vitpose(settings, decode, joints, where, images)
     if not path.is_file():
         raise UserError(f"weights {path}: no such file: pass --teacher.weights FILE")
-    if path.suffix in NETWORK_FILES:
+    if path.suffix.lower() in NETWORK_FILES:
         return _onnx_predictor(settings, decode, joints, images)
-    if Path(settings.network).suffix == MMPOSE_CONFIG:
+    if Path(settings.network).suffix.lower() == MMPOSE_CONFIG:
         return _mmpose_predictor(settings, decode, joints, where, images)
     return _net_predictor(settings, decode, joints, where, images)
 

@@ -17,8 +17,8 @@ Item = tuple[int, str, Source]  # image id, file name, and what gives the image
 def refuse_other_images(cache: Cache, images: Iterable[Item]) -> None:
     """Compare name, bytes and sides of each image that the cache has: the first that differs is refused.
 
-    A file that is not there is compared by its name, and by the sides that the labels have. The first bytes of 10,000 records are read in a seventh of a
-    second: so all are compared before any work.
+    A file that is not there is compared by its name, and by the sides that the labels have. The first bytes of 10,000
+    records are read in a seventh of a second: so all are compared before any work.
 
     Raises:
         UserError: if an entry is of another image, or damaged.

@@ -36,6 +36,8 @@ def build_teacher_cache(settings: CacheBuild) -> None:
     path = Path(_asked(settings.cache.path, "no place for the cache: pass --cache.path FOLDER"))
     share = share_of(settings.shard)
     images = build.dataset(settings.data)
+    if not path.exists():  # else the images of a finished one may be gone
+        build.require_readable(images)
     where = build.device(settings.device, share.local)
     teacher = build.predictor(settings.teacher, settings.decode, images.skeleton, where, images)
     said = teacher.describe()
@@ -60,6 +62,8 @@ def build_teacher_cache(settings: CacheBuild) -> None:
         f"cache {path}{share}: {report.built} built, {report.kept} kept, {report.skipped} skipped"
         + (f" (listed in {path}/skipped.txt)" if skipped else "")
     )
+    if few := build.few_predicted(report.skipped, len(todo)):
+        print(f"{few} could be read: check --data.root")
     print(
         f"{report.images_per_s:.1f} images/s, {report.predictor_share:.0%} of the time in the teacher, "
         f"{size / 1000:.1f} KB an image",

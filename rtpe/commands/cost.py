@@ -80,7 +80,7 @@ def _modules() -> Iterator[dict[int, nn.Module]]:
 
 def _in_file(predictor: Predictor, pictures: Pictures, teacher: TeacherSettings) -> dict[str, float]:
     """Of a network in an .onnx file; nothing if it cannot be told."""
-    if Path(teacher.weights).suffix != ".onnx":
+    if Path(teacher.weights).suffix.lower() != ".onnx":
         return {}
     described = predictor.description if hasattr(predictor, "description") else read_description(teacher.network)
     sizes = [described.frame(image.shape[:2])[0] for _, image in pictures]

@@ -24,6 +24,7 @@ RESULTS, PICTURES = "results.json", "pictures"
 def predict(settings: Predict) -> Path:
     """Write the results in COCO's format, and pictures if asked to; returns the file of the results."""
     images, out = build.dataset(settings.data), Path(settings.out)
+    build.require_readable(images)
     teacher = settings.teacher
     teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
     predictor = build.predictor(teacher, settings.decode, images.skeleton, build.device(settings.device), images)
@@ -40,6 +41,8 @@ def predict(settings: Predict) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     write_json(rows, out / RESULTS)
     print(f"{len(rows)} people in {len(images) - len(skipped)} of {len(images)} images: {out / RESULTS}")
+    if few := build.few_predicted(len(skipped), len(images)):
+        print(f"{few} could be read: check --data.root")
     for reason in skipped[:5]:
         print(f"skipped: {reason}")
     return out / RESULTS

@@ -41,6 +41,7 @@ def speakers(settings: Validate, images: Images, skipped: list[str]) -> Iterator
         return
     teacher = settings.teacher
     teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
+    build.require_readable(images)
     where = build.device(settings.device)
     predictor = build.predictor(teacher, settings.decode, images.skeleton, where, images)
     said = ((i, p.poses, p.maps) for i, p in predictions(predictor, images, teacher.batch, skipped))
@@ -65,7 +66,7 @@ def alone(item: str, settings: Validate) -> Validate:
     """
     path = Path(item)
     kept = {name: getattr(settings, name) for name in ("data", "score", "oracle", "per_joint", "device")}
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix.lower() in (".yaml", ".yml"):
         return dataclasses.replace(_recipe(item), compare=[], **kept)
     plain = dataclasses.replace(settings, compare=[], weights="", cache=CacheSettings())
     if (path / "manifest.json").exists():

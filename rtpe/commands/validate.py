@@ -173,6 +173,9 @@ def _notes(rows: Sequence[Row]) -> Iterator[str]:
         yield "oracle: what its maps would give if the labels were known, a bound and no score"
     if any(value == -1.0 for row in rows for value in row.values.values() if isinstance(value, float)):
         yield "-: these images hold no such person, or nothing that the score is of"
+    for row in rows:
+        if not row.error and (few := build.few_predicted(len(row.skipped), row.values["images"])):
+            yield f"{row.name}: {few} were seen: the others count as images without people"
     yield from (f"skipped: {reason}" for reason in sorted({reason for row in rows for reason in row.skipped})[:5])
     yield from (f"{row.name}: not scored: {row.error}" for row in rows if row.error)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -13,12 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from rtpe.data import video
-from rtpe.errors import UserError
+from rtpe.errors import UserError, printable
 from rtpe.images import SUFFIXES, UnreadableImage, read_image, read_reduced
 from rtpe.skeleton import COCO17, Skeleton
 from rtpe.structures import Sample
 
 FRAMES = 1 << 24  # of one video have room in its numbers: 6 days at 30 a second
+LABELS = re.compile(
+    r"(_annotations|.*)\.coco\.json|(person_keypoints|instances|annotations)(_.*)?\.json", re.IGNORECASE
+)
+SHOWN = 5  # suffixes in a line
 KINDS = f"photograph ({', '.join(SUFFIXES)}) or video ({', '.join(video.SUFFIXES)})"
 
 
@@ -56,6 +62,7 @@ class FolderDataset(Sequence):
 
     Attributes:
         annotations, labels: None, where a labelled data set has its file and what it holds.
+        notes: what a user should know of the files that were passed over, one line each.
 
     Args:
         root: a folder, a photograph or a video.
@@ -76,7 +83,9 @@ class FolderDataset(Sequence):
         base = folder.parent if folder == self.root and folder.is_file() else self.root
         self.records: list[tuple[int, str]] = []
         self.stills: dict[int, Still] = {}
-        for path in _files(folder):
+        found, others = _files(folder)
+        self.notes = tuple(_notes(self.root, self.split if self.split != "all" else split, others))
+        for path in found:
             for image_id, name, still in _stills(path, path.relative_to(base).as_posix(), every):
                 self._add(image_id, name, still)
         if not self.records:
@@ -162,8 +171,8 @@ def _folder(root: Path, split: str) -> tuple[Path, str]:
     return root, "all"
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """The photographs and videos below a folder in the order of their names, or the one that it is itself."""
+def _files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The photographs and videos below a folder in the order of their names, or the one that it is itself; others."""
     if folder.is_file():
         found = [folder]
     else:
@@ -172,7 +181,30 @@ def _files(folder: Path) -> Iterator[Path]:
             below[:] = [name for name in below if not name.startswith(".")]
             found += [Path(place, name) for name in names if not name.startswith(".")]
     kinds = (*SUFFIXES, *video.SUFFIXES)
-    return (path for path in sorted(found) if path.suffix.lower() in kinds)
+    found.sort()
+    return [path for path in found if _suffix(path) in kinds], [path for path in found if _suffix(path) not in kinds]
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
+
+
+def _notes(root: Path, split: str, others: list[Path]) -> Iterator[str]:
+    """What was passed over, by suffix, and labels that were not read."""
+    labels = [path for path in others if LABELS.fullmatch(path.name)]
+    kinds = Counter(_suffix(path) or "without a suffix" for path in others if path not in labels)
+    counts = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    labels += [path for path in (root / "annotations").glob(f"*_{split}.json") if LABELS.fullmatch(path.name)]
+    if counts:
+        each = ", ".join(f"{count} {suffix}" for suffix, count in counts[:SHOWN])
+        more = f", {len(counts) - SHOWN} more kinds" if len(counts) > SHOWN else ""
+        yield printable(f"data {root}: passed over {sum(count for _, count in counts)} files: {each}{more}")
+    if labels:
+        more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+        yield printable(
+            f"data {root}: labels in {labels[0].relative_to(root)}{more} are not used: people with keypoints are read "
+            f"from annotations/person_keypoints_{split}.json, their images from images/{split}"
+        )
 
 
 def _stills(path: Path, name: str, every: int) -> Iterator[tuple[int, str, Still]]:
@@ -182,12 +214,14 @@ def _stills(path: Path, name: str, every: int) -> Iterator[tuple[int, str, Still
         yield image_id, name, Still(path)
         return
     first = image_id // FRAMES * FRAMES
-    for frame in range(0, _count(path), every):
+    for frame in range(0, _count(path, every), every):
         yield first + frame, f"{name}#{frame:06d}", Still(path, frame, every)
 
 
-def _count(path: Path) -> int:
+def _count(path: Path, every: int) -> int:
+    """How many frames there are, and up to the next one that is wanted and missing, if there should be more."""
     try:
-        return max(1, video.count_frames(path))
+        count, ends_early = video.count_frames(path)
     except UnreadableImage:
-        return 1  # so that it is not passed over: whoever reads it is told what is wrong
+        return 1  # so that it is not passed over: reading it gives the reason
+    return min(FRAMES, -(-count // every) * every + 1 if ends_early or not count else count)

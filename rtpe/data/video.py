@@ -14,7 +14,6 @@ from rtpe.images import UnreadableImage
 
 # of a torn video they say much, and not which file it was: an UnreadableImage does
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
@@ -64,6 +63,12 @@ class VideoReader:
         while self._step():
             pass
         return self._here + 1
+
+    def ends_early(self) -> bool:
+        """Whether the last frame, which `count` has met, lies before the end by the header's count and rate."""
+        rate, last = self._capture.get(cv2.CAP_PROP_FPS), max(self._numbers, default=0.0)
+        apart = last / max(1, self._here)  # where the rate varies: the mean
+        return rate > 0 and last + 2 * apart < 1000 * self.header_count / rate
 
     def read(self, number: int) -> np.ndarray:
         """Frame `number`, from 0, as (H, W, 3) uint8 RGB, upright.
@@ -131,14 +136,20 @@ class VideoReader:
         return True
 
 
-def count_frames(path: str | Path) -> int:
-    """How many frames a video says it has; those of one that does not say are counted.
+def count_frames(path: str | Path) -> tuple[int, bool]:
+    """How many frames a video has, and whether it ends before its header says.
+
+    A header's count is often an estimate, of length and rate. It is believed if the file has as many packets; else all
+    frames are decoded and counted.
 
     Raises:
         UnreadableImage: if it cannot be opened.
     """
     reader = VideoReader(path)
-    return reader.header_count or reader.count()
+    if reader.header_count == _packets(reader.path):
+        return reader.header_count, False
+    count = reader.count()
+    return count, count < reader.header_count and reader.ends_early()
 
 
 _READERS: dict[tuple[Path, int], VideoReader] = {}  # the one used last is last
@@ -154,6 +165,14 @@ def read_frame(path: Path, number: int, every: int = 1) -> np.ndarray:
         for idle in list(_READERS.values())[-1 - _OPEN_READERS : -_OPEN_READERS]:
             idle.close()
         return reader.read(number)
+
+
+def _packets(path: str) -> int:
+    """How many pieces of data the file has for its pictures, mostly one a frame; none of them is decoded."""
+    capture, count = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1]), 0
+    while capture.grab():
+        count += 1
+    return count
 
 
 def _open_video(path: str) -> cv2.VideoCapture:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,12 +16,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
+from rtpe.nets.file_kind import SAFETENSORS, TORCH, mistaken
 
-# under which of their keys training programs keep the weights
-WRAPPERS = ("best_state_dict", "state_dict", "model", "aggregation_network")
-PREFIXES = ("module.", "1.")  # what data-parallel and half-precision wrappers put before every name
+# under which of their keys training programs keep the weights: the first that is there counts, averages come last
+WRAPPERS = (
+    "best_state_dict", "state_dict", "model_state_dict", "model", "net", "weights", "weight", "module", "ema",
+    "ema_net", "aggregation_network",
+)  # fmt: skip
+DEPTH = 8  # of wrappers in wrappers: a file may hold itself
+# what data-parallel, compiled and half-precision wrappers, and training programs, put before every name
+PREFIXES = ("module.", "_orig_mod.", "1.", "model.", "net.", "network.", "ema_model.", "backbone.")
 COUNTER = "num_batches_tracked"  # of batch norms: of no use to a net that does not train with a cumulative average
 STATISTICS = ("running_mean", "running_var")
+ALONE = "keep its weights alone, as named tensors: docs/teachers.md has how"
+_GLOBAL = re.compile(r"GLOBAL (\S+)")  # what torch calls a class that it does not make
 METADATA_KEY = "rtpe"  # all metadata is one value: the order of several is random, and so would be the file's sha256
 
 
@@ -31,12 +41,14 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     try:
-        if path.suffix == ".safetensors":
+        if is_safetensors(path):
             loaded = load_file(path)
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd pickles: what is no tensor is refused anyway
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format has its own exceptions, some of them pages long
-        raise UserError(f"weights {path}: cannot be read ({_first_line(error)})") from error
+        raise UserError(f"weights {path}: {_reason(path, error)}") from error
     state = _unwrapped(loaded)
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"weights {path}: expected named tensors, bare or under {', '.join(WRAPPERS)}")
@@ -103,14 +115,22 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     Raises:
         UserError: if a .safetensors file is missing or torn.
     """
-    if Path(path).suffix != ".safetensors":
+    if not is_safetensors(path):
         return {}
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-        return json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else metadata
+        notes = json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else metadata
     except Exception as error:
-        raise UserError(f"weights {path}: cannot be read ({_first_line(error)})") from error
+        raise UserError(f"weights {path}: {_reason(Path(path), error)}") from error
+    if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
+        raise UserError(f"weights {path}: its metadata {METADATA_KEY!r} should be texts by name: save it anew")
+    return notes
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Whether it is called so, in letters of any case."""
+    return Path(path).suffix.lower() == SAFETENSORS
 
 
 def sha256(path: str | Path) -> str:
@@ -125,13 +145,15 @@ def sha256(path: str | Path) -> str:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     except OSError as error:
-        raise UserError(f"weights {path}: cannot be read ({_first_line(error)})") from error
+        raise UserError(f"weights {path}: cannot be read ({error.strerror or error})") from error
     return digest.hexdigest()
 
 
 def _unwrapped(loaded):
-    while isinstance(loaded, Mapping):
-        inner = [loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), Mapping)]
+    for _ in range(DEPTH):
+        inner = [
+            loaded[key] for key in WRAPPERS if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping)
+        ]
         if not inner:
             break
         loaded = inner[0]
@@ -139,9 +161,8 @@ def _unwrapped(loaded):
 
 
 def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in PREFIXES:
-        while all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    while prefix := next((each for each in PREFIXES if all(name.startswith(each) for name in state)), ""):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
     return dict(state)
 
 
@@ -155,7 +176,20 @@ def _stored(name: str, value: Tensor, half: bool) -> Tensor:
     return value.half()
 
 
-def _first_line(error: Exception) -> str:
+def _reason(path: Path, error: Exception) -> str:
+    """Why weights cannot be read, in a line of ours: torch's own advises to load them unsafely."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error) or type(error).__name__).splitlines()[0]
+        return f"cannot be read ({error.strerror})"
+    if what := mistaken(path, SAFETENSORS if is_safetensors(path) else TORCH):
+        return what
+    foreign = _GLOBAL.search(str(error))
+    if foreign and foreign[1].startswith("torch.nn."):
+        return f"is a whole pickled network ({foreign[1]}): {ALONE}"
+    if foreign:
+        name = foreign[1]
+        what = f"a numpy {'scalar' if name.endswith('scalar') else 'array'}" if name.startswith("numpy") else name
+        return f"holds more than tensors ({what}): {ALONE}"
+    if "TorchScript" in str(error):
+        return f"is a TorchScript program: {ALONE}"
+    first = (str(error) or type(error).__name__).splitlines()[0]
+    return f"cannot be read ({'torn, or no file of torch.save' if 'weights_only' in first else first})"

@@ -18,6 +18,7 @@ from rtpe.errors import UserError
 from rtpe.geometry import Affine
 from rtpe.images import warp
 from rtpe.nets.blocks import Maps, normalise
+from rtpe.predictors.finite import PRECISION, require_finite
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
 
@@ -89,7 +90,8 @@ class DensePredictor:
         """Predict (H, W, 3) uint8 RGB or (H, W) grey images of any sizes; one prediction each, in the same order.
 
         Raises:
-            UserError: if an image is none, or the net has another number of joints than the skeleton.
+            UserError: if an image is none, the net has another number of joints than the skeleton, or its maps are not
+                finite.
         """
         self.net.eval()
         images = [_checked(image) for image in images]
@@ -148,6 +150,7 @@ class DensePredictor:
         """The maps of images that have one input size."""
         input_hw = views[0][0]
         maps = self._all_scales(images, [affine for _, affine in views], input_hw)
+        require_finite(self.name, PRECISION, **maps._asdict())
         stride = self._stride(maps.heatmaps, input_hw)
         for i, (image, (_, affine)) in enumerate(zip(images, views)):
             to_image = affine.inverse() @ geometry.cells(stride)

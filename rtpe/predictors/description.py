@@ -96,6 +96,11 @@ class Description:
         return self.to_skeleton or self.skeleton
 
     @property
+    def plain(self) -> bool:
+        """Whether it takes the values of an image as they are, 0 to 255."""
+        return self.scale == 1 and set(self.mean) == {0} and set(self.std) == {1}
+
+    @property
     def maps(self) -> dict[str, Channels]:
         """Its kinds of maps: heatmaps, and tags and pafs if it has them."""
         return {kind: getattr(self, kind) for kind in ("heatmaps", "tags", "pafs") if getattr(self, kind)}

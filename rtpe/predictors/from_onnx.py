@@ -18,8 +18,10 @@ from rtpe.decode.paf import PafSettings, assemble
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells
 from rtpe.images import warp
+from rtpe.predictors.checksum import checksum_of
 from rtpe.predictors.description import Description, read_description
-from rtpe.predictors.runtime import Network, checksum_of, load_network
+from rtpe.predictors.finite import EXPORT, require_finite
+from rtpe.predictors.runtime import FLOATS, Network, load_network
 from rtpe.predictors.top_down import Look, TopDownPredictor, TopDownSettings
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes, PoseMaps, Prediction
@@ -76,6 +78,7 @@ class OnnxPredictor:
         described, input_hw = self.description, frames[0][0]
         outputs = self.network.run(_inputs(images, frames, described))
         chosen = {kind: _channels(described, outputs, kind, input_hw) for kind in described.maps}
+        require_finite(described.name, EXPORT, **chosen)
         for i, (image, (_, affine)) in enumerate(zip(images, frames)):
             maps = {kind: of_all[i] for kind, of_all in chosen.items()}
             if "tags" in maps:
@@ -222,6 +225,10 @@ def _check(network: Network, described: Description) -> None:
     for kind, (output, _) in described.maps.items():
         if output not in network.outputs:
             raise UserError(f"{kind}.output: no {output}, choose from {', '.join(network.outputs)}")
+        if network.outputs[output] not in FLOATS:
+            raise UserError(f"{kind}.output: {output} is of type {network.outputs[output]}: export it with floats")
+    if not (described.plain or np.issubdtype(network.dtype, np.floating)):
+        raise UserError(f"input: the network takes {network.dtype}, values of 0 to 255: leave out scale, mean and std")
     if len(network.shape) != 4 or network.shape[1] not in (None, 3):
         raise UserError(f"input: expected (B, 3, H, W), the network takes {network.shape}")
     asked_hw = described.input_hw or (None, None)

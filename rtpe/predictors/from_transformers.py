@@ -7,7 +7,6 @@ those of one are asked.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
-from rtpe.nets.weights import sha256
+from rtpe.nets.file_kind import failed_download
+from rtpe.predictors.checksum import of_files
 from rtpe.predictors.pretrained import on_hub, quiet, read_net, reason
 from rtpe.predictors.top_down import TopDownPredictor, TopDownSettings, net_look
 from rtpe.skeleton import Skeleton
@@ -97,7 +97,7 @@ def from_transformers(
         settings=replace(settings, size_hw=net.size_hw, udp=True),
         stride=net.size_hw[1] // width,
         name=Path(weights).resolve().name,
-        weights_sha256=_checksum(folder),
+        weights_sha256=of_files(sorted(folder.glob(WEIGHTS))),
         boxes=boxes,
         boxes_from=boxes_from,
         net={"net": type(net).__name__, "numbers": net.numbers, "precision": precision},
@@ -118,6 +118,9 @@ def _folder(weights: str) -> Path:
     _require_vitpose(weights, folder)
     if not any(folder.glob(WEIGHTS)):
         raise UserError(f"weights {weights}: no model.safetensors in it, and nothing else is read: {WANTED}")
+    for path in folder.glob(WEIGHTS):
+        if what := failed_download(path):
+            raise UserError(f"weights {path}: {what}")
     return folder
 
 
@@ -181,9 +184,3 @@ def _experts(weights: str, count: int, asked: int | None) -> int | None:
             f"--teacher.numbers.dataset_index from 0 (COCO) to {count - 1}"
         )
     return (asked or 0) if count > 1 else None
-
-
-def _checksum(folder: Path) -> str:
-    """Of the weights; of several files that of their checksums."""
-    each = [sha256(path) for path in sorted(folder.glob(WEIGHTS))]
-    return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()

@@ -15,6 +15,7 @@ from rtpe.errors import UserError
 from rtpe.geometry import INDEX_TO_POINT, Affine, cells, index_to_point, letterbox
 from rtpe.images import warp
 from rtpe.nets.blocks import Maps, denormalise
+from rtpe.predictors.finite import PRECISION, require_finite
 from rtpe.predictors.simcc import Distributions, rebuilt
 from rtpe.predictors.top_down import Look
 from rtpe.skeleton import Skeleton
@@ -174,6 +175,8 @@ class PosePredictor:
 
     def _people(self, by_index: np.ndarray, scores: np.ndarray, person_scores: np.ndarray) -> Poses:
         said = np.isfinite(by_index).all(axis=(1, 2)) & np.isfinite(scores).all(axis=1) & np.isfinite(person_scores)
+        if not said.any():  # one without numbers is nobody, but not all that there are
+            require_finite(self.name, PRECISION, joints=by_index, scores=scores, **{"people's scores": person_scores})
         best = [i for i in np.argsort(-person_scores, kind="stable") if said[i]][: self.max_people]
         points, scores = (each[best][:, list(self.model.order)] for each in (INDEX_TO_POINT(by_index), scores))
         return Poses(points, np.where(scores > self.threshold, scores, 0), person_scores[best], self.skeleton)

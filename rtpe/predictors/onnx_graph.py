@@ -14,6 +14,7 @@ from torch import Tensor
 from rtpe.errors import UserError
 from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
 from rtpe.nets.graph import OPERATORS, Graph
+from rtpe.predictors.checksum import checksum_of
 from rtpe.predictors.description import Description
 
 ATTRIBUTES = ("alpha", "axis", "ceil_mode", "dilations", "group", "kernel_shape", "pads", "strides")
@@ -34,6 +35,7 @@ def read_graph(path: str | Path, tensor: str, described: Description) -> tuple[d
         UserError: if the file cannot be read, has no such tensor, or computes it by an operator that rtpe does not
             have; or if the tensor is no map of features.
     """
+    checksum_of(Path(path))  # refuses what is no network, or lacks a file
     try:
         graph = _load(path).graph
         sketch = _sketch(graph, _input(graph, described.input), tensor)

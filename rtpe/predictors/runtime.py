@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +11,21 @@ from typing import NamedTuple
 import numpy as np
 
 from rtpe.errors import UserError
-from rtpe.nets.weights import sha256
+from rtpe.predictors.pretrained import reason
+
+# as onnxruntime and openvino call the types that are fed; int8 holds no 0 to 255, and numpy has no bfloat16
+_NAMES = {
+    "float32": ("tensor(float)", "f32"),
+    "float64": ("tensor(double)", "f64"),
+    "float16": ("tensor(float16)", "f16"),
+    "uint8": ("tensor(uint8)", "u8"),
+    "uint16": ("tensor(uint16)", "u16"),
+    "int16": ("tensor(int16)", "i16"),
+    "int32": ("tensor(int32)", "i32"),
+    "int64": ("tensor(int64)", "i64"),
+}
+FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)", "tensor(bfloat16)", "f16", "f32", "f64", "bf16")
+_TYPES = {each: np.dtype(name) for name, both in _NAMES.items() for each in both}
 
 
 class Network(NamedTuple):
@@ -21,12 +34,14 @@ class Network(NamedTuple):
     Attributes:
         run: (B, 3, H, W) float32 -> its outputs by name, each (B, C, h, w) float32.
         shape: of its input, None where it takes any number.
-        outputs: their names.
+        dtype: of its input, to which `run` casts.
+        outputs: the type of each, by its name.
     """
 
     run: Callable[[np.ndarray], dict[str, np.ndarray]]
     shape: tuple[int | None, ...]
-    outputs: tuple[str, ...]
+    dtype: np.dtype
+    outputs: Mapping[str, str]
 
 
 def load_network(path: Path, threads: int | None, name: str | None) -> Network:
@@ -40,60 +55,106 @@ def load_network(path: Path, threads: int | None, name: str | None) -> Network:
         UserError: if it is no such file or cannot be read, has another input, or the runtime is not installed.
     """
     try:
-        return _RUNTIMES[path.suffix](path, threads, name)
-    except ValueError:
+        return _RUNTIMES[path.suffix.lower()](path, threads, name)
+    except UserError:
         raise
     except Exception as error:  # each runtime has classes of its own
         raise UserError(f"weights {path}: cannot be read ({' '.join(str(error).split())})") from error
 
 
-def checksum_of(path: Path) -> str:
-    """The checksum of the weights; of both files of an .xml.
-
-    Raises:
-        UserError: if it is neither kind of file, or cannot be read.
-    """
-    if path.suffix not in _RUNTIMES:
-        raise UserError(f"weights {path}: expected a file {' or '.join(_RUNTIMES)}, got {path.suffix or 'no suffix'}")
-    if path.suffix == ".onnx":
-        return sha256(path)
-    both = sha256(path) + sha256(path.with_suffix(".bin"))
-    return hashlib.sha256(both.encode()).hexdigest()
-
-
 def _onnxruntime(path: Path, threads: int | None, name: str | None) -> Network:
-    onnxruntime = _runtime("onnxruntime", path)
+    onnxruntime = runtime("onnxruntime", path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3  # its warnings are about the file's making, not about its use
+    options.log_severity_level = 4  # its lines are about the file's making, or come again as an exception
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    shapes = {each.name: tuple(n if isinstance(n, int) else None for n in each.shape) for each in session.get_inputs()}
-    name = _input(name, shapes, path)
-    outputs = tuple(each.name for each in session.get_outputs())
-    return Network(lambda inputs: dict(zip(outputs, session.run(outputs, {name: inputs}))), shapes[name], outputs)
+    inputs = {each.name: each for each in session.get_inputs()}
+    name = _input(name, inputs, path)
+    outputs = {each.name: each.type for each in session.get_outputs()}
+    shape = tuple(n if isinstance(n, int) else None for n in inputs[name].shape)
+
+    def compute(images: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(outputs, session.run(list(outputs), {name: images})))
+
+    return _network(path, compute, shape, inputs[name].type, outputs)
 
 
 def _openvino(path: Path, threads: int | None, name: str | None) -> Network:
-    openvino = _runtime("openvino", path)
+    openvino = runtime("openvino", path)
     core = openvino.Core()
-    model = core.read_model(path)
-    name = _input(name, [each.any_name for each in model.inputs], path)
+    model = core.read_model(path, weights_beside(path))
+    inputs = {each.any_name: each for each in model.inputs}
+    name = _input(name, inputs, path)
+    stored = tuple(each.get_length() if each.is_static else None for each in inputs[name].partial_shape)
+    require_nchw(path, stored)
+    kind = inputs[name].element_type.get_type_name()
     model.reshape({name: [-1, 3, -1, -1]})  # it is stored for one size and one image, but made of convolutions
     # left to itself it takes bfloat16 where the processor has it: a teacher would say other things elsewhere
     hints = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
     compiled = core.compile_model(model, "CPU", hints)
-    outputs = tuple(each.any_name for each in compiled.outputs)
+    outputs = {each.any_name: each.element_type.get_type_name() for each in compiled.outputs}
 
-    def run(inputs: np.ndarray) -> dict[str, np.ndarray]:
-        return {each.any_name: values for each, values in compiled({name: inputs}).items()}
+    def compute(images: np.ndarray) -> dict[str, np.ndarray]:
+        return {each.any_name: values for each, values in compiled({name: images}).items()}
 
-    return Network(run, (None, 3, None, None), outputs)
+    return _network(path, compute, (None, 3, None, None), kind, outputs)
 
 
 _RUNTIMES = {".onnx": _onnxruntime, ".xml": _openvino}
+SUFFIXES = tuple(_RUNTIMES)
 
 
-def _runtime(name: str, path: Path) -> ModuleType:
+def _network(
+    path: Path,
+    compute: Callable[[np.ndarray], dict[str, np.ndarray]],
+    shape: tuple[int | None, ...],
+    kind: str,
+    outputs: Mapping[str, str],
+) -> Network:
+    """A network whose input and outputs are cast, and whose runtime's errors are one line."""
+    require_nchw(path, shape)
+    if kind not in _TYPES:
+        raise UserError(
+            f"weights {path}: its input is of type {kind}: export it with an input of float32, float16 or uint8"
+        )
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        try:
+            found = compute(images.astype(_TYPES[kind], copy=False))
+        except Exception as error:  # each runtime has classes of its own
+            size = " x ".join(map(str, images.shape))
+            raise UserError(
+                f"weights {path}: cannot compute an input of {size} ({reason(error)}): check the sizes and the input "
+                "in its description"
+            ) from error
+        return {name: np.asarray(values).astype(np.float32, copy=False) for name, values in found.items()}
+
+    return Network(run, shape, _TYPES[kind], outputs)
+
+
+def require_nchw(path: Path, shape: tuple[int | None, ...]) -> None:
+    """Raise UserError if the channels of an input come last."""
+    if len(shape) == 4 and shape[3] == 3 and shape[1] not in (None, 3):
+        said = ", ".join("any" if side is None else str(side) for side in shape)
+        raise UserError(
+            f"weights {path}: its input is ({said}), channels last (NHWC): rtpe gives it (B, 3, H, W): export it so, "
+            "or put a Transpose before it"
+        )
+
+
+def weights_beside(path: Path) -> Path:
+    """The file with the weights of an .xml, whose suffix may be in capitals."""
+    plain = path.with_suffix(".bin")
+    capitals = path.with_suffix(".BIN")
+    return capitals if capitals.exists() and not plain.exists() else plain
+
+
+def runtime(name: str, path: Path) -> ModuleType:
+    """The package of that name.
+
+    Raises:
+        UserError: if it is not installed.
+    """
     try:
         return import_module(name)
     except ImportError as error:

@@ -20,6 +20,7 @@ from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells, centred, crop, round_up, udp_cells, udp_crop
 from rtpe.images import greatest, warp, warp_maps
 from rtpe.nets.blocks import Maps, normalise
+from rtpe.predictors.finite import PRECISION, require_finite
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes, PoseMaps, Poses, Prediction
 
@@ -167,6 +168,7 @@ class TopDownPredictor:
         for start in range(0, len(wanted), self.batch):
             crops = np.stack([warp(image, view, size_hw) for image, view in wanted[start : start + self.batch]])
             seen.append(self._seen(crops))
+            require_finite(self.name, PRECISION, heatmaps=seen[-1])
             if seen[-1].shape[1:] != seen[0].shape[1:]:
                 raise UserError(
                     f"{self.name}: expected {len(self.skeleton)} heatmaps of {grid_hw} cells for {self.skeleton.name} "

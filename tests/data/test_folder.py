@@ -1,5 +1,6 @@
 """Folders and videos without labels: what counts as an image, ids that stay, and what is said when there is nothing."""
 
+import re
 import struct
 
 import numpy as np
@@ -55,6 +56,45 @@ def test_photographs_of_all_kinds_are_found_in_the_order_of_their_names(tmp_path
     assert names(made) == ["a.png", "b/a.webp", "b/c.JPG", "b/deep/er/x.jpeg", "z.Bmp"]
     assert [still.path for _, _, still in made.sources()] == [root / name for name in names(made)]
     assert len(made) == len(set(made.ids)) == 5 and all(0 <= image_id < 2**63 for image_id in made.ids)
+
+
+NOTES = {
+    "nothing": (["a.jpg"], []),
+    "hidden": (["a.jpg", ".DS_Store", ".x/b.heic"], []),
+    "kinds": (
+        ["a.jpg", "b.HEIC", "x/c.heic", "d.gif", "README"],
+        [r"data .*: passed over 4 files: 2 .heic, 1 .gif, 1 without a suffix"],
+    ),
+    "many kinds": (
+        ["a.jpg", *(f"a.{suffix}" for suffix in ("m4v", "mpg", "txt", "psd", "cr2", "nef", "dng"))],
+        [r"data .*: passed over 7 files: 1 .cr2, .*, 2 more kinds"],
+    ),
+    "roboflow": (
+        ["train/a.jpg", "train/_annotations.coco.json"],
+        [r"data .*: labels in train/_annotations.coco.json are not used: .* annotations/person_keypoints_train.js"],
+    ),
+    "annotations of boxes": (
+        ["images/train/a.jpg", "annotations/instances_train.json", "annotations/captions_train.json"],
+        [r"data .*: labels in annotations/instances_train.json are not used: people with keypoints are read from "],
+    ),
+    "instances": (
+        ["a.jpg", "instances_val.json", "person_keypoints_val.json", "x.json"],
+        [r"data .*: passed over 1 files: 1 .json", r"data .*: labels in instances_val.json and 1 more are not used: "],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOTES)
+def test_files_that_are_passed_over_are_counted_by_suffix(tmp_path, case, capsys):
+    """Photographs of a telephone (.heic) and labels in another place look as if they were read."""
+    there, expected = NOTES[case]
+    root = write(tmp_path, *there)
+    made = FolderDataset(root, "train")
+    assert len(made) == 1 and len(made.notes) == len(expected)
+    for note, pattern in zip(made.notes, expected):
+        assert re.match(pattern, note), note
+    build.dataset(DataSettings(str(root), "train"))
+    assert capsys.readouterr().out.splitlines() == list(made.notes)
 
 
 def test_ids_stay_when_files_come_and_go(tmp_path):
@@ -152,6 +192,18 @@ def test_a_broken_file_is_an_image_that_cannot_be_read(tmp_path, name, reason):
     for read in (lambda: made[0], lambda: read_image(made.sources()[0][2])):
         with pytest.raises(UnreadableImage, match=reason):
             read()
+
+
+@pytest.mark.parametrize("every", [1, 7])
+def test_a_torn_video_is_its_frames_and_one_that_is_missing(tmp_path, every):
+    raw = write_video(tmp_path / "v.avi").read_bytes()
+    (tmp_path / "v.avi").write_bytes(raw[: len(raw) // 2])
+    there = len(in_order(tmp_path / "v.avi"))
+    made = FolderDataset(tmp_path, every=every)
+    missing = -(-there // every) * every
+    assert names(made)[-1] == f"v.avi#{missing:06d}" and len(made) == missing // every + 1
+    with pytest.raises(UnreadableImage, match=rf"v.avi: no frame {missing}: it ends after {there} frames"):
+        made[len(made) - 1]
 
 
 def test_workers_read_videos_that_this_process_has_open(tmp_path):

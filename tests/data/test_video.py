@@ -1,5 +1,6 @@
 """Videos: whatever is asked for in whatever order, it is the picture that reading from the start gives."""
 
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -96,7 +97,7 @@ def test_a_torn_video_gives_what_it_has_and_says_the_rest(videos, tmp_path):
     torn = tmp_path / "torn.avi"
     torn.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     reader, there = VideoReader(torn), len(in_order(torn))
-    assert 0 < there < COUNT == count_frames(torn)  # the header speaks of the whole
+    assert 0 < there < COUNT and count_frames(torn) == (there, True)  # the header has the number of the whole
     for _ in range(2):
         with pytest.raises(UnreadableImage, match=rf"video .*torn.avi: no frame {COUNT - 1}: it ends after {there}"):
             reader.read(COUNT - 1)
@@ -105,7 +106,85 @@ def test_a_torn_video_gives_what_it_has_and_says_the_rest(videos, tmp_path):
 
 def test_frames_are_counted_where_no_header_says(videos, monkeypatch):
     monkeypatch.setattr(VideoReader, "header_count", 0)
-    assert count_frames(videos["mkv"][0]) == COUNT
+    assert count_frames(videos["mkv"][0]) == (COUNT, False)
+
+
+def patched(path, made, *changes):
+    """A copy with other bytes: each change is what stands before them, how far after it they begin, and they."""
+    raw = bytearray(path.read_bytes())
+    for before, distance, content in changes:
+        at = raw.index(before) + distance
+        raw[at : at + len(content)] = content
+    made.write_bytes(raw)
+    return made
+
+
+def avi_header(frames, scale=1, rate=25):
+    """The bytes of an .avi that have its length and rate."""
+    length = struct.pack("<I", frames)
+    return (b"avih", 24, length), (b"strh", 28, struct.pack("<II", scale, rate)), (b"strh", 40, length)
+
+
+def default_duration(milliseconds):
+    """The bytes of a .mkv that have the distance of its frames."""
+    return ((b"\x23\xe3\x83\x84", 4, struct.pack(">I", milliseconds * 10**6)),)
+
+
+LIES = {
+    "a slower rate": ("mkv", default_duration(100), 32),
+    "a faster rate": ("mkv", default_duration(20), 160),
+    "a recorder that stopped counting": ("avi", avi_header(25), 25),
+    "a recorder that never counted": ("avi", avi_header(0), None),
+    "one frame too few": ("avi", avi_header(COUNT - 1), COUNT - 1),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_header_that_lies_costs_no_frame(videos, tmp_path, lie):
+    suffix, changes, says = LIES[lie]
+    path = patched(videos[suffix][0], tmp_path / f"lies.{suffix}", *changes)
+    reader = VideoReader(path)
+    assert says is None or reader.header_count == says
+    assert count_frames(path) == (COUNT, False)
+    for number in (COUNT - 1, 3, COUNT - 2):
+        np.testing.assert_array_equal(reader.read(number), videos[suffix][1][number])
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_an_exact_header_is_believed(videos, suffix, monkeypatch):
+    """Decoding hours of film to count them would be the slowest part of each command."""
+    monkeypatch.setattr(VideoReader, "count", lambda self: pytest.fail("decoded"))
+    assert count_frames(videos[suffix][0]) == (COUNT, False)
+
+
+def test_a_film_joined_of_two_is_read_to_its_end(videos, tmp_path):
+    """Segments of a recording, one after the other in one file: the header speaks of the first."""
+    path = videos["mkv"][0]
+    joined = tmp_path / "joined.mkv"
+    joined.write_bytes(path.read_bytes() * 2)
+    there = len(in_order(joined))
+    assert there >= COUNT and count_frames(joined)[0] == there
+
+
+def test_ticks_without_a_frame_are_no_missing_frames(videos, tmp_path):
+    """Recorders that write milliseconds: 3,200 ticks, a frame at every fortieth, empty pieces between."""
+    raw, pieces, at = videos["avi"][0].read_bytes(), [], 0
+    start = raw.index(b"movi") + 4
+    while raw[start + at : start + at + 4] == b"00dc":
+        size = struct.unpack("<I", raw[start + at + 4 : start + at + 8])[0]
+        pieces += [raw[start + at : start + at + 8 + size + size % 2], (b"00dc" + bytes(4)) * 39]
+        at += 8 + size + size % 2
+    assert len(pieces) == 2 * COUNT
+    made, movi = tmp_path / "ticks.avi", b"".join(pieces)
+    made.write_bytes(raw[: start - 8] + struct.pack("<I", 4 + len(movi)) + b"movi" + movi)
+    path = patched(made, tmp_path / "ticks2.avi", *avi_header(40 * COUNT, 1, 1000), (b"RIFF", 4, b"\xff\xff\xff\x7f"))
+    assert VideoReader(path).header_count == 40 * COUNT and len(in_order(path)) == COUNT
+    assert count_frames(path) == (COUNT, False)
+
+
+def test_a_header_of_a_thousand_million_frames_is_counted_at_once(videos, tmp_path):
+    path = patched(videos["avi"][0], tmp_path / "bomb.avi", *avi_header(2**31 - 1))
+    assert count_frames(path) == (COUNT, True)
 
 
 def test_threads_may_ask_out_of_turn(videos):

@@ -11,6 +11,7 @@ from reference import published as slow_reading
 from torch import nn
 
 from rtpe.decode.published import PublishedSettings, parse
+from rtpe.errors import UserError
 from rtpe.geometry import index_to_point, point_to_index
 from rtpe.metrics.oks import to_results
 from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
@@ -59,6 +60,31 @@ class Centred(Lopsided):
 
     def maps(self, images):
         return self.heat(images), None, self.centre(images), self.offset(images)
+
+
+class Broken(Centred):
+    """One value of one of its maps is none."""
+
+    def __init__(self, place, value):
+        super().__init__()
+        self.place, self.value = place, value
+
+    def maps(self, images):
+        found = [*super().maps(images)]
+        found[1] = self.tag(images)
+        found[self.place][-1, -1, -1, -1] = self.value
+        return found
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("scales", [(1,), (1, 2)], ids=str)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place, kind", list(enumerate(["heatmaps", "tags", "centres", "offsets"])))
+def test_maps_that_are_no_numbers_are_an_error(place, kind, value, scales, flip):
+    """Weights of NaN, or an overflow in bfloat16, would be an image without people."""
+    message = rf"^test: {kind}: expected finite values, got NaN or infinity: check its weights, or pass --teacher"
+    with pytest.raises(UserError, match=message):
+        predictor(Broken(place, value), scales=scales, flip=flip)([np.zeros((60, 80, 3), np.uint8)])
 
 
 def nobody(maps):

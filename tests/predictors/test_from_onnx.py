@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from reference import paf as slow
 
 from rtpe.decode.grouping import GroupingSettings
 from rtpe.decode.paf import PafSettings
+from rtpe.errors import UserError
 from rtpe.geometry import index_to_point
 from rtpe.images import read_image
+from rtpe.predictors.checksum import checksum_of
 from rtpe.predictors.from_onnx import from_onnx, top_down_from_onnx
 from rtpe.predictors.top_down import TopDownSettings
 from rtpe.skeleton import COCO17
@@ -49,7 +52,16 @@ def describe(content, name="net.yaml"):
     return name
 
 
-def save_net(outputs, shape=("N", 3, "H", "W"), stride=STRIDE, inputs=("data",), path="net.onnx"):
+def save_net(
+    outputs,
+    shape=("N", 3, "H", "W"),
+    stride=STRIDE,
+    inputs=("data",),
+    path="net.onnx",
+    takes_type=0,
+    gives_type=0,
+    **how,
+):
     """Each output, named, is a 1x1 convolution, given as (weights (C, 3), bias (C, 1, 1) or (C, h, w)), of the means of
     the pixels that a cell covers."""
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
@@ -62,10 +74,17 @@ def save_net(outputs, shape=("N", 3, "H", "W"), stride=STRIDE, inputs=("data",),
         nodes.append(helper.make_node("Conv", ["cells", f"{name}_w"], [f"{name}_c"]))
         nodes.append(helper.make_node("Add", [f"{name}_c", f"{name}_b"], [name]))
     float32 = onnx.TensorProto.FLOAT
-    takes = [helper.make_tensor_value_info(name, float32, shape) for name in inputs]
-    gives = [helper.make_tensor_value_info(name, float32, None) for name in outputs]
+    takes = [helper.make_tensor_value_info(name, takes_type or float32, shape) for name in inputs]
+    gives = [helper.make_tensor_value_info(name, gives_type or float32, None) for name in outputs]
+    if takes_type:
+        nodes[0].input[0] = "as_float"
+        nodes.insert(0, helper.make_node("Cast", [inputs[0]], ["as_float"], to=float32))
+    if gives_type:
+        for node in nodes[-1:]:
+            node.output[0] = "float"
+        nodes.append(helper.make_node("Cast", ["float"], list(outputs), to=gives_type))
     graph = helper.make_graph(nodes, "net", takes, gives, constants)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path, **how)
     return path
 
 
@@ -244,11 +263,20 @@ def test_maps_that_are_other_than_described(folder):
 
 
 def test_files_that_cannot_be_read(folder):
-    Path("torn.onnx").write_bytes(b"no network")
+    Path("torn.onnx").write_bytes(Path(colours()).read_bytes()[:100])
+    Path("text.onnx").write_bytes(b"no network")
+    Path("page.xml").write_text("<!doctype html><html>")
+    Path("pointer.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n")
+    Path("half.xml").write_text("<net/>")
+    Path("half.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n")
     Path("lonely.xml").write_text("<net/>")
     for name, message in [
         ("torn.onnx", "weights torn.onnx: cannot be read"),
         ("gone.onnx", "weights gone.onnx: cannot be read"),
+        ("text.onnx", "weights text.onnx: is a text: fetch the file itself"),
+        ("page.xml", "weights page.xml: is an HTML page: download the file itself"),
+        ("pointer.onnx", "weights pointer.onnx: is a Git LFS pointer: fetch the file itself with `git lfs pull`"),
+        ("half.xml", "weights half.bin: is a Git LFS pointer: fetch the file itself with `git lfs pull`"),
         ("lonely.xml", "weights lonely.bin: cannot be read"),
         ("net.pth", "weights net.pth: expected a file .onnx or .xml, got .pth"),
     ]:
@@ -257,6 +285,188 @@ def test_files_that_cannot_be_read(folder):
         assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match=r"^network gone.yaml: cannot be read"):
         from_onnx("torn.onnx", "gone.yaml")
+
+
+TYPES = onnx.TensorProto
+WHOLE = [TYPES.UINT8, TYPES.UINT16, TYPES.INT16, TYPES.INT32, TYPES.INT64]
+
+
+def as_openvino(path):
+    """The same network as an .xml file."""
+    openvino = pytest.importorskip("openvino", reason="networks in .xml files need pip install rtpe[export]")
+    openvino.save_model(openvino.convert_model(path), "net.xml", compress_to_fp16=False)
+    return "net.xml"
+
+
+@pytest.mark.parametrize("runtime", [str, as_openvino], ids=["onnxruntime", "openvino"])
+@pytest.mark.parametrize("kind", [TYPES.FLOAT16, TYPES.DOUBLE, *WHOLE], ids=lambda kind: TYPES.DataType.Name(kind))
+def test_an_input_of_another_type_is_fed_as_it_asks(folder, rng, kind, runtime):
+    """Whole numbers are the image's values; float16 rounds to 11 bits."""
+    image = rng.integers(0, 256, (96, 128, 3), np.uint8)
+    described = {**SIZED, "scale": 1} if kind in WHOLE else SIZED
+    (want,) = predictor(described)([image])
+    (got,) = predictor(described, runtime(colours(takes_type=kind)))([image])
+    assert got.maps.heatmaps.dtype == np.float32
+    np.testing.assert_allclose(got.maps.heatmaps, want.maps.heatmaps, rtol=2**-11, atol=1e-4)
+
+
+@pytest.mark.parametrize("runtime", [str, as_openvino], ids=["onnxruntime", "openvino"])
+@pytest.mark.parametrize("kind", [TYPES.FLOAT16, TYPES.DOUBLE])
+def test_outputs_of_another_type_become_float32(folder, rng, kind, runtime):
+    image = rng.integers(0, 256, (96, 128, 3), np.uint8)
+    (want,) = predictor()([image])
+    (got,) = predictor(net=runtime(colours(gives_type=kind)))([image])
+    assert got.maps.heatmaps.dtype == np.float32
+    np.testing.assert_allclose(got.maps.heatmaps, want.maps.heatmaps, rtol=2**-11, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "net, message",
+    [
+        (
+            {"takes_type": TYPES.UINT8},
+            r"network net.yaml: input: the network takes uint8, values of 0 to 255: leave ou",
+        ),
+        (
+            {"takes_type": TYPES.INT32},
+            r"network net.yaml: input: the network takes int32, values of 0 to 255: leave ou",
+        ),
+        (
+            {"takes_type": TYPES.INT8},
+            r"weights net.onnx: its input is of type tensor\(int8\): export it with an input ",
+        ),
+        ({"takes_type": TYPES.BFLOAT16}, r"weights net.onnx: its input is of type tensor\(bfloat16\): export it with"),
+        (
+            {"takes_type": TYPES.BOOL},
+            r"weights net.onnx: its input is of type tensor\(bool\): export it with an input ",
+        ),
+        ({"gives_type": TYPES.UINT8}, r"network net.yaml: heatmaps.output: heat is of type tensor\(uint8\): export it"),
+        ({"shape": (1, 96, 128, 3)}, r"weights net.onnx: its input is \(1, 96, 128, 3\), channels last \(NHWC\): rtpe"),
+        ({"shape": ("N", 96, 128, 3)}, r"weights net.onnx: its input is \(any, 96, 128, 3\), channels last \(NHWC\)"),
+    ],
+    ids=str,
+)
+def test_inputs_that_are_not_fed_are_refused_on_loading(folder, net, message):
+    with pytest.raises(UserError, match=message):
+        predictor(net=colours(**net))
+
+
+def test_channels_last_are_refused_in_an_xml_file_too(folder):
+    openvino = pytest.importorskip("openvino", reason="networks in .xml files need pip install rtpe[export]")
+    from openvino.preprocess import PrePostProcessor
+
+    made = PrePostProcessor(openvino.convert_model(colours(shape=(1, 3, 96, 128))))
+    made.input().tensor().set_layout(openvino.Layout("NHWC"))
+    made.input().model().set_layout(openvino.Layout("NCHW"))
+    openvino.save_model(made.build(), "last.xml")
+    with pytest.raises(
+        UserError, match=r"last.xml: its input is \(1, 96, 128, 3\), channels last \(NHWC\): rtpe gives"
+    ):
+        predictor(net="last.xml")
+
+
+def test_what_a_runtime_cannot_compute_is_one_line(folder, capfd):
+    """A description of one input size, and a graph that takes another without saying so."""
+    shape = onnx.numpy_helper.from_array(np.array([1, 3, 64, 64]), "shape")
+    float32, helper = TYPES.FLOAT, onnx.helper
+    nodes = [helper.make_node("Reshape", ["data", "shape"], ["heat"])]
+    takes = [helper.make_tensor_value_info("data", float32, ["N", "C", "H", "W"])]
+    graph = helper.make_graph(nodes, "net", takes, [helper.make_tensor_value_info("heat", float32, None)], [shape])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), "fixed.onnx")
+    made = predictor(net="fixed.onnx")
+    with pytest.raises(
+        UserError, match=r"weights fixed.onnx: cannot compute an input of 1 x 3 x 96 x 128 \(.*\): check"
+    ):
+        made([np.zeros((96, 128, 3), np.uint8)])
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_maps_that_are_no_numbers_are_an_error(folder, value):
+    """They would be an image without people: NaN is no peak."""
+    net = save_net({"heat": (np.eye(3), np.full((3, 1, 1), value))})
+    message = (
+        r"^colours: heatmaps: expected finite values, got NaN or infinity: check its weights, or export it in float"
+    )
+    with pytest.raises(UserError, match=message):
+        predictor(net=net)([np.zeros((96, 128, 3), np.uint8)])
+    with pytest.raises(UserError, match=r"^colours: heatmaps: expected finite values"):
+        top_down(net=net)([np.zeros((96, 128, 3), np.uint8)], [BOX])
+
+
+def test_suffixes_in_capitals_are_the_same(folder, rng):
+    image = rng.integers(0, 256, (96, 128, 3), np.uint8)
+    (want,) = predictor()([image])
+    Path(colours()).rename("NET.ONNX")
+    Path(as_openvino("NET.ONNX")).rename("IR.XML")
+    Path("net.bin").rename("IR.BIN")
+    for name in ("NET.ONNX", "IR.XML"):
+        (got,) = predictor(net=name)([image])
+        np.testing.assert_allclose(got.maps.heatmaps, want.maps.heatmaps, atol=1e-4)
+
+
+EXTERNAL = {"save_as_external_data": True, "size_threshold": 0}
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one file", "a file a tensor"])
+def test_weights_in_other_files_are_part_of_the_checksum(folder, apart):
+    """Two teachers in one cache: the .onnx file stays when its weights are changed."""
+    where = {"all_tensors_to_one_file": not apart} | ({} if apart else {"location": "net.onnx.data"})
+    net = colours(**EXTERNAL, **where)
+    files = sorted(path.name for path in Path().iterdir() if path.name.startswith(("net.onnx.data", "heat_")))
+    assert len(files) == (2 if apart else 1)
+    told = {checksum_of(Path(net))}
+    for name in files:
+        raw = Path(name).read_bytes()
+        Path(name).write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+        told.add(checksum_of(Path(net)))
+    assert len(told) == 1 + len(files)
+    assert predictor(net=net).describe()["weights_sha256"] in told
+
+
+def test_weights_in_other_files_of_a_branch_are_found(folder):
+    """A tensor within a graph within a node."""
+    helper, value = onnx.helper, onnx.numpy_helper.from_array(np.ones(3, np.float32), "inner")
+    inner = helper.make_graph([helper.make_node("Identity", ["inner"], ["y"])], "b", [], [
+        helper.make_tensor_value_info("y", TYPES.FLOAT, [3])], [value])  # fmt: skip
+    node = helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
+    takes = [helper.make_tensor_value_info("c", TYPES.BOOL, [])]
+    graph = helper.make_graph([node], "net", takes, [helper.make_tensor_value_info("y", TYPES.FLOAT, [3])])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    for attribute in model.graph.node[0].attribute:
+        onnx.external_data_helper.set_external_data(attribute.g.initializer[0], "inner.bin")
+        attribute.g.initializer[0].ClearField("raw_data")
+    Path("net.onnx").write_bytes(model.SerializeToString())
+    Path("inner.bin").write_bytes(np.ones(3, np.float32).tobytes())
+    before = checksum_of(Path("net.onnx"))
+    Path("inner.bin").write_bytes(np.zeros(3, np.float32).tobytes())
+    assert checksum_of(Path("net.onnx")) != before
+
+
+@pytest.mark.parametrize(
+    "place, message",
+    [
+        ("../net.data", "names weights in '../net.data', outside its folder: save it with them beside it"),
+        ("/etc/hostname", "names weights in '/etc/hostname', outside its folder"),
+        ("sub/../../a", "names weights in 'sub/../../a', outside its folder"),
+        ("gone.data", "names weights in 'gone.data', which is missing: put that file beside it"),
+    ],
+)
+def test_weights_that_lie_elsewhere_are_refused(folder, place, message):
+    model = onnx.load(colours())
+    for tensor in model.graph.initializer:
+        onnx.external_data_helper.set_external_data(tensor, place)
+        tensor.ClearField("raw_data")
+    Path("net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match=f"weights net.onnx: {re.escape(message)}"):
+        predictor(net="net.onnx")
+
+
+def test_weights_in_another_file_that_only_stand_for_it(folder):
+    net = colours(**EXTERNAL, location="net.onnx.data")
+    Path("net.onnx.data").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n")
+    with pytest.raises(UserError, match=r"weights net.onnx.data: is a Git LFS pointer: fetch the file itself"):
+        predictor(net=net)
 
 
 def test_a_missing_runtime_says_what_to_install(folder, monkeypatch):

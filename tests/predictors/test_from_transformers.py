@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_vitpose import save_vitpose
 
+from rtpe.errors import UserError
 from rtpe.geometry import Affine, index_to_point
 from rtpe.images import warp
 from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
@@ -75,6 +77,32 @@ def by_hand(made, crops, **also):
         also = {"dataset_index": torch.zeros(len(crops), dtype=torch.long), **also}
     with torch.no_grad():
         return made(pixels, **also).heatmaps.numpy()
+
+
+def shards(folder, made):
+    """Written anew as several files and an index."""
+    (folder / "model.safetensors").unlink()
+    made.save_pretrained(folder, max_shard_size="20KB")
+    return sorted(folder.glob("model-*.safetensors"))
+
+
+def test_every_shard_is_part_of_the_checksum(tmp_path):
+    made = save_vitpose(tmp_path)
+    whole, parts = loaded(tmp_path), shards(tmp_path, made)
+    assert len(parts) > 2
+    told = [loaded(tmp_path).weights_sha256]
+    for path in parts:
+        state = {name: value + 1 for name, value in load_file(path).items()}
+        save_file(state, path, {"format": "pt"})
+        told.append(loaded(tmp_path).weights_sha256)
+    assert len({*told, whole.weights_sha256}) == len(parts) + 2
+
+
+def test_a_shard_that_only_stands_for_one_is_named(tmp_path):
+    parts = shards(tmp_path, save_vitpose(tmp_path))
+    parts[1].write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n")
+    with pytest.raises(UserError, match=rf"weights {parts[1]}: is a Git LFS pointer: fetch the file itself"):
+        loaded(tmp_path)
 
 
 # ---- the maps

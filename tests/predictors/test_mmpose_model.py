@@ -13,6 +13,7 @@ from miniature import FACE, spots
 from torch import nn
 
 from rtpe.decode.peaks import dark, local_maxima
+from rtpe.errors import UserError
 from rtpe.geometry import index_to_point, letterbox
 from rtpe.nets.blocks import normalise
 from rtpe.predictors.from_mmpose import read_model
@@ -161,6 +162,11 @@ def test_the_doubtful_are_left_out(people, settings, people_left, joints_left):
 def test_people_without_numbers_are_nobody(people):
     (found,) = people(np.array([FOUND[0], FOUND[1] * np.nan]))([np.zeros((50, 70, 3), np.uint8)])
     assert len(found.poses) == 1 and np.isfinite(found.maps.heatmaps).all()
+
+
+def test_nobody_but_people_without_numbers_is_an_error(people):
+    with pytest.raises(UserError, match=r"joints: expected finite values, got NaN or infinity: check its weights"):
+        people(FOUND * np.nan)([np.zeros((50, 70, 3), np.uint8)])
 
 
 def test_an_image_that_is_none(people):

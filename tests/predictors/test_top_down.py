@@ -10,6 +10,7 @@ from reference import top_down as published
 from torch import nn
 
 from rtpe.decode.peaks import dark, local_maxima
+from rtpe.errors import UserError
 from rtpe.geometry import Affine, index_to_point
 from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
 from rtpe.predictors.top_down import TopDownPredictor, TopDownSettings, net_look, paste
@@ -287,14 +288,14 @@ def test_by_index_joints_without_heat_count_in_the_comparison():
     assert len(plain.poses) == 1
 
 
-def test_maps_without_numbers_find_nobody():
-    """A net that overflows shows no joint, and breaks nothing."""
-    image = np.zeros((100, 100, 3), np.uint8)
-    (found,) = predictor(heights(np.nan, -np.inf, 0.7))([image], [boxes((20, 20, 40, 60))])
-    assert found.poses.scores[0].tolist() == pytest.approx([0, 0, 0.7])
-    everywhere = predictor(lambda crops: np.full((len(crops), 3, 32, 24), np.nan, np.float32))
-    (found,) = everywhere([image], [boxes((20, 20, 40, 60))])
-    assert not found.poses.scores.any() and not found.poses.person_scores.any()
+@pytest.mark.parametrize("values", [(0.1, 0.2, np.nan), (np.inf, 0, 0), (0, -np.inf, 0.7)], ids=str)
+def test_maps_without_numbers_are_an_error(values):
+    """A net that overflows would show no joint: nobody is there, says the score."""
+    image, given = np.zeros((100, 100, 3), np.uint8), boxes((20, 20, 40, 60))
+    message = r": heatmaps: expected finite values, got NaN or infinity: check its weights, or pass --teacher.prec"
+    for flip in (False, True):
+        with pytest.raises(UserError, match=message):
+            predictor(heights(*values), flip=flip)([image], [given])
 
 
 # ---- the contract
