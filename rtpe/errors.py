@@ -19,3 +19,7 @@ def printable(text: str) -> str:
 
 def _escape(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
+
+
+class NotFinite(UserError):
+    """A network whose maps hold NaN or infinity."""

@@ -106,6 +106,7 @@ def test_labels_of_14_joints_are_scored_and_cached(world, tmp_path):
     source = json.loads((world / "annotations/person_keypoints_val2017.json").read_text())
     for person in source["annotations"]:
         person["keypoints"] = person["keypoints"][15:] + person["keypoints"][3:6] + person["keypoints"][15:18]
+    source["categories"][0]["keypoints"] = [*COCO17.joints[5:], "head", "neck"]
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations/person_keypoints_val2017.json").write_text(json.dumps(source))
     (tmp_path / "images").symlink_to(world / "images")

@@ -43,7 +43,7 @@ from rtpe.engine.checkpoint import TrainingState
 from rtpe.engine.criterion import TERMS, Criterion
 from rtpe.engine.loop import Schedule, fit, mean_terms
 from rtpe.engine.optim import optimizer, restarts, warm_cosine
-from rtpe.errors import UserError
+from rtpe.errors import Diverged, NotFinite, UserError
 from rtpe.log import HISTORY, Log, read_history
 from rtpe.predictors.dense import DensePredictor
 from rtpe.report import Chart, Picture, Table, curves, write_report
@@ -198,18 +198,30 @@ def _after_epoch(
     """Score the averaged net on the images that were held out; log numbers, pictures and histograms."""
     scores: dict[str, float] = {}
     if log is not None:
-        student = _predictor(settings, state.ema, minival, str(fabric.device))
-        if len(minival):
-            scores, _ = score(predicted_people(student, minival, student.batch, []), minival)
-            scores |= _minival_truth(fabric, settings, state, minival)
-        if len(shown[0]):
-            sheet = gallery(*shown, student, state.ema, settings.net.size)
-            log.image("minival" if len(minival) else "training", sheet, state.step)
+        try:
+            scores = _scores_and_pictures(fabric, settings, state, minival, shown, log)
+        except NotFinite as error:
+            raise Diverged(f"epoch {state.epoch}: averaged weights of {error}, or lower --train.lr") from error
         log.scalars({**means, **scores}, step=state.step, epoch=state.epoch)
         log.histograms(state.net.named_parameters(), state.step)
         _say(state, means, scores)
     fabric.barrier()
     return fabric.broadcast(scores)
+
+
+def _scores_and_pictures(
+    fabric: Fabric, settings: Train, state: TrainingState, minival: Images, shown: Shown, log: Log
+) -> dict[str, float]:
+    """What the averaged net scores on the images that were held out; some of them are drawn."""
+    scores: dict[str, float] = {}
+    student = _predictor(settings, state.ema, minival, str(fabric.device))
+    if len(minival):
+        scores, _ = score(predicted_people(student, minival, student.batch, []), minival)
+        scores |= _minival_truth(fabric, settings, state, minival)
+    if len(shown[0]):
+        sheet = gallery(*shown, student, state.ema, settings.net.size)
+        log.image("minival" if len(minival) else "training", sheet, state.step)
+    return scores
 
 
 def _minival_truth(fabric: Fabric, settings: Train, state: TrainingState, minival: Images) -> dict[str, float]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtpe.errors import UserError
+from rtpe.errors import NotFinite
 
 PRECISION = "or pass --teacher.precision fp32"
 EXPORT = "or export it in float32"
 
 
 def require_finite(name: str, remedy: str, **maps: np.ndarray | None) -> None:
-    """Raise UserError if one of a predictor's arrays holds NaN or infinity.
+    """Raise NotFinite if one of a predictor's arrays holds NaN or infinity.
 
     Args:
         name: of the predictor.
@@ -20,4 +20,4 @@ def require_finite(name: str, remedy: str, **maps: np.ndarray | None) -> None:
     """
     for kind, values in maps.items():
         if values is not None and not np.isfinite(values).all():
-            raise UserError(f"{name}: {kind}: expected finite values, got NaN or infinity: check its weights, {remedy}")
+            raise NotFinite(f"{name}: {kind}: expected finite values, got NaN or infinity: check its weights, {remedy}")

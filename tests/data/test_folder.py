@@ -94,7 +94,7 @@ def test_files_that_are_passed_over_are_counted_by_suffix(tmp_path, case, capsys
     for note, pattern in zip(made.notes, expected):
         assert re.match(pattern, note), note
     build.dataset(DataSettings(str(root), "train"))
-    assert capsys.readouterr().out.splitlines() == list(made.notes)
+    assert capsys.readouterr().err.splitlines() == list(made.notes)
 
 
 def test_ids_stay_when_files_come_and_go(tmp_path):
