@@ -14,16 +14,17 @@ import rtpe
 PACKAGE = Path(rtpe.__file__).parent
 ERRORS = {"errors"}
 GEOMETRY = ERRORS | {"skeleton", "geometry"}
-FOUNDATION = GEOMETRY | {"structures", "images"}
+FOUNDATION = GEOMETRY | {"limits", "structures", "images"}
 ANYTHING = None
 MAY_IMPORT = {
     "errors": set(),
+    "limits": ERRORS,
     "skeleton": ERRORS,
     "geometry": ERRORS,
-    "views": set(),
+    "views": {"limits"},
     "structures": GEOMETRY,
     "images": GEOMETRY,
-    "nets": ERRORS,
+    "nets": ERRORS | {"limits"},
     "losses": ERRORS | {"nets"},
     "cache": FOUNDATION,
     "decode": FOUNDATION,
@@ -38,7 +39,7 @@ MAY_IMPORT = {
     "report": FOUNDATION | {"draw", "log", "chart"},  # it shows what the log wrote
     "export": FOUNDATION | {"nets"},
     "engine": FOUNDATION | {"nets", "losses", "data", "metrics", "log"},
-    "config": ERRORS | {"views"},  # what a user may set of them is what the data are told
+    "config": ERRORS | {"limits", "views"},  # what a user may set of them is what the data are told
     "build": ANYTHING,
     "commands": ANYTHING,
     "cli": ANYTHING,

@@ -33,8 +33,8 @@ def build_teacher_cache(settings: CacheBuild) -> None:
     """Run the teacher over all images that the cache lacks, or over this process's share of them."""
     path = Path(_asked(settings.cache.path, "no place for the cache: pass --cache.path FOLDER"))
     share = share_of(settings.shard)
-    images = build.dataset(settings.data)
     where = build.device(settings.device, share.local)
+    images = build.dataset(settings.data)
     teacher = build.predictor(settings.teacher, settings.decode, images.skeleton, where, images)
     said = teacher.describe()
     manifest = Manifest(

@@ -23,10 +23,11 @@ RESULTS, PICTURES = "results.json", "pictures"
 
 def predict(settings: Predict) -> Path:
     """Write the results in COCO's format, and pictures if asked to; returns the file of the results."""
+    where = build.device(settings.device)
     images, out = build.dataset(settings.data), Path(settings.out)
     teacher = settings.teacher
     teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
-    predictor = build.predictor(teacher, settings.decode, images.skeleton, build.device(settings.device), images)
+    predictor = build.predictor(teacher, settings.decode, images.skeleton, where, images)
     sources = {image_id: (name, source) for image_id, name, source in images.sources()}
     rows: list[dict] = []
     skipped: list[str] = []

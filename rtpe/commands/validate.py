@@ -70,6 +70,7 @@ def validate(settings: Validate) -> list[dict]:
     """
     if settings.compare and (settings.weights or settings.teacher.weights or settings.cache.path):
         raise UserError("compare: names all that is scored: name weights and caches there, and nowhere else")
+    build.device(settings.device)  # before any work
     images = _labelled_images(settings)
     rows: list[Row] = []
     for item in settings.compare or [""]:

@@ -118,7 +118,7 @@ def test_weights_may_change_over_the_run():
 )
 def test_knots_that_are_none(weight):
     with pytest.raises(
-        ValueError, match=r"^loss.truth: expected a number or \[\[progress, weight\], ...\], progress ri"
+        ValueError, match=r"^loss.truth: expected 0 or more, or \[\[progress, weight\], ...\], progress ri"
     ):
         Criterion({**ALL, "truth": weight})
 
