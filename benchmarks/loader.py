@@ -39,7 +39,8 @@ from rtpe.commands.examples import STRIDE, spread
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import CachePath, DataSettings, LossSettings, NetSettings, OptimSettings, ViewSettings
 from rtpe.data import coco, distill, folder
-from rtpe.data.distill import TrainingExamples, as_batch, collate, epoch_order
+from rtpe.data.distill import TrainingExamples
+from rtpe.data.loader import as_batch, collate, epoch_order
 from rtpe.data.targets import cell_indices, gaussian_maps
 from rtpe.errors import UserError
 

@@ -2,7 +2,7 @@
 
 from rtpe.build.data import Images, cache, dataset
 from rtpe.build.decoders import chosen, decoder, groupings
-from rtpe.build.nets import imitated_stem, net, save_net, trainable_net
+from rtpe.build.nets import imitated_stem, net, numbers_of, save_net, trainable_net
 from rtpe.build.predictors import device, predictor
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "groupings",
     "imitated_stem",
     "net",
+    "numbers_of",
     "predictor",
     "save_net",
     "trainable_net",

@@ -19,6 +19,7 @@ from rtpe.cache import Cache, Manifest, build_cache, convert, merge, verify
 from rtpe.cache.w48 import PREDICTOR, SUFFIX, read_w48
 from rtpe.commands.score import cached_people, score
 from rtpe.commands.shares import share_of
+from rtpe.commands.shortages import named_shortages
 from rtpe.commands.table import write_json
 from rtpe.config import CacheBuild, CacheConvert, CacheInfo, CacheMerge, CacheVerify, DataSettings
 from rtpe.errors import UserError
@@ -31,6 +32,11 @@ SCORES = ("AP", "AP50", "AP75", "AR")
 
 def build_teacher_cache(settings: CacheBuild) -> None:
     """Run the teacher over all images that the cache lacks, or over this process's share of them."""
+    with named_shortages("a smaller --teacher.batch or --teacher.size"):
+        _build(settings)
+
+
+def _build(settings: CacheBuild) -> None:
     path = Path(_asked(settings.cache.path, "no place for the cache: pass --cache.path FOLDER"))
     share = share_of(settings.shard)
     where = build.device(settings.device, share.local)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rtpe.config.commands import CacheBuild, CacheConvert, CacheInfo, Predict, Train, Validate
+from rtpe.config.commands import CacheBuild, CacheConvert, CacheInfo, Predict, StudyNorms, Train, Validate
 from rtpe.config.parts import DataSettings
 from rtpe.config.training import NetSettings, OptimSettings
 from rtpe.errors import UserError
@@ -28,6 +28,8 @@ def _idle(settings: Any) -> Iterator[tuple[str, Any, str]]:
     """Name, value, and beside what it has no effect, with the remedy."""
     if isinstance(settings, Train):
         yield from _of_schedule(settings.train)
+        if settings.train.minival_split and not settings.train.minival and not isinstance(settings, StudyNorms):
+            yield "train.minival_split", settings.train.minival_split, "with train.minival 0: pass how many of it"
         yield from _of_stem(settings.net)
     if isinstance(settings, CacheBuild | CacheConvert | CacheInfo | Predict | Validate):
         usual = DataSettings()
@@ -41,8 +43,6 @@ def _idle(settings: Any) -> Iterator[tuple[str, Any, str]]:
 def _of_schedule(train: OptimSettings) -> Iterator[tuple[str, Any, str]]:
     if train.cycles != OptimSettings().cycles and train.schedule != "sgdr":
         yield "train.cycles", train.cycles, f"with train.schedule {train.schedule}: pass --train.schedule sgdr"
-    if train.minival_split and not train.minival:
-        yield "train.minival_split", train.minival_split, "with train.minival 0: pass how many images of it"
 
 
 def _of_stem(net: NetSettings) -> Iterator[tuple[str, Any, str]]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtpe.data.distill import Batch
+from rtpe.data.loader import Batch
 from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centres
 from rtpe.engine.optim import at_progress
 from rtpe.errors import UserError

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from miniature import FACE
 
-from rtpe.data.distill import Batch, as_batch, collate
+from rtpe.data.loader import Batch, as_batch, collate
 from rtpe.data.targets import gaussian_maps, offset_targets, person_centres
 from rtpe.engine.criterion import Criterion
 from rtpe.nets.blocks import Outputs, normalise
