@@ -37,9 +37,10 @@ from rtpe.cache import Cache
 from rtpe.cli import status
 from rtpe.commands.examples import STRIDE, spread
 from rtpe.commands.table import print_table, write_json
-from rtpe.config import CacheSettings, DataSettings, LossSettings, NetSettings, OptimSettings, ViewSettings
+from rtpe.config import CachePath, DataSettings, LossSettings, NetSettings, OptimSettings, ViewSettings
 from rtpe.data import coco, distill, folder
-from rtpe.data.distill import TrainingExamples, as_batch, collate, epoch_order
+from rtpe.data.distill import TrainingExamples
+from rtpe.data.loader import as_batch, collate, epoch_order
 from rtpe.data.targets import cell_indices, gaussian_maps
 from rtpe.errors import UserError
 
@@ -69,7 +70,7 @@ class LoaderBenchmark:
     """
 
     data: DataSettings = field(default_factory=lambda: DataSettings(root="datasets/demo", limit=200))
-    cache: CacheSettings = field(default_factory=lambda: CacheSettings(path="runs/demo/cache/train2017"))
+    cache: CachePath = field(default_factory=lambda: CachePath(path="runs/demo/cache/train2017"))
     net: NetSettings = field(default_factory=NetSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     view: ViewSettings = field(default_factory=ViewSettings)

@@ -73,12 +73,19 @@ def status(work: Callable[[], object]) -> int:
     except (UserError, OSError) as error:
         if os.environ.get("RTPE_TRACEBACK"):
             raise
-        print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"error: {printable(' '.join(_said(error).split()))}", file=sys.stderr)
         return DIVERGED if isinstance(error, Diverged) else 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _said(error: Exception) -> str:
+    """The message; of an error of the operating system the file and the reason."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    return str(error)
 
 
 def usage() -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from rtpe.limits import RANGE, SHARE, Checked, between, limited
 
 
 @dataclass(frozen=True)
-class ViewSettings:
+class ViewSettings(Checked):
     """How far a training view strays from the plain one.
 
     Attributes:
@@ -21,12 +23,12 @@ class ViewSettings:
         paste: probability of people of another image over this one.
     """
 
-    rotate: float = 25.0
-    scale: list[float] = field(default_factory=lambda: [0.7, 1.35])
-    shift: float = 0.12
-    flip: float = 0.5
-    light: float = 0.25
-    noise: float = 6.0
-    grey: float = 0.05
-    mosaic: float = 0.0
-    paste: float = 0.0
+    rotate: float = limited(25.0, between(0, 180))
+    scale: list[float] = limited([0.7, 1.35], RANGE)
+    shift: float = limited(0.12, SHARE)
+    flip: float = limited(0.5, SHARE)
+    light: float = limited(0.25, SHARE)
+    noise: float = limited(6.0, between(0, 255))
+    grey: float = limited(0.05, SHARE)
+    mosaic: float = limited(0.0, SHARE)
+    paste: float = limited(0.0, SHARE)

@@ -149,11 +149,11 @@ USER_ERRORS = {
     ),
     "no cycles": (
         ["train", "--data.root={world}", "--train.minival=0", "--train.cycles=0"],
-        "train.cycles: expected 1 or more, got 0",
+        "train.cycles: expected 1 to 20, got 0",
     ),
     "knots in disorder": (
         ["train", "--data.root={world}", "--train.minival=0", "--loss.truth=[[1, 1], [0, 2]]"],
-        "loss.truth: expected a number or [[progress, weight], ...]",
+        "loss.truth: expected 0 or more, or [[progress, weight], ...]",
     ),
     "unknown net": (["train", "--data.root={world}", "--net.kind=huge"], "choose from student, higher_hrnet"),
     "unknown number": (["train", "--data.root={world}", "--net.numbers={widht: 3}"], "widht"),

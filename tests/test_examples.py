@@ -8,7 +8,7 @@ import pytest
 from rtpe import build
 from rtpe.cache import Cache, Manifest
 from rtpe.commands.examples import held_out, shown_examples, training_examples
-from rtpe.config import CacheSettings, DataSettings, MoreDataSettings, NetSettings, OptimSettings, Train
+from rtpe.config import CachePath, DataSettings, MoreDataSettings, NetSettings, OptimSettings, Train
 from rtpe.data.coco import fixed_choice
 from rtpe.data.synthetic import write_world
 from rtpe.geometry import cells
@@ -33,7 +33,7 @@ def settings(tmp_path):
     return Train(
         data=DataSettings(root=str(tmp_path)),
         more=[MoreDataSettings(root=str(tmp_path), split="val2017", cache=str(tmp_path / "cache-val2017"))],
-        cache=CacheSettings(path=str(tmp_path / "cache-train2017")),
+        cache=CachePath(path=str(tmp_path / "cache-train2017")),
         net=NetSettings(size=64),
         train=OptimSettings(minival=2, pictures=9),
     )

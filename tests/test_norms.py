@@ -203,11 +203,11 @@ def test_variants_differ_in_the_net_alone_and_seeds_in_the_seed():
 
 
 USER_ERRORS = {
-    "another net": (["--net.kind=student"], "net.kind: must be pose_hrnet, whose norms can be left out, got student"),
-    "nothing to score on": (["--train.minival=0"], "train.minival: must be above 0, to score the epochs on, got 0"),
-    "no labels": (["--loss.truth=0"], "loss.truth: must be above 0, to tell the loss, got 0"),
-    "no seeds": (["--seeds=[]"], "seeds: must be one or more, got []: pass --seeds, or --config recipes/norms.yaml"),
-    "no jobs": (["--jobs=0"], "jobs: must be 1 or more, got 0"),
+    "another net": (["--net.kind=student"], "net.kind: expected pose_hrnet, whose norms can be left out, got student"),
+    "nothing to score on": (["--train.minival=0"], "train.minival: expected above 0, to score the epochs on, got 0"),
+    "no labels": (["--loss.truth=0"], "loss.truth: expected above 0, to tell the loss, got 0"),
+    "no seeds": (["--seeds=[]"], "seeds: expected a list of 1 or more values, each a whole number"),
+    "no jobs": (["--jobs=0"], "jobs: expected 1 or more, got 0"),
     "an unknown variant": (["--variants", "default", "bare"], "variants: no 'bare': choose from default, no_norm_stem"),
 }
 
@@ -260,7 +260,7 @@ def test_a_study_that_was_killed_ends_with_the_same_table(tmp_path):
 
 @pytest.mark.slow
 def test_trainings_that_diverge_are_results(tmp_path, capsys):
-    """At such a rate no net outlives its first step: the loss of one without norms, or the maps of one that has them."""
+    """At such a rate no net outlives a step: the loss of one without norms, or the maps of one that has them."""
     write_world(str(tmp_path / "world"), "train2017", 12, 1, (96, 96), 0)
     write_world(str(tmp_path / "world"), "val2017", 4, 2, (96, 96), 0)
     wild = [*TINY, f"--data.root={tmp_path / 'world'}", "--train.lr=1000", "--train.epochs=2", "--seeds=[5]"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from rtpe.config import NetSettings
 from rtpe.errors import UserError
+from rtpe.limits import MAPPING, refuse_unknown
 from rtpe.nets.higher_hrnet import HigherHRNet
 from rtpe.nets.hrnet import HRNet, PoseHRNet, trunk_numbers
 from rtpe.nets.simple_baseline import SimpleBaseline
@@ -26,21 +29,43 @@ NETS = {
     "simple_baseline": SimpleBaseline,
     "readout": readout,
 }
+JOINTS = "joints"
 NETWORK_FILES = (".onnx", ".xml")
 
 
-def net(kind: str, numbers: dict[str, Any], joints: int) -> nn.Module:
+def net(kind: str, numbers: Mapping[str, Any], joints: int, setting: str = "net.numbers") -> nn.Module:
     """A net by name, with random weights.
 
+    Args:
+        setting: that gives the numbers, as messages call it.
+
     Raises:
-        UserError: for an unknown name or argument.
+        UserError: for an unknown name, or an argument that is unknown or none of such a net.
     """
     if kind not in NETS:
         raise UserError(f"unknown net {kind!r}: choose from {', '.join(NETS)}")
+    refuse_unknown({name: each for name, each in numbers.items() if name != JOINTS}, usual_numbers(kind), setting)
     try:
-        return NETS[kind](**{**numbers, "joints": joints})
-    except TypeError as error:
-        raise UserError(f"net {kind}: {str(error).split('__init__() ')[-1]}: see --net.numbers") from error
+        return NETS[kind](**{**numbers, JOINTS: joints})
+    except UserError as error:  # a net names its arguments, and knows no settings
+        raise UserError(f"{setting}.{error}") from error
+
+
+def usual_numbers(kind: str) -> dict[str, Any]:
+    """The arguments of a net that a setting may give, and their defaults."""
+    parameters = inspect.signature(NETS[kind]).parameters
+    return {name: each.default for name, each in parameters.items() if name != JOINTS}
+
+
+def refuse_joints(numbers: Mapping[str, Any], setting: str) -> None:
+    """Raise UserError if settings give the number of joints, which follows the skeleton."""
+    if JOINTS in numbers:
+        raise UserError(f"{setting}.{JOINTS}: follows the skeleton: leave it out, or pass --data.skeleton")
+
+
+def numbers_of(settings: NetSettings) -> dict[str, Any]:
+    """All arguments of the net to train that are not of its stem: those that are given, those of `init`, the usual."""
+    return {**usual_numbers(settings.kind), **_started_numbers(settings), **settings.numbers}
 
 
 def check_style(weights: str, kind: str, numbers: dict[str, Any], option: str) -> None:
@@ -58,6 +83,10 @@ def check_style(weights: str, kind: str, numbers: dict[str, Any], option: str) -
 
 def trainable_net(settings: NetSettings, joints: int) -> nn.Module:
     """The net to train, with the weights it starts from, and frozen what is not to learn."""
+    refuse_joints(settings.numbers, "net.numbers")
+    for name in ("stem", "imitate"):
+        if getattr(settings, name) and settings.kind != "student":
+            raise UserError(f"net.{name}: only a student has such a stem, not a {settings.kind}: leave it out")
     trunk, weights = _trunk(settings)
     numbers = {**_started_numbers(settings), **settings.numbers, **({"trunk": trunk} if trunk else {})}
     if settings.imitate:
@@ -93,7 +122,10 @@ def _imitating(numbers: dict[str, Any], channels: int) -> dict[str, Any]:
             "net.imitate: this student stands on a frozen stem: leave out --net.stem, or give it a stem of its own by "
             "--net.numbers '{trunk: null}'"
         )
-    return {**(numbers.get("stem") or {}), "outputs": channels}
+    own = numbers.get("stem") or {}
+    if not isinstance(own, Mapping):
+        raise UserError(MAPPING.refusal("net.numbers.stem", own))
+    return {**own, "outputs": channels}
 
 
 def _started_numbers(settings: NetSettings) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from rtpe.build.crops import of_mmpose, of_net, of_network, of_vitpose, refuse
 from rtpe.build.data import Images
 from rtpe.build.decoders import chosen, decoder, reading
-from rtpe.build.nets import NETWORK_FILES, check_style, net
+from rtpe.build.nets import NETWORK_FILES, check_style, net, refuse_joints
 from rtpe.config import CropSettings, DecodeSettings, TeacherSettings
 from rtpe.errors import UserError
+from rtpe.limits import DEVICE, SIDE
 from rtpe.nets.weights import load_into, load_weights, read_metadata, sha256
 from rtpe.predictors import Predictor
 from rtpe.predictors.as_skeleton import AsSkeleton
@@ -33,10 +34,29 @@ TOP_DOWN = ("simple_baseline", "pose_hrnet")
 
 
 def device(name: str, process: int = 0) -> str:
-    """The device of that name; `auto` is a GPU if there is one, of several the one of that process's number."""
-    if name != "auto":
-        return name
+    """The device of that name; `auto` is a GPU if there is one, of several the one of that process's number.
+
+    Raises:
+        UserError: if it is none, or is not there.
+    """
+    if not DEVICE.holds(name):
+        raise UserError(DEVICE.refusal("device", name))
+    if name == "auto":
+        return f"cuda:{process % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
+    if name != "cpu" and not torch.cuda.is_available():
+        raise UserError(f"device {name}: torch sees no GPU here: pass --device cpu, or install torch with CUDA")
+    count, number = torch.cuda.device_count(), int(name.partition(":")[2] or 0)
+    if name != "cpu" and number >= count:
+        raise UserError(f"device {name}: torch sees {count} GPUs here, numbered from 0: pass another --device")
     return f"cuda:{process % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
+    if name != "cpu" and not torch.cuda.is_available():
+        raise UserError(f"device {name}: torch sees no GPU here: pass --device cpu, or install torch with CUDA")
+    number = int(name.partition(":")[2] or 0)
+    if number >= torch.cuda.device_count() and name != "cpu":
+        raise UserError(
+            f"device {name}: torch sees {torch.cuda.device_count()} GPUs here, numbered from 0: pass another"
+        )
+    return f"cuda:{process % torch.cuda.device_count()}" if name == "cuda" and process else name
 
 
 def predictor(
@@ -115,7 +135,8 @@ def _net_predictor(
         require_time(settings.weights, numbers, settings.numbers)
     own = _own_skeleton(settings.weights, said, kind, joints)
     check_style(settings.weights, kind, {**numbers, **settings.numbers}, "teacher")
-    made = net(kind, {**numbers, **settings.numbers}, len(own))
+    refuse_joints(settings.numbers, "teacher.numbers")
+    made = net(kind, {**numbers, **settings.numbers}, len(own), "teacher.numbers")
     load_into(made, state, settings.weights)
     if settings.boxes or (kind in TOP_DOWN and not said):  # what `rtpe train` wrote saw whole images, and says so
         color = settings.color or ("bgr" if kind == "simple_baseline" and not said else "rgb")
@@ -136,22 +157,28 @@ def _crop(asked: CropSettings, made: nn.Module, said: dict[str, str]) -> CropSet
 def _on_whole_images(
     made: nn.Module, settings: TeacherSettings, decode: DecodeSettings, own: Skeleton, where: str, said: dict
 ) -> DensePredictor:
-    return DensePredictor(
-        made,
-        own,
-        decoder(decode, made),
-        name=_name(Path(settings.weights)),
-        weights_sha256=sha256(settings.weights),
-        size=settings.size or int(said.get("size", 512)),
-        fit=settings.fit or said.get("fit", "short_side"),
-        flip=settings.flip,
-        scales=tuple(settings.scales),
-        project=settings.project,
-        device=where,
-        batch=settings.batch,
-        precision=settings.precision,
-        reading=reading(chosen(decode, made)),
-    )
+    read, size = decoder(decode, made), settings.size or int(said.get("size", 512))
+    if settings.size and not SIDE.holds(size):
+        raise UserError(SIDE.refusal("teacher.size", size))
+    try:
+        return DensePredictor(
+            made,
+            own,
+            read,
+            name=_name(Path(settings.weights)),
+            weights_sha256=sha256(settings.weights),
+            size=size,
+            fit=settings.fit or said.get("fit", "short_side"),
+            flip=settings.flip,
+            scales=tuple(settings.scales),
+            project=settings.project,
+            device=where,
+            batch=settings.batch,
+            precision=settings.precision,
+            reading=reading(chosen(decode, made)),
+        )
+    except UserError as error:  # a predictor names its arguments, and knows no settings
+        raise UserError(f"teacher.{error}") from error
 
 
 def _own_skeleton(weights: str, said: dict[str, str], kind: str, joints: Skeleton) -> Skeleton:

@@ -21,6 +21,7 @@ from rtpe.cache import Cache, Manifest, build_cache, convert, merge, refuse_othe
 from rtpe.cache.w48 import PREDICTOR, SUFFIX, read_w48
 from rtpe.commands.score import cached_people, score
 from rtpe.commands.shares import share_of
+from rtpe.commands.shortages import named_shortages
 from rtpe.commands.table import write_json
 from rtpe.config import CacheBuild, CacheConvert, CacheInfo, CacheMerge, CacheVerify, DataSettings
 from rtpe.errors import UserError
@@ -33,12 +34,17 @@ SCORES = ("AP", "AP50", "AP75", "AR")
 
 def build_teacher_cache(settings: CacheBuild) -> None:
     """Run the teacher over all images that the cache lacks, or over this process's share of them."""
+    with named_shortages("a smaller --teacher.batch or --teacher.size"):
+        _build(settings)
+
+
+def _build(settings: CacheBuild) -> None:
     path = Path(_asked(settings.cache.path, "no place for the cache: pass --cache.path FOLDER"))
     share = share_of(settings.shard)
+    where = build.device(settings.device, share.local)
     images = build.dataset(settings.data)
     if not path.exists():  # else the images of a finished one may be gone
         build.require_readable(images)
-    where = build.device(settings.device, share.local)
     teacher = build.predictor(settings.teacher, settings.decode, images.skeleton, where, images)
     said = teacher.describe()
     manifest = Manifest(

@@ -27,7 +27,8 @@ def without_labels(settings: Train, says: bool) -> Train:
     if not (settings.cache.path and settings.loss.teacher):
         missing = "--loss.teacher above 0" if settings.cache.path else "--cache.path, which `rtpe cache build` makes"
         raise UserError(f"data {settings.data.root}: nobody labelled these images, a teacher must: pass {missing}")
-    bare = replace(settings, loss=replace(settings.loss, truth=0.0), train=replace(settings.train, minival=0))
+    unscored = replace(settings.train, minival=0, minival_split="")
+    bare = replace(settings, loss=replace(settings.loss, truth=0.0), train=unscored)
     if says and bare != settings:
         print(
             f"data {settings.data.root}: no labels, the teacher's people serve instead: trains with --loss.truth 0 and "

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rtpe import config
+from rtpe import build, config
 from rtpe.chart import Chart, write_chart
 from rtpe.commands.facts import run_facts
 from rtpe.commands.study import Training, run_trainings
@@ -65,6 +65,7 @@ def norms(settings: StudyNorms) -> list[dict]:
 
 
 def _require(settings: StudyNorms) -> None:
+    build.device(settings.device)  # before the first training
     unknown = set(settings.variants) - set(VARIANTS)
     if unknown:
         raise UserError(f"variants: no {min(unknown)!r}: choose from {', '.join(VARIANTS)}")
@@ -73,12 +74,10 @@ def _require(settings: StudyNorms) -> None:
         "net.kind": ("pose_hrnet, whose norms can be left out", kind, kind == "pose_hrnet"),
         "train.minival": ("above 0, to score the epochs on", held_out, held_out > 0),
         "loss.truth": ("above 0, to tell the loss", settings.loss.truth, bool(settings.loss.truth)),
-        "seeds": ("one or more", settings.seeds, bool(settings.seeds)),
-        "jobs": ("1 or more", settings.jobs, settings.jobs > 0),
     }
     for name, (want, got, holds) in wants.items():
         if not holds:
-            raise UserError(f"{name}: must be {want}, got {got}: pass --{name}, or --config recipes/norms.yaml")
+            raise UserError(f"{name}: expected {want}, got {got}: pass --{name}, or --config recipes/norms.yaml")
 
 
 def _training(settings: StudyNorms, name: str, seed: int) -> Training:

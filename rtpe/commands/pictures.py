@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from rtpe.cache import Cache
 from rtpe.data.transforms import plain_view
 from rtpe.draw import draw_poses, draw_truth, grid, overlay_heatmaps, overlay_mask
 from rtpe.geometry import cells
-from rtpe.images import warp
+from rtpe.images import UnreadableImage, warp
 from rtpe.nets.blocks import normalise
 from rtpe.predictors import Predictor
 from rtpe.report import Chart, curves
@@ -23,16 +24,17 @@ SHOWN = 0.2  # least person score: the doubtful ones, which cost AP nothing, wou
 TITLES = ("image", "truth", "teacher", "teacher maps", "student", "student maps", "attention")
 
 
-def gallery(images: Images, cache: Cache | None, student: Predictor, net: nn.Module, size: int) -> np.ndarray:
-    """A contact sheet, (H, W, 3) uint8 RGB, of all that is drawn of some images."""
-    return contact_sheet(drawings(images, cache, student, net, size), TITLES)
+def gallery(images: Images, cache: Cache | None, student: Predictor, net: nn.Module, size: int) -> np.ndarray | None:
+    """A contact sheet, (H, W, 3) uint8 RGB, of all that is drawn of some images; None if none of them can be read."""
+    rows = drawings(images, cache, student, net, size)
+    return contact_sheet(rows, TITLES) if rows else None
 
 
 def drawings(
     images: Images, cache: Cache | None, student: Predictor, net: nn.Module, size: int
 ) -> list[dict[str, np.ndarray | None]]:
-    """Each image, and drawn over it what is known and said of it, by titles; what was never seen is left out."""
-    samples = [images[index] for index in range(len(images))]
+    """Each image that can be read, and drawn over it what is known and said of it, by titles; without what is not."""
+    samples = _readable(images)
     predictions = student([sample.image for sample in samples])
     rows = []
     for sample, prediction in zip(samples, predictions):
@@ -51,10 +53,18 @@ def drawings(
 
 
 def found_people(images: Images, predictor: Predictor) -> list[np.ndarray]:
-    """The people that it finds, drawn over each image."""
-    samples = [images[index] for index in range(len(images))]
+    """The people that it finds, drawn over each image that can be read."""
+    samples = _readable(images)
     predictions = predictor([sample.image for sample in samples])
     return [_drawn(sample, prediction.poses) for sample, prediction in zip(samples, predictions)]
+
+
+def _readable(images: Images) -> list[Sample]:
+    samples = []
+    for index in range(len(images)):
+        with suppress(UnreadableImage):
+            samples.append(images[index])
+    return samples
 
 
 def contact_sheet(rows: Sequence[Mapping[str, np.ndarray | None]], titles: Sequence[str]) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rtpe import build
 from rtpe.commands.score import predicted_people
+from rtpe.commands.shortages import named_shortages
 from rtpe.commands.table import write_json
 from rtpe.config import Predict
 from rtpe.draw import draw_poses
@@ -23,11 +24,17 @@ RESULTS, PICTURES = "results.json", "pictures"
 
 def predict(settings: Predict) -> Path:
     """Write the results in COCO's format, and pictures if asked to; returns the file of the results."""
+    with named_shortages("a smaller --teacher.batch or --teacher.size"):
+        return _predict(settings)
+
+
+def _predict(settings: Predict) -> Path:
+    where = build.device(settings.device)
     images, out = build.dataset(settings.data), Path(settings.out)
     build.require_readable(images)
     teacher = settings.teacher
     teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
-    predictor = build.predictor(teacher, settings.decode, images.skeleton, build.device(settings.device), images)
+    predictor = build.predictor(teacher, settings.decode, images.skeleton, where, images)
     sources = {image_id: (name, source) for image_id, name, source in images.sources()}
     category = 1 if images.labels is None else images.labels.category
     rows: list[dict] = []

@@ -12,7 +12,7 @@ from rtpe.build import Images
 from rtpe.cache import Cache
 from rtpe.commands.cost import cost
 from rtpe.commands.score import cached_ids, predictions
-from rtpe.config import CacheSettings, Validate
+from rtpe.config import CachePath, Validate
 from rtpe.errors import UserError
 from rtpe.structures import PoseMaps, Poses
 
@@ -68,9 +68,9 @@ def alone(item: str, settings: Validate) -> Validate:
     kept = {name: getattr(settings, name) for name in ("data", "score", "oracle", "per_joint", "device")}
     if path.suffix.lower() in (".yaml", ".yml"):
         return dataclasses.replace(_recipe(item), compare=[], **kept)
-    plain = dataclasses.replace(settings, compare=[], weights="", cache=CacheSettings())
+    plain = dataclasses.replace(settings, compare=[], weights="", cache=CachePath())
     if (path / "manifest.json").exists():
-        return dataclasses.replace(plain, cache=CacheSettings(path=item))
+        return dataclasses.replace(plain, cache=CachePath(path=item))
     if not path.is_file():
         what = "a folder, but no cache" if path.is_dir() else "no such file or folder"
         raise UserError(f"compare {item}: {what}: name a cache, a recipe (.yaml) or weights")

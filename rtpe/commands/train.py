@@ -18,8 +18,6 @@ A run that was stopped goes on where it stood when it is started again with the 
 from __future__ import annotations
 
 import copy
-import logging
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -33,13 +31,18 @@ from rtpe import build, config
 from rtpe.build import Images
 from rtpe.commands.examples import held_out, shown_examples, stride, training_examples, without_labels
 from rtpe.commands.facts import run_facts
+from rtpe.commands.launch import as_launched, started
 from rtpe.commands.pictures import gallery, loss_charts
+from rtpe.commands.resume import LAST, WEIGHTS, mend, refuse_other_settings
 from rtpe.commands.score import predicted_people, score
+from rtpe.commands.shortages import named_shortages
 from rtpe.commands.taught import refuse_untaught
+from rtpe.commands.unreadable import LeftOut, refuse_unreadable
 from rtpe.config import Train
-from rtpe.data.distill import TrainingExamples, batches, epoch_order, plain_batches
+from rtpe.data.distill import TrainingExamples
 from rtpe.data.joined import Joined, JoinedCaches
-from rtpe.engine.checkpoint import TrainingState
+from rtpe.data.loader import batches, epoch_order, plain_batches
+from rtpe.engine.checkpoint import TrainingState, settings_of
 from rtpe.engine.criterion import TERMS, Criterion
 from rtpe.engine.loop import Schedule, fit, mean_terms
 from rtpe.engine.optim import optimizer, restarts, warm_cosine
@@ -49,24 +52,24 @@ from rtpe.predictors.dense import DensePredictor
 from rtpe.report import Chart, Picture, Table, curves, write_report
 from rtpe.skeleton import Skeleton
 
-WEIGHTS = "best.safetensors"
-MAY_CHANGE = {
-    "out", "device", "data.root", "cache.path", "train.epochs", "train.minutes", "train.workers", "train.processes",
-    "train.threads", "train.pictures", "train.half",
-}  # fmt: skip
 Shown = tuple[Joined, JoinedCaches | None]
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def train(settings: Train) -> Path:
     """Train as the settings say; returns the weights of the best epoch, `<out>/best.safetensors`."""
-    out, settings = Path(settings.out), _as_launched(settings)
-    fabric = _fabric(settings)
+    with named_shortages("a smaller --train.batch or --net.size"):
+        return _train(as_launched(settings))
+
+
+def _train(settings: Train) -> Path:
+    out = Path(settings.out)
+    fabric = started(settings)
     everything = build.dataset(settings.data)
     if everything.annotations is None:
         settings = without_labels(settings, says=fabric.global_rank == 0)
     minival, rest = held_out(settings, everything, says=fabric.global_rank == 0)
-    examples = training_examples(settings, rest, says=fabric.global_rank == 0)
+    refuse_unreadable(minival)
+    examples, left_out = training_examples(settings, rest, says=fabric.global_rank == 0), LeftOut()
     shown = shown_examples(settings, minival, examples)
     state = _state(fabric, settings, examples)
     chosen = settings.train
@@ -74,15 +77,19 @@ def train(settings: Train) -> Path:
     if fabric.global_rank == 0:
         config.save(settings, out / "settings.yaml")
     log = Log(out, resume_step=state.step or None) if fabric.global_rank == 0 else None
+    schedule = _schedule(settings)
+    ship = partial(_ship, settings, state, everything.skeleton)
+    if log and state.step:
+        mend(settings, state, schedule.progress(state, epoch_batches) >= 1, ship)
     fit(
         fabric,
         state,
         _criterion(fabric, settings, everything.skeleton),
-        _schedule(settings),
-        lambda epoch, start: _own_batches(fabric, settings, examples, epoch, start),
+        schedule,
+        partial(_own_batches, fabric, settings, examples, left_out),
         epoch_batches,
-        lambda means: _after_epoch(fabric, settings, state, minival, shown, means, log),
-        lambda: _ship(settings, state, everything.skeleton),
+        lambda means: _after_epoch(fabric, settings, state, minival, shown, means, log, left_out, len(examples)),
+        ship,
         out,
     )
     if log:
@@ -91,58 +98,21 @@ def train(settings: Train) -> Path:
     return out / WEIGHTS
 
 
-def _as_launched(settings: Train) -> Train:
-    """With as many processes as there are if torchrun started them; else the one there is starts the others."""
-    if not torch.distributed.is_torchelastic_launched():
-        return settings
-    return replace(settings, train=replace(settings.train, processes=int(os.environ["WORLD_SIZE"])))
-
-
-def _fabric(settings: Train) -> Fabric:
-    """Devices, precision and processes."""
-    where = build.device(settings.device)
-    if settings.train.precision == "fp16" and not where.startswith("cuda"):
-        raise UserError("train.precision fp16: needs a GPU, this is a CPU: pass --train.precision bf16")
-    torch.backends.cudnn.benchmark = True  # all inputs are of one size
-    processes = settings.train.processes
-    machines = int(os.environ.get("GROUP_WORLD_SIZE", 1))  # as torchrun counts them
-    here = processes // machines
-    torch.set_num_threads(settings.train.threads or max(1, (os.cpu_count() or 1) // here))
-    fabric = Fabric(
-        accelerator="cuda" if where.startswith("cuda") else "cpu",
-        devices=here,
-        num_nodes=machines,
-        strategy="ddp" if processes > 1 else "auto",
-        precision=PRECISIONS[settings.train.precision],
-    )
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every process at length
-    fabric.launch()
-    fabric.seed_everything(settings.train.seed, verbose=False)
-    return fabric
-
-
 def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> TrainingState:
     """A fresh run, or where the last one stood."""
+    last = Path(settings.out) / LAST
+    if last.exists():  # before weights are read, which another net could not take
+        refuse_other_settings(last.parent, settings_of(last), settings)
     net = build.trainable_net(settings.net, len(examples.samples.skeleton)).to(memory_format=torch.channels_last)
     refuse_untaught(settings, net)
     ema = copy.deepcopy(net).requires_grad_(False).to(fabric.device)
     net, adam = fabric.setup(net, optimizer(net, settings.train.lr, settings.train.weight_decay))
     scaler = getattr(fabric.strategy.precision, "scaler", None)
     state = TrainingState(net, ema, adam, settings=config.as_dict(settings), scaler=scaler)
-    last = Path(settings.out) / "last.pt"
     if last.exists():
         state.restore(last)
-        _refuse_other_settings(last, state.settings, config.as_dict(settings))
         state.settings = config.as_dict(settings)
     return state
-
-
-def _refuse_other_settings(last: Path, held: dict, asked: dict) -> None:
-    """A run goes on as what it was; only how long and on what it runs may change."""
-    held, asked = config.flat(held), config.flat(asked)
-    for name, want in asked.items():
-        if name not in MAY_CHANGE and held.get(name, want) != want:
-            raise UserError(f"run {last.parent}: has {name} {held[name]}, not {want}: choose another --out")
 
 
 def _criterion(fabric: Fabric, settings: Train, skeleton: Skeleton) -> Criterion:
@@ -173,17 +143,17 @@ def _imitated(fabric: Fabric, settings: Train) -> Callable[[Tensor], Tensor]:
 
 def _schedule(settings: Train) -> Schedule:
     chosen = settings.train
-    if chosen.cycles < 1:
-        raise UserError(f"train.cycles: expected 1 or more, got {chosen.cycles}")
     shapes = {"cosine": warm_cosine, "sgdr": partial(restarts, cycles=chosen.cycles)}
     return Schedule(chosen.epochs, chosen.lr, chosen.clip, chosen.ema, chosen.minutes, shape=shapes[chosen.schedule])
 
 
-def _own_batches(fabric: Fabric, settings: Train, examples: TrainingExamples, epoch: int, start: int):
+def _own_batches(
+    fabric: Fabric, settings: Train, examples: TrainingExamples, left_out: LeftOut, epoch: int, start: int
+):
     """This process's share of each batch."""
     share = fabric.global_rank, fabric.world_size
     chosen = settings.train
-    return batches(examples, chosen.batch, epoch, start, chosen.workers, share, chosen.passes)
+    return batches(examples, chosen.batch, epoch, start, chosen.workers, share, chosen.passes, left_out.found)
 
 
 def _after_epoch(
@@ -194,12 +164,15 @@ def _after_epoch(
     shown: Shown,
     means: dict[str, float],
     log: Log | None,
+    left_out: LeftOut,
+    count: int,
 ) -> dict[str, float]:
     """Score the averaged net on the images that were held out; log numbers, pictures and histograms."""
     scores: dict[str, float] = {}
+    left_out.of_training(fabric, count)
     if log is not None:
         try:
-            scores = _scores_and_pictures(fabric, settings, state, minival, shown, log)
+            scores = _scores_and_pictures(fabric, settings, state, minival, shown, log, left_out)
         except NotFinite as error:
             raise Diverged(f"epoch {state.epoch}: averaged weights of {error}, or lower --train.lr") from error
         log.scalars({**means, **scores}, step=state.step, epoch=state.epoch)
@@ -210,17 +183,28 @@ def _after_epoch(
 
 
 def _scores_and_pictures(
-    fabric: Fabric, settings: Train, state: TrainingState, minival: Images, shown: Shown, log: Log
+    fabric: Fabric,
+    settings: Train,
+    state: TrainingState,
+    minival: Images,
+    shown: Shown,
+    log: Log,
+    left_out: LeftOut,
 ) -> dict[str, float]:
     """What the averaged net scores on the images that were held out; some of them are drawn."""
     scores: dict[str, float] = {}
     student = _predictor(settings, state.ema, minival, str(fabric.device))
     if len(minival):
-        scores, _ = score(predicted_people(student, minival, student.batch, []), minival)
-        scores |= _minival_truth(fabric, settings, state, minival)
+        skipped: list[str] = []
+        found = list(predicted_people(student, minival, student.batch, skipped))
+        left_out.of_holdout(fabric, skipped, len(minival))
+        seen = minival.only([image_id for image_id, _ in found])  # people of the others are not missed
+        scores, _ = score(found, seen)
+        scores |= _minival_truth(fabric, settings, state, seen)
     if len(shown[0]):
         sheet = gallery(*shown, student, state.ema, settings.net.size)
-        log.image("minival" if len(minival) else "training", sheet, state.step)
+        if sheet is not None:
+            log.image("minival" if len(minival) else "training", sheet, state.step)
     return scores
 
 
@@ -259,7 +243,8 @@ def _finish(
     if len(shown[0]):
         student = _predictor(settings, state.ema, shown[0], str(next(state.ema.parameters()).device))
         sheet = gallery(*shown, student, state.ema, settings.net.size)
-        pictures = [Picture("Images held out of training" if len(minival) else "Images of the training", sheet)]
+        title = "Images held out of training" if len(minival) else "Images of the training"
+        pictures = [] if sheet is None else [Picture(title, sheet)]
     tables, charts = [], loss_charts(history)
     if len(minival):
         best = max(history, key=lambda row: row.get("AP") or 0.0, default={})

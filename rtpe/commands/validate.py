@@ -20,6 +20,7 @@ from pathlib import Path
 from rtpe import build
 from rtpe.commands.oracle import oracle_people
 from rtpe.commands.score import labelled_joints, results_of, score_results
+from rtpe.commands.shortages import named_shortages
 from rtpe.commands.speakers import Speaker, alone, speakers
 from rtpe.commands.table import print_table, write_json
 from rtpe.config import Validate
@@ -70,13 +71,15 @@ def validate(settings: Validate) -> list[dict]:
     """
     if settings.compare and (settings.weights or settings.teacher.weights or settings.cache.path):
         raise UserError("compare: names all that is scored: name weights and caches there, and nowhere else")
+    build.device(settings.device)  # before any work
     images = _labelled_images(settings)
     rows: list[Row] = []
     for item in settings.compare or [""]:
         try:
-            for row in _rows(alone(item, settings) if item else settings, images):
-                row = replace(row, name=_unique(row.name, item, rows), item=item)
-                rows.append(_without_results(row, settings.out))
+            with named_shortages("a smaller --teacher.batch or --teacher.size"):
+                for row in _rows(alone(item, settings) if item else settings, images):
+                    row = replace(row, name=_unique(row.name, item, rows), item=item)
+                    rows.append(_without_results(row, settings.out))
         except FAILURES as error:
             if not settings.compare:
                 raise

@@ -14,11 +14,12 @@ from rtpe.config.parts import (
     TeacherSettings,
 )
 from rtpe.config.training import LossSettings, NetSettings, OptimSettings
+from rtpe.limits import DEVICE, FINITE, SEED, Checked, at_least, each, limited
 from rtpe.views import ViewSettings
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Checked):
     """Train a net on labels, on a teacher's cache, or on both.
 
     Attributes:
@@ -29,14 +30,14 @@ class Train:
 
     data: DataSettings = field(default_factory=DataSettings)
     more: list[MoreDataSettings] = field(default_factory=list)
-    cache: CacheSettings = field(default_factory=CacheSettings)
+    cache: CachePath = field(default_factory=CachePath)
     net: NetSettings = field(default_factory=NetSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     view: ViewSettings = field(default_factory=ViewSettings)
     train: OptimSettings = field(default_factory=OptimSettings)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     out: str = "runs/student"
-    device: str = "auto"
+    device: str = limited("auto", DEVICE)
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,13 @@ class StudyNorms(Train):
     """
 
     variants: list[str] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    jobs: int = 1
+    seeds: list[int] = limited([0, 1, 2], each(SEED))
+    jobs: int = limited(1, at_least(1))
     out: str = "runs/norms"
 
 
 @dataclass(frozen=True)
-class CacheBuild:
+class CacheBuild(Checked):
     """Run a teacher over all images and keep what it saw; go on where an earlier build stopped.
 
     Attributes:
@@ -71,11 +72,11 @@ class CacheBuild:
     cache: CacheSettings = field(default_factory=CacheSettings)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     shard: str = ""
-    device: str = "auto"
+    device: str = limited("auto", DEVICE)
 
 
 @dataclass(frozen=True)
-class Validate:
+class Validate(Checked):
     """Score teachers, students' weights and caches by OKS and PCK on a labelled split, one row each.
 
     Attributes:
@@ -91,17 +92,17 @@ class Validate:
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     weights: str = ""
     compare: list[str] = field(default_factory=list)
-    cache: CacheSettings = field(default_factory=CacheSettings)
+    cache: CachePath = field(default_factory=CachePath)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
     oracle: bool = False
     per_joint: bool = False
     out: str = ""
-    device: str = "auto"
+    device: str = limited("auto", DEVICE)
 
 
 @dataclass(frozen=True)
-class Predict:
+class Predict(Checked):
     """Find the people in photographs and videos, labelled or not, by a teacher or a student.
 
     Attributes:
@@ -117,9 +118,9 @@ class Predict:
     weights: str = ""
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     out: str = "runs/predicted"
-    least: float = 0.2
+    least: float = limited(0.2, FINITE)
     draw: bool = False
-    device: str = "auto"
+    device: str = limited("auto", DEVICE)
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ class CacheConvert:
 
 
 @dataclass(frozen=True)
-class Synth:
+class Synth(Checked):
     """Draw the synthetic world: people in poor painters' photographs, as a COCO data set.
 
     Attributes:
@@ -191,15 +192,15 @@ class Synth:
     """
 
     out: str = "datasets/synthetic"
-    train: int = 2000
-    val: int = 200
-    size: int = 320
-    seed: int = 0
-    workers: int = 2
+    train: int = limited(2000, at_least(0))
+    val: int = limited(200, at_least(0))
+    size: int = limited(320, at_least(32))
+    seed: int = limited(0, SEED)
+    workers: int = limited(2, at_least(0))
 
 
 @dataclass(frozen=True)
-class Demo:
+class Demo(Checked):
     """The whole job in small: draw a world, build a cache, train a student, score everything, write a report.
 
     Attributes:
@@ -212,6 +213,6 @@ class Demo:
 
     out: str = "runs/demo"
     data: str = "datasets/demo"
-    train: int = 2000
-    val: int = 200
-    minutes: float = 4.0
+    train: int = limited(2000, at_least(1))
+    val: int = limited(200, at_least(1))
+    minutes: float = limited(4.0, at_least(0))

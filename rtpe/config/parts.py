@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+from rtpe.config.training import NETS, Plain
+from rtpe.limits import (
+    EMPTY,
+    FINITE,
+    NONE,
+    NULL,
+    SHARE,
+    Checked,
+    Limit,
+    above,
+    at_least,
+    choice,
+    each,
+    limited,
+)
+
+SCALES = Limit("a list of numbers above 0, 1 among them", lambda value: each(above(0)).holds(value) and 1 in value)
 
 
 @dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Checked):
     """Where the images and labels lie.
 
     Attributes:
@@ -26,11 +44,11 @@ class DataSettings:
     root: str = "datasets/coco"
     split: str = "train2017"
     skeleton: str = "coco17"
-    limit: int = 0
-    every: int = 1
-    crops: float = 0.0
-    labels: float = 1.0
-    person_threshold: float = 0.05
+    limit: int = limited(0, at_least(0))
+    every: int = limited(1, at_least(1))
+    crops: float = limited(0.0, NONE | at_least(0.1))
+    labels: float = limited(1.0, SHARE)
+    person_threshold: float = limited(0.05, FINITE)
 
 
 @dataclass(frozen=True)
@@ -45,7 +63,7 @@ class MoreDataSettings(DataSettings):
 
 
 @dataclass(frozen=True)
-class CropSettings:
+class CropSettings(Checked):
     """How a top-down net crops people and is read; by_index, shift and counted are how published nets were scored.
 
     Attributes:
@@ -64,20 +82,20 @@ class CropSettings:
         canvas: long side in pixels of the frame into which the crops' maps are pasted.
     """
 
-    size: list[int] = field(default_factory=list)
-    padding: float = 1.25
-    least: float = 0.0
+    size: list[int] = limited([], EMPTY | each(at_least(32), count=2))
+    padding: float = limited(1.25, above(0))
+    least: float = limited(0.0, FINITE)
     by_index: bool = False
     udp: bool = False
     shift: bool = False
-    counted: float = 0.0
+    counted: float = limited(0.0, FINITE)
     rescore: bool = False
-    similar: float = 0.9
-    canvas: int = 640
+    similar: float = limited(0.9, SHARE)
+    canvas: int = limited(640, at_least(32))
 
 
 @dataclass(frozen=True)
-class TeacherSettings:
+class TeacherSettings(Checked):
     """A network that predicts poses, and how it looks at images.
 
     Attributes:
@@ -100,16 +118,16 @@ class TeacherSettings:
         color: order of the channels of such a net, rgb or bgr; empty is bgr for a simple_baseline's published weights.
     """
 
-    kind: str = "auto"
+    kind: str = limited("auto", choice("auto", *NETS, "vitpose"))
     weights: str = ""
     network: str = ""
-    numbers: dict[str, Any] = field(default_factory=dict)
-    size: int = 0
+    numbers: dict[str, Plain] = field(default_factory=dict)
+    size: int = limited(0, NONE | at_least(32))
     fit: Literal["", "short_side", "letterbox", "published"] = ""
     flip: bool = False
-    scales: list[float] = field(default_factory=lambda: [1.0])
+    scales: list[float] = limited([1.0], SCALES)
     project: bool = False
-    batch: int = 8
+    batch: int = limited(8, at_least(1))
     precision: Literal["fp32", "bf16"] = "fp32"
     boxes: str = ""
     color: Literal["", "rgb", "bgr"] = ""
@@ -117,7 +135,7 @@ class TeacherSettings:
 
 
 @dataclass(frozen=True)
-class DecodeSettings:
+class DecodeSettings(Checked):
     """From maps to people; of these a top-down net knows `threshold` and `refine`, a network in a file none.
 
     Attributes:
@@ -133,11 +151,11 @@ class DecodeSettings:
     """
 
     grouping: Literal["auto", "centres", "tags", "published"] = "auto"
-    threshold: float = 0.1
-    tag_threshold: float = 1.0
-    max_people: int = 30
+    threshold: float = limited(0.1, at_least(0))
+    tag_threshold: float = limited(1.0, above(0))
+    max_people: int = limited(30, at_least(1))
     refine: Literal["argmax", "quarter", "dark", "corner"] = "dark"
-    fill: float | None = 0.05
+    fill: float | None = limited(0.05, at_least(0) | NULL)
 
 
 @dataclass(frozen=True)

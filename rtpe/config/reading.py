@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sys
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
+from rtpe.config.effects import refuse_without_effect
+from rtpe.config.recipes import recipes, refuse_misread
 from rtpe.errors import UserError
+from rtpe.limits import beyond
 
 Settings = TypeVar("Settings")
 
@@ -21,19 +26,71 @@ def parse(command: type[Settings], arguments: list[str] | None, prog: str) -> Se
     """Read a command's settings: defaults, then `--config` files, then what the command line says.
 
     Raises:
-        UserError: for an unknown or ill-typed setting, by name.
+        UserError: for a setting that is unknown, of another type, beyond its limit or without effect, by its dotted
+            name, and by that of the recipe that it is from.
     """
+    parser = _parser(command, prog)
+    words = _with_lists(sys.argv[1:] if arguments is None else arguments, command)
+    of_recipe: dict[str, str] = {}
+    for recipe in recipes(words):
+        refuse_misread(recipe, command)
+        alone = _parsed(parser, [f"--config={recipe}"], command, f"recipe {recipe}")
+        of_recipe |= dict.fromkeys(beyond(command, alone.as_dict()), recipe)
+    parsed = _parsed(parser, words, command, prog)
+    for refusal in beyond(command, parsed.as_dict()):
+        raise UserError(f"recipe {of_recipe[refusal]}: {refusal}" if refusal in of_recipe else refusal)
+    made = parser.instantiate(parsed)
+    settings = command(**{f.name: made[f.name] for f in dataclasses.fields(command)})
+    refuse_without_effect(settings)
+    return settings
+
+
+def _parser(command: type, prog: str) -> ArgumentParser:
     said = (command.__doc__ or "").split("\n\n")[0]
     usage = f"{prog} [--config FILE] [--SETTING VALUE ...]"
     parser = ArgumentParser(prog=prog, usage=usage, description=said, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="a recipe, or the settings.yaml of a run")
+    parser.add_argument(
+        "--config",
+        action="config",
+        help="a recipe, or the settings.yaml of a run; paths in it start from the folder in which the command runs",
+    )
     parser.add_class_arguments(command, nested_key=None, as_group=False)
+    return parser
+
+
+def _parsed(parser: ArgumentParser, words: list[str], command: type, source: str) -> Namespace:
     try:
-        given = sys.argv[1:] if arguments is None else arguments
-        parsed = parser.instantiate(parser.parse_args(_with_lists(given, command)))
+        return parser.parse_args(words)
     except Exception as error:  # jsonargparse raises several kinds, some of many lines
-        raise UserError(f"{prog}: {' '.join(str(error).split())}") from error
-    return command(**{f.name: parsed[f.name] for f in dataclasses.fields(command)})
+        raise UserError(f"{source}: {_in_plain_words(' '.join(str(error).split()), command)}") from error
+
+
+def _in_plain_words(said: str, command: type) -> str:
+    """What jsonargparse says of a value, as every other message: name, want, got."""
+    unknown = re.search(r"^Group '([\w.]+)' does not accept option '([^']+)'", said)
+    if unknown:
+        return f"{unknown[1]}.{unknown[2]}: no such setting: see --help"
+    found = re.search(r'^Parser key "([\w.]+)": .*?(?:Got|Given) value: (.*)$', said)
+    kind = _kind(command, found[1].split(".")) if found else None
+    return f"{found[1]}: expected {_words(kind)}, got {found[2]}" if found and kind else said
+
+
+def _kind(command: type, path: list[str]) -> Any:
+    """The type of a setting; None if it is none of a dataclass."""
+    kind = get_type_hints(command).get(path[0]) if dataclasses.is_dataclass(command) else None
+    return _kind(kind, path[1:]) if kind and path[1:] else kind
+
+
+def _words(kind: Any) -> str:
+    of, parts = get_origin(kind), get_args(kind)
+    if of is Literal:
+        return f"one of {', '.join(part or 'nothing' for part in parts)}"
+    if of is list:
+        return f"a list, each {_words(parts[0])}"
+    if of in (Union, UnionType):
+        return " or ".join(map(_words, parts))
+    plain = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
+    return plain.get(kind, "settings by name")
 
 
 def _with_lists(arguments: list[str], command: type) -> list[str]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+from rtpe.limits import BELOW_ONE, SEED, SIDE, WEIGHT, Checked, above, at_least, between, choice, each, limited
 
 Weight = float | list[list[float]]
+# values of what nothing is instantiated or imported
+Plain = bool | int | float | str | list | dict | None
+NETS = ("student", "higher_hrnet", "pose_hrnet", "simple_baseline", "readout")
 
 
 @dataclass(frozen=True)
-class NetSettings:
+class NetSettings(Checked):
     """The net to train.
 
     Attributes:
@@ -26,20 +31,20 @@ class NetSettings:
         size: side of the square input in pixels.
     """
 
-    kind: str = "student"
-    numbers: dict[str, Any] = field(default_factory=dict)
+    kind: str = limited("student", choice(*NETS))
+    numbers: dict[str, Plain] = field(default_factory=dict)
     init: str = ""
     stem: str = ""
-    stem_stages: int = 0
+    stem_stages: int = limited(0, between(0, 3))
     stem_tensor: str = ""
     stem_network: str = ""
     learn: list[str] = field(default_factory=list)
     imitate: str = ""
-    size: int = 256
+    size: int = limited(256, SIDE)
 
 
 @dataclass(frozen=True)
-class LossSettings:
+class LossSettings(Checked):
     """Weights of the loss terms (0 switches one off), and how heatmaps are compared.
 
     A weight that changes over the run is written as knots, [[progress, weight], ...] with progress from 0 to 1.
@@ -60,22 +65,22 @@ class LossSettings:
             push; 0 weighs all alike.
     """
 
-    teacher: Weight = 1.0
-    truth: Weight = 1.0
-    pull: Weight = 0.01
-    push: Weight = 0.01
-    person: Weight = 0.0
-    centre: Weight = 0.0
-    offset: Weight = 0.0
-    stem: Weight = 0.0
-    sigmas: list[float] = field(default_factory=lambda: [2.0])
+    teacher: Weight = limited(1.0, WEIGHT)
+    truth: Weight = limited(1.0, WEIGHT)
+    pull: Weight = limited(0.01, WEIGHT)
+    push: Weight = limited(0.01, WEIGHT)
+    person: Weight = limited(0.0, WEIGHT)
+    centre: Weight = limited(0.0, WEIGHT)
+    offset: Weight = limited(0.0, WEIGHT)
+    stem: Weight = limited(0.0, WEIGHT)
+    sigmas: list[float] = limited([2.0], each(above(0)))
     widen: bool = True
-    foreground: float = 10.0
-    confidence: float = 0.0
+    foreground: float = limited(10.0, at_least(0))
+    confidence: float = limited(0.0, at_least(0))
 
 
 @dataclass(frozen=True)
-class OptimSettings:
+class OptimSettings(Checked):
     """How long and how fast to train.
 
     Attributes:
@@ -100,22 +105,22 @@ class OptimSettings:
         half: write the best weights as float16, at half the size.
     """
 
-    epochs: int = 20
-    minutes: float = 0.0
-    passes: int = 1
-    batch: int = 32
-    lr: float = 1e-3
+    epochs: int = limited(20, at_least(1))
+    minutes: float = limited(0.0, at_least(0))
+    passes: int = limited(1, at_least(1))
+    batch: int = limited(32, at_least(1))
+    lr: float = limited(1e-3, above(0))
     schedule: Literal["cosine", "sgdr"] = "cosine"
-    cycles: int = 3
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    ema: float = 0.998
-    minival: int = 100
+    cycles: int = limited(3, between(1, 20))
+    weight_decay: float = limited(1e-4, at_least(0))
+    clip: float = limited(1.0, above(0))
+    ema: float = limited(0.998, BELOW_ONE)
+    minival: int = limited(100, at_least(0))
     minival_split: str = ""
-    workers: int = 1
-    processes: int = 1
-    threads: int = 0
+    workers: int = limited(1, at_least(0))
+    processes: int = limited(1, at_least(1))
+    threads: int = limited(0, at_least(0))
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    seed: int = 0
-    pictures: int = 4
+    seed: int = limited(0, SEED)
+    pictures: int = limited(4, at_least(0))
     half: bool = False

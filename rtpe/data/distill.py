@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from rtpe.cache import Cache
 from rtpe.data.mixing import FILL, Example, mosaic, paste, quadrants
@@ -34,36 +31,13 @@ BODY_WIDTH = 0.14  # of a person's scale: the thickness of the limbs that stand 
 CUT_WIDTH = 0.2  # the same where it is cut out: better some surroundings than half a head
 
 
-@dataclass
-class Batch:
-    """What a step trains on.
-
-    Legend: B images, P people (padded with zeros), K joints, H x W input pixels, h x w cells.
-
-    Attributes:
-        images: (B, 3, H, W) uint8 RGB.
-        points: (B, P, K, 3) float32 x, y in input pixels and visibility (0: absent, 1: hidden, 2: seen), labels or,
-            where there are no labels, the teacher's people with its scores, at most 1, in the place of visibility.
-        labelled: (B,) bool, whether `points` are labels.
-        valid: (B, 1, h, w) float32 0..1, 0 where people are that nobody labelled.
-        person: (B, 1, h, w) float32 0..1, the covered share of each cell, or None where nobody asks.
-        teacher: (B, K, h, w) float16 heatmaps, or None without a teacher.
-    """
-
-    images: Tensor
-    points: Tensor
-    labelled: Tensor
-    valid: Tensor
-    person: Tensor | None
-    teacher: Tensor | None
-
-    def to(self, device: torch.device) -> Batch:
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{name: None if value is None else value.to(device) for name, value in moved.items()})
-
-
 class TrainingExamples(Dataset):
     """Views of a data set's images by (pass, index); the same key always gives the same view.
+
+    In the place of an image that cannot be read stands the next one that can, under the same view.
+
+    Attributes:
+        unreadable: of the last example, the indices of images that cannot be read, and why.
 
     Args:
         samples: a sequence of `Sample`; one that has `reduced` is asked for images no larger than they are seen.
@@ -97,12 +71,14 @@ class TrainingExamples(Dataset):
         self.samples, self.input_hw, self.stride = samples, input_hw, stride
         self.cache, self.labels, self.augment, self.seed = cache, labels, augment, seed
         self.spread, self.joint_threshold, self.person = spread, joint_threshold, person
+        self.unreadable: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, key: tuple[int, int]) -> Example:
         number, index = key
+        self.unreadable = {}
         rng = np.random.default_rng([self.seed, number, index])
         if self.augment is None:
             return self._seen(index, self.input_hw, rng)
@@ -156,8 +132,21 @@ class TrainingExamples(Dataset):
         stray = random_view(frame_hw, frame_hw, self.augment, rng) if self.augment else Affine.identity()
         reduced = getattr(self.samples, "reduced", None)
         shown = max(frame_hw) * stray.scale * 2**fill  # beyond a border for aspects of up to 1 to 2
-        sample = reduced(index, shown) if reduced else self.samples[index]
+        sample = self._readable(index, lambda place: reduced(place, shown) if reduced else self.samples[place])
         return sample, stray @ plain_view(sample.size_hw, frame_hw, fill)
+
+    def _readable(self, index: int, read: Callable[[int], Sample]) -> Sample:
+        """The sample at this index, or the next one that can be read.
+
+        Raises:
+            UserError: if there is none.
+        """
+        for place in (*range(index, len(self)), *range(index)):
+            try:
+                return read(place)
+            except UnreadableImage as error:
+                self.unreadable[place] = str(error)
+        raise UserError(f"none of {len(self)} images can be read ({self.unreadable[index]}): check --data.root")
 
     def _teachers_people(self, prediction: Prediction | None, sample: Sample) -> np.ndarray:
         if prediction is None:
@@ -199,98 +188,3 @@ def limb_mask(sample: Sample, people: np.ndarray, width: float = BODY_WIDTH) -> 
     if not segments:
         return np.zeros(sample.size_hw, np.uint8)
     return capsules(sample.size_hw, np.concatenate(segments), np.concatenate(widths))
-
-
-def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
-    """Stack examples; people are padded with absent ones to the largest number of the batch."""
-    most = max(len(example["points"]) for example in examples)
-    padded = np.zeros((len(examples), most, *examples[0]["points"].shape[1:]), np.float32)
-    for row, example in zip(padded, examples):
-        row[: len(example["points"])] = example["points"]
-    stacked = {name: np.stack([example[name] for example in examples]) for name in examples[0] if name != "points"}
-    return {name: torch.from_numpy(array) for name, array in {**stacked, "points": padded}.items()}
-
-
-def as_batch(raw: dict[str, Tensor]) -> Batch:
-    """Expand what the workers handed over, in the process and on the device that use it."""
-    return Batch(
-        images=raw["images"].permute(0, 3, 1, 2),
-        points=raw["points"],
-        labelled=raw["labelled"],
-        valid=(raw["valid"][:, None] > 127).float(),  # a cell counts if most of it does
-        person=raw["person"][:, None].float() / 255 if "person" in raw else None,
-        teacher=raw.get("teacher"),
-    )
-
-
-def epoch_order(count: int, batch: int, seed: int, epoch: int, passes: int = 1) -> list[list[tuple[int, int]]]:
-    """The batches of an epoch of so many passes over the images, as lists of (pass, index).
-
-    Each pass has an order of its own. A last short batch is left out, as batch norm dislikes it.
-
-    Raises:
-        UserError: if there is no image, or less than one pass.
-    """
-    if passes < 1:
-        raise UserError(f"train.passes: expected 1 or more, got {passes}")
-    if not count:
-        raise UserError("no image to learn from: give --data.split more images, or hold out fewer: --train.minival")
-    numbers = range(epoch * passes, (epoch + 1) * passes)
-    order = [
-        (number, i) for number in numbers for i in np.random.default_rng([seed, number]).permutation(count).tolist()
-    ]
-    batch = min(batch, len(order))
-    return [order[start : start + batch] for start in range(0, len(order) - batch + 1, batch)]
-
-
-def batches(
-    examples: TrainingExamples,
-    size: int,
-    epoch: int,
-    start: int = 0,
-    workers: int = 0,
-    share: tuple[int, int] = (0, 1),
-    passes: int = 1,
-) -> Iterator[Batch]:
-    """The batches of an epoch from number `start` on, read by that many workers.
-
-    Args:
-        share: (rank, processes): every process takes its own part of each batch.
-        passes: see `epoch_order`.
-
-    Raises:
-        UserError: if a batch has not one image for each process.
-    """
-    rank, processes = share
-    whole = epoch_order(len(examples), size, examples.seed, epoch, passes)
-    if len(whole[0]) < processes:
-        raise UserError(
-            f"train.batch: {len(whole[0])} images a step cannot be shared by {processes} processes: pass a larger "
-            "--train.batch, or fewer --train.processes"
-        )
-    order = [keys[rank::processes] for keys in whole[start:]]
-    loader = DataLoader(
-        examples,
-        batch_sampler=order,
-        num_workers=workers,
-        collate_fn=collate,
-        worker_init_fn=_quiet_worker,
-        generator=torch.Generator(),  # of the net's random numbers it would take one more whenever a run is resumed
-    )
-    for raw in loader:
-        yield as_batch(raw)
-
-
-def plain_batches(examples: TrainingExamples, size: int) -> Iterator[Batch]:
-    """Every example once, in their order, so many at a time; an image that cannot be read is left out."""
-    waiting = []
-    for index in range(len(examples)):
-        with suppress(UnreadableImage):
-            waiting.append(examples[0, index])
-        if waiting and (len(waiting) == size or index == len(examples) - 1):
-            yield as_batch(collate(waiting))
-            waiting = []
-
-
-def _quiet_worker(_: int) -> None:
-    torch.set_num_threads(1)  # the cores belong to the net; a worker's own threads would only fight over them

@@ -12,10 +12,10 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from rtpe.decode.confidence import expected_similarity
-from rtpe.decode.limits import refuse_beyond
 from rtpe.decode.peaks import Peaks, local_maxima, refiner, tagged
 from rtpe.decode.suppress import suppress
 from rtpe.geometry import index_to_point
+from rtpe.limits import FINITE, KERNEL, NULL, OVERLAP, above, at_least, limited, refuse_own
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses
 
@@ -48,26 +48,18 @@ class GroupingSettings:
         UserError: if one of them makes no sense.
     """
 
-    threshold: float = 0.1
-    tag_threshold: float = 1.0
-    max_people: int = 30
-    kernel: int = 5
+    threshold: float = limited(0.1, at_least(0))
+    tag_threshold: float = limited(1.0, above(0))
+    max_people: int = limited(30, at_least(1))
+    kernel: int = limited(5, KERNEL)
     refine: str = "dark"
-    fill: float | None = None
-    min_score: float = 0.0
-    nms: float = 0.8
+    fill: float | None = limited(None, at_least(0) | NULL)
+    min_score: float = limited(0.0, FINITE)
+    nms: float = limited(0.8, OVERLAP)
 
     def __post_init__(self):
         refiner(self.refine)
-        wants = {
-            "threshold": ("0 or more", self.threshold >= 0),
-            "tag_threshold": ("above 0", self.tag_threshold > 0),
-            "max_people": ("1 or more", self.max_people >= 1),
-            "kernel": ("odd and 3 or more", self.kernel % 2 == 1 and self.kernel >= 3),
-            "fill": ("0 or more, or null", self.fill is None or self.fill >= 0),
-            "nms": ("above 0, up to 1", 0 < self.nms <= 1),
-        }
-        refuse_beyond("grouping", self, wants)
+        refuse_own(self, "grouping.")
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from scipy.ndimage import map_coordinates
 from scipy.optimize import linear_sum_assignment
 
 from rtpe.decode.confidence import expected_similarity
-from rtpe.decode.limits import refuse_beyond
 from rtpe.decode.peaks import Peaks, local_maxima, refiner
 from rtpe.errors import UserError
 from rtpe.geometry import point_to_index
+from rtpe.limits import FINITE, KERNEL, at_least, limited, refuse_own
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses
 
@@ -42,26 +42,18 @@ class PafSettings:
         UserError: if one of them makes no sense.
     """
 
-    threshold: float = 0.07
-    limb_threshold: float = 0.05
-    samples: int = 10
-    kernel: int = 3
+    threshold: float = limited(0.07, at_least(0))
+    limb_threshold: float = limited(0.05, at_least(0))
+    samples: int = limited(10, at_least(2))
+    kernel: int = limited(3, KERNEL)
     refine: str = "dark"
-    max_people: int = 30
-    min_joints: int = 3
-    min_score: float = 0.0
+    max_people: int = limited(30, at_least(1))
+    min_joints: int = limited(3, at_least(1))
+    min_score: float = limited(0.0, FINITE)
 
     def __post_init__(self):
         refiner(self.refine)
-        wants = {
-            "threshold": ("0 or more", self.threshold >= 0),
-            "limb_threshold": ("0 or more", self.limb_threshold >= 0),
-            "samples": ("2 or more", self.samples >= 2),
-            "kernel": ("odd and 3 or more", self.kernel % 2 == 1 and self.kernel >= 3),
-            "max_people": ("1 or more", self.max_people >= 1),
-            "min_joints": ("1 or more", self.min_joints >= 1),
-        }
-        refuse_beyond("paf", self, wants)
+        refuse_own(self, "paf.")
 
 
 @dataclass(frozen=True)

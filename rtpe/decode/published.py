@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from rtpe.decode.limits import refuse_beyond
 from rtpe.decode.peaks import Peaks, argmax, strongest, tagged, windows
 from rtpe.errors import UserError
 from rtpe.geometry import HALF
+from rtpe.limits import KERNEL, above, at_least, limited, refuse_own
 from rtpe.structures import PoseMaps, Poses
 
 # by channel: head, shoulders, hips, elbows, wrists, knees, ankles of COCO; with fewer joints those that there are
@@ -38,20 +38,14 @@ class PublishedSettings:
         UserError: if one of them makes no sense.
     """
 
-    threshold: float = 0.1
-    tag_threshold: float = 1.0
-    max_people: int = 30
-    kernel: int = 5
+    threshold: float = limited(0.1, at_least(0))
+    tag_threshold: float = limited(1.0, above(0))
+    max_people: int = limited(30, at_least(1))
+    kernel: int = limited(5, KERNEL)
     complete: bool = True
 
     def __post_init__(self):
-        wants = {
-            "threshold": ("0 or more", self.threshold >= 0),
-            "tag_threshold": ("above 0", self.tag_threshold > 0),
-            "max_people": ("1 or more", self.max_people >= 1),
-            "kernel": ("odd and 3 or more", self.kernel % 2 == 1 and self.kernel >= 3),
-        }
-        refuse_beyond("published", self, wants)
+        refuse_own(self, "published.")
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import torch
 from torch import nn
 
 from rtpe.errors import UserError
+
+TENSORS = ("net", "ema", "optimizer")
+NUMBERS = ("epoch", "batch", "step", "seconds", "best", "settings")
 
 
 @dataclass
@@ -38,13 +42,27 @@ class TrainingState:
     scaler: torch.amp.GradScaler | None = None
 
     def save(self, path: Path) -> None:
-        numbers = {name: getattr(self, name) for name in ("epoch", "batch", "step", "seconds", "best", "settings")}
-        tensors = {"net": self.net, "ema": self.ema, "optimizer": self.optimizer}
-        saved = {**numbers, **{name: part.state_dict() for name, part in tensors.items()}, "rng": torch.get_rng_state()}
+        """Write the run, whole or not at all.
+
+        Raises:
+            UserError, OSError: if it cannot be written.
+        """
+        numbers = {name: getattr(self, name) for name in NUMBERS}
+        tensors = {name: getattr(self, name).state_dict() for name in TENSORS}
+        saved = {**numbers, **tensors, "rng": torch.get_rng_state()}
         saved |= {"scaler": self.scaler.state_dict()} if self.scaler else {}
         temporary = path.with_suffix(f".{os.getpid()}")
-        torch.save(saved, temporary)
-        os.replace(temporary, path)
+        try:
+            torch.save(saved, temporary)
+            os.replace(temporary, path)
+        except RuntimeError as error:
+            if not re.search("inline_container|PytorchStreamWriter", str(error)):  # torch's writer, of a full disk
+                raise
+            raise UserError(
+                f"checkpoint {path}: cannot be written: is the disk full? Free some of it, and go on"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def restore(self, path: Path) -> None:
         """Go on where the file stopped.
@@ -52,15 +70,44 @@ class TrainingState:
         Raises:
             UserError: if it is no checkpoint, or one of another net.
         """
+        saved = _read(path)
         try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-            for name in ("net", "ema", "optimizer"):
+            for name in TENSORS:
                 getattr(self, name).load_state_dict(saved[name])
-            for name in ("epoch", "batch", "step", "seconds", "best", "settings"):
-                setattr(self, name, saved[name])
             if self.scaler:
                 self.scaler.load_state_dict(saved["scaler"])
-            torch.set_rng_state(saved["rng"])
-        except Exception as error:
-            reason = (str(error).splitlines() or ["not a checkpoint"])[0]
-            raise UserError(f"checkpoint {path}: cannot be resumed ({reason}): choose another --out") from error
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise _lost(path, f"of another net: {(str(error).splitlines() or ['?'])[-1].strip()}") from error
+        for name in NUMBERS:
+            setattr(self, name, saved[name])
+        torch.set_rng_state(saved["rng"])
+
+
+def settings_of(path: Path) -> dict[str, Any]:
+    """The settings of the run whose checkpoint it is.
+
+    Raises:
+        UserError: if it is no checkpoint.
+    """
+    return _read(path)["settings"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise _lost(path, error.strerror or "cannot be read") from error
+    except Exception as error:  # torch and pickle have many kinds, and advice that does not fit
+        raise _lost(path, "torn, or no checkpoint") from error
+    lacking = [name for name in (*TENSORS, *NUMBERS, "rng") if not isinstance(saved, dict) or name not in saved]
+    if lacking:
+        raise _lost(path, f"no checkpoint of a training: lacks {lacking[0]}")
+    return saved
+
+
+def _lost(path: Path, why: str) -> UserError:
+    best = path.with_name("best.safetensors")
+    return UserError(
+        f"checkpoint {path}: cannot be resumed ({why}): choose another --out, or start from its {best.name} by "
+        f"--net.init {best}"
+    )

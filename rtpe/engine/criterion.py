@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtpe.data.distill import Batch
+from rtpe.data.loader import Batch
 from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centres
 from rtpe.engine.optim import at_progress
 from rtpe.errors import UserError
+from rtpe.limits import WEIGHT
 from rtpe.losses import feature_loss, heatmap_loss, offset_loss, segmentation_loss, tag_losses
 from rtpe.nets.blocks import Outputs, normalise
 
@@ -34,7 +35,7 @@ class Criterion:
         progress: of the training, 0 to 1, at which the terms are weighed.
 
     Raises:
-        UserError: if a weight is neither a number nor knots of rising progress.
+        UserError: if a weight is neither a number of 0 or more nor knots of rising progress.
     """
 
     weights: Mapping[str, float | Sequence[Sequence[float]]]
@@ -46,11 +47,8 @@ class Criterion:
 
     def __post_init__(self):
         for name, weight in self.weights.items():
-            if not (isinstance(weight, int | float) or _are_knots(weight)):
-                raise UserError(
-                    f"loss.{name}: expected a number or [[progress, weight], ...], progress rising from 0 to 1, "
-                    f"got {weight}"
-                )
+            if not WEIGHT.holds(weight):
+                raise UserError(WEIGHT.refusal(f"loss.{name}", weight))
 
     def at(self, progress: float) -> Criterion:
         """The same, as it weighs the terms at that progress."""
@@ -119,11 +117,6 @@ class Criterion:
         # the share of a coarse cell is the mean of all that it covers, not a sample between two of them
         person, valid = (F.adaptive_avg_pool2d(mask, logits.shape[2:]) for mask in (batch.person, batch.valid))
         return segmentation_loss(logits, person, valid)
-
-
-def _are_knots(weight: Sequence[Sequence[float]]) -> bool:
-    places = [knot[0] for knot in weight if len(knot) == 2]
-    return 0 < len(weight) == len(places) and places == sorted(set(places)) and 0 <= places[0] <= places[-1] <= 1
 
 
 def _in_cells(batch: Batch, maps: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from rtpe.data.distill import Batch
+from rtpe.data.loader import Batch
 from rtpe.engine.checkpoint import TrainingState
 from rtpe.engine.criterion import Criterion
 from rtpe.engine.optim import ema_decay, warm_cosine

@@ -11,9 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtpe.limits import refuse_others, whole
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.hrnet import HRNet, initialise
 from rtpe.nets.residual import BasicBlock
+
+LIMITS = {"deconvs": whole(0), "head_blocks": whole(0)}
 
 
 class HigherHRNet(HRNet):
@@ -46,6 +49,7 @@ class HigherHRNet(HRNet):
         deconvs: int = 1,
         head_blocks: int = 4,
     ):
+        refuse_others({"deconvs": deconvs, "head_blocks": head_blocks}, LIMITS)
         super().__init__(width, stem, bottlenecks, modules, blocks, outputs=1)
         self.numbers = {
             "joints": joints, "width": width, "stem": stem, "bottlenecks": bottlenecks, "modules": list(modules),

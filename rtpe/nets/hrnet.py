@@ -14,11 +14,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
+from rtpe.limits import each, refuse_others, whole
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
 from rtpe.nets.residual import EXPANSION, PUBLISHED, BasicBlock, Between, Bottleneck
 
 COARSEST = 32  # the stride of the last branch
+LIMITS = {"stem": whole(1), "bottlenecks": whole(1), "modules": each(whole(1), least=0, most=3), "blocks": whole(0)}
 PLACES = ("", "stem", "all")  # where norms or activations are left out
 
 
@@ -79,6 +81,8 @@ class HRNet(Freezable):
         no_act: str = "",
     ):
         super().__init__()
+        given = {"width": width, "stem": stem, "bottlenecks": bottlenecks, "modules": modules, "blocks": blocks}
+        refuse_others(given, {"width": whole(1 if modules else 0), **LIMITS})
         for name, place in (("no_norm", no_norm), ("no_act", no_act)):
             if place not in PLACES:
                 raise UserError(f"{name}: expected stem, all or nothing, got {place!r}")

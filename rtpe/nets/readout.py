@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
+from rtpe.limits import refuse_others, whole
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
 
@@ -107,6 +108,7 @@ class Readout(Freezable):
         groups: int = 32,
     ):
         super().__init__()
+        refuse_others({"width": width, "groups": groups}, {"width": whole(1), "groups": whole(1)})
         if width % (SQUEEZE * groups):
             raise UserError(f"width: expected a multiple of {SQUEEZE * groups} for {groups} groups, got {width}")
         self.look = look

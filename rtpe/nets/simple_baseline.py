@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
+from rtpe.limits import choice, refuse_others, whole
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
 from rtpe.nets.hrnet import initialise
@@ -18,7 +19,12 @@ from rtpe.nets.residual import EXPANSION, Bottleneck
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # bottlenecks in each of the four layers
 COARSEST = 32  # the stride before the deconvolutions
 DECONVS = 3
-STYLES = ("pytorch", "caffe")
+LIMITS = {
+    "depth": choice(*DEPTHS),
+    "width": whole(1),
+    "deconv": whole(1),
+    "style": choice("pytorch", "caffe"),
+}
 
 
 class SimpleBaseline(Freezable):
@@ -41,11 +47,8 @@ class SimpleBaseline(Freezable):
 
     def __init__(self, joints: int = 17, depth: int = 50, width: int = 64, deconv: int = 256, style: str = "pytorch"):
         super().__init__()
-        if depth not in DEPTHS:
-            raise UserError(f"depth: choose from {', '.join(map(str, DEPTHS))}, got {depth}")
-        if style not in STYLES:
-            raise UserError(f"style: choose from {', '.join(STYLES)}, got {style!r}")
         self.numbers = {"joints": joints, "depth": depth, "width": width, "deconv": deconv, "style": style}
+        refuse_others(self.numbers, LIMITS)
         self.conv1, self.bn1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(width)
         inputs = width
         for layer, blocks in enumerate(DEPTHS[depth]):

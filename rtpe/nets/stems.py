@@ -9,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtpe.limits import NULL, refuse_others, refuse_unknown, whole
 from rtpe.nets.blocks import conv_bn_relu
 from rtpe.nets.graph import Graph
 from rtpe.nets.hrnet import HRNet
 from rtpe.nets.residual import BasicBlock
 
 STRIDE = 4
+_OWN = {"channels": whole(1), "blocks": whole(0), "outputs": NULL | whole(1)}
 
 
 class Stem(nn.Sequential):
@@ -86,6 +88,12 @@ class GraphTrunk(nn.Module):
         if list(features.shape[2:]) == size:
             return features
         return F.interpolate(features, size, mode="bilinear", align_corners=False)
+
+
+def refuse_stem(own: Mapping[str, Any]) -> None:
+    """Raise UserError for arguments that no `Stem` takes, by their names."""
+    refuse_unknown(own, _OWN, "stem")
+    refuse_others({f"stem.{name}": value for name, value in own.items()}, {f"stem.{name}": _OWN[name] for name in own})
 
 
 def stem(width: int, own: Mapping[str, Any] | None, trunk: Mapping[str, Any] | None, stride: int = STRIDE) -> nn.Module:

@@ -11,16 +11,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
+from rtpe.limits import FLAG, MAPPING, NULL, choice, each, multiple, refuse_others, whole
 from rtpe.nets.blocks import Outputs, conv_bn_relu
 from rtpe.nets.colours import COLOURS
 from rtpe.nets.frozen import Freezable
 from rtpe.nets.hrnet import initialise
 from rtpe.nets.residual import BasicBlock
-from rtpe.nets.stems import GraphTrunk
+from rtpe.nets.stems import GraphTrunk, refuse_stem
 from rtpe.nets.stems import stem as make_stem
 
-CONTEXTS = ("cam", "plain")
-STRIDES = (4, 8)
+LIMITS = {
+    "joints": whole(1),
+    "width": multiple(32),
+    "stages": whole(1),
+    "trunk": NULL | MAPPING,
+    "dilations": each(whole(1)),
+    "blocks": each(whole(0), count=3),
+    "attention": whole(0, 4),
+    "context": choice("cam", "plain"),
+    "tags": FLAG,
+    "centres": FLAG,
+    "colours": choice(*COLOURS),
+    "stem": NULL | MAPPING,
+    "stride": choice(4, 8),
+    "direct": FLAG,
+}
 BESIDE = 0.1  # of the stem's features before the heads: hundreds of them that agree would be learnt from in leaps
 REACH = 16.0  # cells: as far as an offset of 1 reaches, so that offsets are learnt as fast as other maps
 
@@ -117,12 +132,13 @@ class Student(Freezable):
     ):
         super().__init__()
         self.numbers = {
-            "joints": joints, "width": width, "stages": stages, "trunk": dict(trunk) if trunk else None,
-            "dilations": list(dilations), "blocks": list(blocks), "attention": int(attention), "context": context,
-            "tags": tags, "centres": centres, "colours": colours, "stem": dict(stem) if stem else None,
+            "joints": joints, "width": width, "stages": stages, "trunk": trunk or None, "dilations": dilations,
+            "blocks": blocks, "attention": int(attention) if isinstance(attention, bool) else attention,
+            "context": context, "tags": tags, "centres": centres, "colours": colours, "stem": stem or None,
             "stride": stride, "direct": direct,
         }  # fmt: skip
         _check(**self.numbers)
+        self.numbers |= {"dilations": list(dilations), "blocks": list(blocks)}
         widths = [width, width * 3 // 2, width * 2, width * 3]
         self.stem = make_stem(width, stem, trunk, stride)
         # maps and features beside each other differ a hundredfold: the small ones would be learnt from last
@@ -201,22 +217,15 @@ class Student(Freezable):
         return (out.heatmaps[-1], out.tags) + ((out.centres, out.offsets) if self.centres else ())
 
 
-def _check(
-    blocks: list[int], attention: int, context: str, colours: str, trunk: dict | None, stride: int, **_: Any
-) -> None:
+def _check(**numbers: Any) -> None:
     """Refuse what would fail later, or silently be something else."""
-    if len(blocks) != 3 or min(blocks) < 0:
-        raise UserError(f"blocks: expected 3 numbers, for all levels but the first, got {blocks}")
-    if not 0 <= attention <= 4:
-        raise UserError(f"attention: expected 0 (none) to 4 levels, got {attention}")
-    if stride not in STRIDES:
-        raise UserError(f"stride: choose from {', '.join(map(str, STRIDES))}, got {stride}")
-    if context not in CONTEXTS:
-        raise UserError(f"context: choose from {', '.join(CONTEXTS)}, got {context!r}")
-    if colours not in COLOURS:
-        raise UserError(f"colours: choose from {', '.join(COLOURS)}, got {colours!r}")
-    if trunk and colours != "rgb":
-        raise UserError(f"colours: a teacher's stem was trained on rgb, got {colours!r}: choose rgb, or no --net.stem")
+    refuse_others(numbers, LIMITS)
+    if numbers["stem"]:
+        refuse_stem(numbers["stem"])
+    if numbers["trunk"] and numbers["colours"] != "rgb":
+        raise UserError(
+            f"colours: a teacher's stem was trained on rgb, got {numbers['colours']!r}: choose rgb, or no --net.stem"
+        )
 
 
 def _context(kind: str, channels: int, dilations: Sequence[int]) -> nn.Module:

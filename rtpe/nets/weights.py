@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -105,6 +105,8 @@ def save_weights(
     try:
         save_file(tensors, temporary, header)
         os.replace(temporary, path)
+    except SafetensorError as error:
+        raise UserError(f"weights {path}: cannot be written ({error}): is the disk full?") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
+from rtpe.limits import FLAG, refuse_others, whole
 from rtpe.nets.blocks import denormalise
 from rtpe.nets.readout import Features, Readout
 from rtpe.predictors.pretrained import on_hub, quiet, read_net, reason
@@ -162,6 +163,7 @@ def readout(
     Raises:
         UserError: if diffusers is missing, the pipeline cannot be read, or it is another one.
     """
+    refuse_others({"embedded": embedded, "half": half}, {"embedded": whole(0), "half": FLAG})
     nets = Diffusion(*load(backbone, half), embedded, latents)
     made = Readout(joints, nets.channels, nets.embedding_length, nets, width, groups)
     told = nets.fingerprint()

@@ -9,7 +9,8 @@ import torch
 from miniature import FACE, STRIDE, cache_of, sample, samples, teach, teacher_cache
 
 from rtpe.data.coco import CocoDataset
-from rtpe.data.distill import TrainingExamples, as_batch, batches, collate, epoch_order, limb_mask
+from rtpe.data.distill import TrainingExamples, limb_mask
+from rtpe.data.loader import as_batch, batches, collate, epoch_order
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.geometry import cells, point_to_index
 from rtpe.images import write_image

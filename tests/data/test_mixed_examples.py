@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from miniature import FACE, STRIDE, sample, samples, teacher_cache
 
-from rtpe.data.distill import TrainingExamples, as_batch, collate
+from rtpe.data.distill import TrainingExamples
+from rtpe.data.loader import as_batch, collate
 from rtpe.data.mixing import quadrants
 from rtpe.data.transforms import photometric, random_view, warp_points
 from rtpe.decode.peaks import dark

@@ -257,12 +257,12 @@ def test_maps_without_centres_are_refused(missing):
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"threshold": -0.1}, "centres.threshold: must be 0 or more, got -0.1"),
-        ({"max_people": 0}, "centres.max_people: must be 1 or more, got 0"),
-        ({"kernel": 4}, "centres.kernel: must be odd and 3 or more, got 4"),
-        ({"reach": -1.0}, "centres.reach: must be 0 or more, got -1.0"),
-        ({"fill": -1.0}, "centres.fill: must be 0 or more, or null, got -1.0"),
-        ({"nms": 0.0}, "centres.nms: must be above 0, up to 1, got 0.0"),
+        ({"threshold": -0.1}, "centres.threshold: expected 0 or more, got -0.1"),
+        ({"max_people": 0}, "centres.max_people: expected 1 or more, got 0"),
+        ({"kernel": 4}, "centres.kernel: expected odd and 3 or more, got 4"),
+        ({"reach": -1.0}, "centres.reach: expected 0 or more, got -1.0"),
+        ({"fill": -1.0}, "centres.fill: expected 0 or more, or null, got -1.0"),
+        ({"nms": 0.0}, "centres.nms: expected above 0, up to 1, got 0.0"),
         ({"refine": "udp"}, "unknown refiner 'udp': choose from argmax, quarter, dark, corner"),
     ],
 )

@@ -273,13 +273,13 @@ def test_bodies_are_read_from_head_to_ankles():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"threshold": -0.1}, "grouping.threshold: must be 0 or more, got -0.1"),
-        ({"tag_threshold": 0.0}, "grouping.tag_threshold: must be above 0, got 0.0"),
-        ({"max_people": 0}, "grouping.max_people: must be 1 or more, got 0"),
-        ({"kernel": 4}, "grouping.kernel: must be odd and 3 or more, got 4"),
-        ({"kernel": 1}, "grouping.kernel: must be odd and 3 or more, got 1"),
-        ({"fill": -1.0}, "grouping.fill: must be 0 or more, or null, got -1.0"),
-        ({"nms": 0.0}, "grouping.nms: must be above 0, up to 1, got 0.0"),
+        ({"threshold": -0.1}, "grouping.threshold: expected 0 or more, got -0.1"),
+        ({"tag_threshold": 0.0}, "grouping.tag_threshold: expected above 0, got 0.0"),
+        ({"max_people": 0}, "grouping.max_people: expected 1 or more, got 0"),
+        ({"kernel": 4}, "grouping.kernel: expected odd and 3 or more, got 4"),
+        ({"kernel": 1}, "grouping.kernel: expected odd and 3 or more, got 1"),
+        ({"fill": -1.0}, "grouping.fill: expected 0 or more, or null, got -1.0"),
+        ({"nms": 0.0}, "grouping.nms: expected above 0, up to 1, got 0.0"),
         ({"refine": "udp"}, "unknown refiner 'udp': choose from argmax, quarter, dark, corner"),
     ],
 )

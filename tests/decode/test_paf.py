@@ -208,12 +208,12 @@ def test_maps_without_their_fields_are_refused():
 @pytest.mark.parametrize(
     "setting, message",
     [
-        ({"threshold": -1}, "paf.threshold: must be 0 or more, got -1"),
-        ({"limb_threshold": -0.1}, "paf.limb_threshold: must be 0 or more, got -0.1"),
-        ({"samples": 1}, "paf.samples: must be 2 or more, got 1"),
-        ({"kernel": 4}, "paf.kernel: must be odd and 3 or more, got 4"),
-        ({"max_people": 0}, "paf.max_people: must be 1 or more, got 0"),
-        ({"min_joints": 0}, "paf.min_joints: must be 1 or more, got 0"),
+        ({"threshold": -1}, "paf.threshold: expected 0 or more, got -1"),
+        ({"limb_threshold": -0.1}, "paf.limb_threshold: expected 0 or more, got -0.1"),
+        ({"samples": 1}, "paf.samples: expected 2 or more, got 1"),
+        ({"kernel": 4}, "paf.kernel: expected odd and 3 or more, got 4"),
+        ({"max_people": 0}, "paf.max_people: expected 1 or more, got 0"),
+        ({"min_joints": 0}, "paf.min_joints: expected 1 or more, got 0"),
         ({"refine": "guess"}, "unknown refiner 'guess'"),
     ],
 )

@@ -169,10 +169,10 @@ def test_maps_without_tags_are_refused():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"threshold": -0.1}, "published.threshold: must be 0 or more, got -0.1"),
-        ({"tag_threshold": 0.0}, "published.tag_threshold: must be above 0, got 0.0"),
-        ({"max_people": 0}, "published.max_people: must be 1 or more, got 0"),
-        ({"kernel": 4}, "published.kernel: must be odd and 3 or more, got 4"),
+        ({"threshold": -0.1}, "published.threshold: expected 0 or more, got -0.1"),
+        ({"tag_threshold": 0.0}, "published.tag_threshold: expected above 0, got 0.0"),
+        ({"max_people": 0}, "published.max_people: expected 1 or more, got 0"),
+        ({"kernel": 4}, "published.kernel: expected odd and 3 or more, got 4"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(wrong, message):

@@ -9,7 +9,8 @@ import torch
 from lightning_fabric import Fabric
 from miniature import STRIDE, samples, spots, teacher_cache
 
-from rtpe.data.distill import TrainingExamples, batches, epoch_order
+from rtpe.data.distill import TrainingExamples
+from rtpe.data.loader import batches, epoch_order
 from rtpe.engine.checkpoint import TrainingState
 from rtpe.engine.criterion import Criterion
 from rtpe.engine.loop import Schedule, fit

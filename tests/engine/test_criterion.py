@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from miniature import FACE
 
-from rtpe.data.distill import Batch, as_batch, collate
+from rtpe.data.loader import Batch, as_batch, collate
 from rtpe.data.targets import gaussian_maps, offset_targets, person_centres
 from rtpe.engine.criterion import Criterion
 from rtpe.nets.blocks import Outputs, normalise
@@ -118,7 +118,7 @@ def test_weights_may_change_over_the_run():
 )
 def test_knots_that_are_none(weight):
     with pytest.raises(
-        ValueError, match=r"^loss.truth: expected a number or \[\[progress, weight\], ...\], progress ri"
+        ValueError, match=r"^loss.truth: expected 0 or more, or \[\[progress, weight\], ...\], progress ri"
     ):
         Criterion({**ALL, "truth": weight})
 

@@ -12,7 +12,7 @@ from lightning_fabric.plugins.precision import MixedPrecision
 from miniature import FACE, STRIDE, samples, spots
 from torch import nn
 
-from rtpe.data.distill import as_batch, batches, collate, plain_batches
+from rtpe.data.loader import as_batch, batches, collate, plain_batches
 from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.engine.loop import Mean, Schedule, mean_terms, train_step, update_average

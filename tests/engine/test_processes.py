@@ -11,7 +11,7 @@ import torch
 
 from rtpe import build
 from rtpe.cli import main
-from rtpe.data.distill import batches
+from rtpe.data.loader import batches
 from rtpe.engine.loop import Schedule
 from rtpe.skeleton import COCO17
 

@@ -272,9 +272,9 @@ def test_plain_modules_stand_wherever_context_aware_ones_do():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"blocks": (1, 1)}, "blocks: expected 3 numbers, for all levels but the first, got [1, 1]"),
-        ({"blocks": (1, -1, 1)}, "blocks: expected 3 numbers, for all levels but the first, got [1, -1, 1]"),
-        ({"attention": 5}, "attention: expected 0 (none) to 4 levels, got 5"),
+        ({"blocks": (1, 1)}, "blocks: expected a list of 3 values, each a whole number, 0 or more, got (1, 1)"),
+        ({"blocks": (1, -1, 1)}, "blocks: expected a list of 3 values, each a whole number, 0 or more, got (1, -1, 1)"),
+        ({"attention": 5}, "attention: expected a whole number, 0 to 4, got 5"),
         ({"context": "none"}, "context: choose from cam, plain, got 'none'"),
         ({"colours": "bgr"}, "colours: choose from rgb, hsv, lab, got 'bgr'"),
         (

@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -102,7 +103,12 @@ def _in_order(draw, count: int, workers: int) -> Iterator[tuple[dict, list[dict]
         return
     # spawned, for a forked child of a process with threads (torch) may hang
     with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (0,)) as pool:
-        yield from pool.map(draw, range(count), chunksize=max(1, min(16, count // (4 * workers))))
+        try:
+            yield from pool.map(draw, range(count), chunksize=max(1, min(16, count // (4 * workers))))
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that draws was killed, perhaps for want of memory: pass fewer --workers, or --workers 0"
+            ) from error
 
 
 def _write_scene(
