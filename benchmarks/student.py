@@ -5,8 +5,9 @@
     python benchmarks/student.py --blocks true
 
 The second one measures one recipe, for longer; the third one the blocks that students are made of, alone, by channels
-and side. Weights are random, norms folded into the convolutions, as they are after training. Times are the processor's,
-of one thread, and the median of the passes: other programs lengthen them far less than the clock's.
+and side. A recipe whose student stands on another net's weights is left out, and named, where these are absent. Weights
+are random, norms folded into the convolutions, as they are after training. Times are the processor's, of one thread,
+and the median of the passes: other programs lengthen them far less than the clock's.
 
     params  millions                             GMACs   of one image of the recipe's size
     fp32    torch, channels last                 bf16    the same with weights and images in bf16
@@ -22,12 +23,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from rtpe import build, config
@@ -36,6 +37,7 @@ from rtpe.commands.table import print_table, write_json
 from rtpe.errors import UserError
 from rtpe.nets.cost import gmacs, parameters
 from rtpe.nets.residual import BasicBlock
+from rtpe.nets.stems import GraphTrunk
 from rtpe.nets.student import ContextAwareModule, PlainModule
 from rtpe.skeleton import skeleton
 
@@ -83,13 +85,24 @@ class Deployed(nn.Module):
         return tuple(maps for maps in self.net.maps(images) if maps is not None)
 
 
+class Traced(fx.Tracer):
+    """Looks into all but another net's beginning, whose norms were folded when its file was written."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, GraphTrunk) or super().is_leaf_module(module, name)
+
+    def to_bool(self, condition: fx.Proxy) -> bool:
+        """What is asked on the way is whether a size is wrong."""
+        return False
+
+
 def benchmark(settings: StudentBenchmark) -> list[dict]:
     """Print the table, write the rows; returns them."""
     torch.set_num_threads(1)
     subjects = _blocks() if settings.blocks else _students(settings.recipes)
     rows = [{**subject.facts, **_times(subject, settings.passes)} for subject in subjects]
     if not rows:
-        raise UserError(f"recipes: no {RECIPES} in {PROJECT}: name some with --recipes")
+        raise UserError(f"recipes: none to measure of {RECIPES} in {PROJECT}: name others with --recipes")
     print_table([{title: text(row) for title, text in COLUMNS.items()} for row in rows], tuple(COLUMNS))
     if settings.out:
         write_json(rows, Path(settings.out))
@@ -99,8 +112,13 @@ def benchmark(settings: StudentBenchmark) -> list[dict]:
 def _students(recipes: list[str]) -> Iterator[Subject]:
     for path in recipes or sorted(map(str, PROJECT.glob(RECIPES))):
         chosen = config.parse(config.Train, ["--config", path], "recipe")
+        absent = [file for file in (chosen.net.stem, chosen.net.imitate) if file and not Path(file).exists()]
+        if absent:
+            print(f"left out {path}: needs {absent[0]}, which is not there", file=sys.stderr)
+            continue
         size_hw = (chosen.net.size, chosen.net.size)
-        net = build.net(chosen.net.kind, chosen.net.numbers, len(skeleton(chosen.data.skeleton))).eval()
+        random = replace(chosen.net, init="", learn=[])  # what it costs does not depend on them
+        net = build.trainable_net(random, len(skeleton(chosen.data.skeleton))).eval()
         facts = {"name": Path(path).stem, "size": chosen.net.size, "numbers": net.numbers}
         facts |= {"parameters": parameters(net), "gmacs": gmacs(net, size_hw)}
         yield Subject(Deployed(net).eval(), torch.randn(1, 3, *size_hw), facts)
@@ -118,7 +136,8 @@ def _blocks() -> Iterator[Subject]:
 @torch.no_grad()
 def _times(subject: Subject, passes: int) -> dict[str, float | None]:
     """Milliseconds in each engine; None for those that are not installed."""
-    folded = fuse(subject.net).to(memory_format=torch.channels_last)
+    traced = fx.GraphModule(subject.net, Traced().trace(subject.net))
+    folded = fuse(traced, no_trace=True).to(memory_format=torch.channels_last)
     image = subject.example.contiguous(memory_format=torch.channels_last)
     half, half_image = copy.deepcopy(folded).bfloat16(), image.bfloat16()
     times: dict[str, float | None] = {

@@ -1,19 +1,26 @@
 """The benchmarks run, and what they say holds together; what they time is not tested."""
 
+import io
 import json
 import os
+import runpy
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import patch
 
+import here
 import numpy as np
 import pytest
 import yaml
 
 from rtpe import config
-from rtpe.build import decoder, net, save_net
+from rtpe.build import decoder, net, save_net, trainable_net
 from rtpe.cache import CODECS, STORES, Cache, Manifest
+from rtpe.commands import study as trainings
 from rtpe.commands.study import words
 from rtpe.commands.taught import refuse_untaught
 from rtpe.config import Train, Validate
@@ -33,10 +40,34 @@ KEYS = {
 PLAIN = ["npz_float32", "npz_float16"]
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a script did, as `subprocess.run` tells it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 def run(script, *words):
-    command = [sys.executable, str(PROJECT / "benchmarks" / script), *map(str, words)]
+    """Run a script as its command does, but in this process, for each would import torch for seconds."""
+    path, out, err = PROJECT / "benchmarks" / script, io.StringIO(), io.StringIO()
+    with (
+        patch.object(sys, "argv", [str(path), *map(str, words)]),
+        patch.object(sys, "path", [str(path.parent), *sys.path]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        runpy.run_path(str(path), run_name="__main__")
+    return Done(ended.value.code, out.getvalue(), err.getvalue())
+
+
+def measure_students(recipes, *words):
+    """In a process of its own: engines in bf16 widen the registers that a signal must save, beyond pytest's stack."""
+    command = [sys.executable, "benchmarks/student.py", f"--recipes={json.dumps(list(map(str, recipes)))}", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +109,7 @@ def test_students_are_measured_in_every_engine(tmp_path):
     """The row has the recipe's size and the net's own numbers, and a time for each engine that is installed."""
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text("net: {kind: student, numbers: {width: 32, stages: 1, blocks: [0, 0, 1]}, size: 64}")
-    done = run("student.py", f"--recipes=[{recipe}]", "--passes=1", f"--out={tmp_path / 'rows.json'}")
+    done = measure_students([recipe], "--passes=1", f"--out={tmp_path / 'rows.json'}")
     assert done.returncode == 0, done.stderr[-3000:]
     (row,) = json.loads((tmp_path / "rows.json").read_text())
     net = Student(joints=17, width=32, stages=1, blocks=(0, 0, 1))
@@ -92,6 +123,41 @@ def test_students_are_measured_in_every_engine(tmp_path):
     }.items():
         installed = find_spec(library) is not None and find_spec("onnxscript") is not None
         assert (row[key] is not None) == installed
+
+
+def test_a_recipe_whose_weights_are_absent_is_left_out_and_named(tmp_path):
+    """Without its stem it would be another student, and its row wrong."""
+    recipes = {
+        "whole": "net: {kind: student, numbers: {width: 32, stages: 1}, size: 64}",
+        "stem": "net: {kind: student, size: 64, stem: nowhere.onnx, stem_network: nowhere.yaml}",
+        "imitate": "net: {kind: student, size: 64, imitate: nowhere.safetensors}",
+    }
+    for name, text in recipes.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    names = [tmp_path / f"{name}.yaml" for name in recipes]
+    done = measure_students(names, "--passes=1", f"--out={tmp_path / 'rows.json'}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [row["name"] for row in json.loads((tmp_path / "rows.json").read_text())] == ["whole"]
+    assert [line for line in done.stderr.splitlines() if line.startswith("left out")] == [
+        f"left out {names[1]}: needs nowhere.onnx, which is not there",
+        f"left out {names[2]}: needs nowhere.safetensors, which is not there",
+    ]
+    done = run("student.py", f"--recipes={json.dumps(list(map(str, names[1:])))}", "--passes=1")
+    assert done.returncode == 2 and "error: recipes: none to measure of " in done.stderr
+
+
+def test_a_student_on_another_net_is_measured_with_its_stem(tmp_path):
+    """A HigherHRNet's first stages, whose parameters count."""
+    teacher = net("higher_hrnet", {"width": 4, "stem": 4, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1}, 17)
+    save_net(tmp_path / "net.safetensors", teacher, "higher_hrnet", COCO17, 64, {})
+    chosen = config.NetSettings(numbers={"width": 32, "stages": 1}, size=64, stem=str(tmp_path / "net.safetensors"))
+    (tmp_path / "on.yaml").write_text(json.dumps({"net": asdict(chosen)}))
+    done = measure_students([tmp_path / "on.yaml"], "--passes=1", f"--out={tmp_path / 'rows.json'}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    whole = trainable_net(chosen, 17)
+    assert row["parameters"] == parameters(whole) != parameters(net("student", chosen.numbers, 17))
+    assert row["gmacs"] == pytest.approx(gmacs(whole, (64, 64)))
 
 
 @pytest.fixture(scope="module", params=["with a teacher", "with labels alone"])
@@ -137,8 +203,9 @@ def test_the_stages_hold_together(loaded):
             assert row["ms"] > 0 and row["share"] == pytest.approx(row["ms"] / whole["ms"])
 
 
-def test_a_study_trains_each_way_once_and_compares_them(tmp_path):
+def test_a_study_trains_each_way_once_and_compares_them(tmp_path, monkeypatch):
     """Trained are those that lack their scores alone; a way that was changed since is no silent row of the table."""
+    monkeypatch.setattr(trainings, "_rtpe", here.begin)
     write_world(str(tmp_path / "world"), "train2017", 8, 1, (96, 96), 0)
     write_world(str(tmp_path / "world"), "val2017", 2, 2, (96, 96), 0)
     common = {

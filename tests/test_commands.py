@@ -28,7 +28,7 @@ def run(*words, script=None, status=0):
     """Run `rtpe WORDS` or a script; its output, once the exit status is the expected one."""
     command = [sys.executable, *(["-m", "rtpe.cli"] if script is None else [str(PROJECT / script)]), *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment)
     assert done.returncode == status, done.stderr[-3000:]
     return done.stdout if status == 0 else done.stderr
 

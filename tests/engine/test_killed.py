@@ -46,7 +46,7 @@ main(["train", *sys.argv[3:]])
 def killed(where, at, words):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", KILLED, where, str(at), *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, timeout=500)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment)
     assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
 
 

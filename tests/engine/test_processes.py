@@ -57,7 +57,7 @@ def test_two_processes_have_the_curves_of_one(words, alone, tmp_path, how):
     out = tmp_path / "pair"
     command = [sys.executable, *LAUNCHED[how], *words, f"--out={out}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, timeout=500)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("epoch   1") == 1  # one of them speaks
     assert "processes: 2" in (out / "settings.yaml").read_text()
