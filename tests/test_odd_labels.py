@@ -13,7 +13,7 @@ from rtpe.cli import main
 from rtpe.images import encode_jpeg, read_image, write_image
 from rtpe.skeleton import COCO17
 
-NUMBERS = {"width": 16, "stages": 1}
+NUMBERS = {"width": 32, "stages": 1}
 LABELS = "annotations/person_keypoints_val2017.json"
 DECODE = "--decode.threshold=0.0001"
 

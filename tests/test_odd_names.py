@@ -72,7 +72,7 @@ def test_an_error_of_the_operating_system_is_escaped_too(monkeypatch):
         raise FileNotFoundError(2, "No such file or directory", f"/{LATIN1}\x1b[2J")
 
     assert cli.status(work) == 2
-    assert written("stderr") == "error: [Errno 2] No such file or directory: '/b\\udcfcro\\x1b[2J'\n"
+    assert written("stderr") == "error: /b\\udcfcro\\x1b[2J: No such file or directory\n"
 
 
 def test_a_run_with_such_a_root_is_logged(tmp_path):

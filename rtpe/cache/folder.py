@@ -16,14 +16,18 @@ Skipped = Mapping[int, tuple[str, str]]  # (file name, reason) by image id
 
 
 def agreed(path: Path, manifest: Manifest) -> Manifest:
-    """The manifest in the folder: the one that is there, or else this one, newly written."""
+    """The manifest in the folder: the one that is there, or this one, newly written if the cache is new or empty."""
     if not (path / FILE).exists():
         if any(not each.name.startswith(".") for each in path.iterdir()):
             raise UserError(f"cache {path}: the folder is not empty and no cache: choose another --cache.path")
         manifest.write(path)
         return manifest
     there = Manifest.read(path)
-    if lines := there.differences(manifest):
+    lines = there.differences(manifest)
+    if lines and not any((path / name).is_dir() and any((path / name).iterdir()) for name in ("entries", ".parts")):
+        manifest.write(path)  # a run that ended before its first entry
+        return manifest
+    if lines:
         raise UserError(
             f"cache {path}: holds something else than this run makes: {'; '.join(lines)}: "
             "choose another --cache.path, or the settings it was made with"

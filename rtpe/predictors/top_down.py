@@ -211,7 +211,7 @@ class TopDownPredictor:
         if not places:
             return Poses.none(self.skeleton)
         people, joints, h, w = heatmaps.shape
-        heat = np.where(np.isfinite(heatmaps), heatmaps, -np.inf).reshape(people * joints, h, w)
+        heat = heatmaps.reshape(people * joints, h, w)
         cells_of = heat.reshape(len(heat), -1)
         highest = cells_of.argmax(axis=1) * (cells_of.max(axis=1) > 0)  # without any heat the first cell, as published
         ys, xs = np.divmod(highest, w)

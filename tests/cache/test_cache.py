@@ -83,8 +83,18 @@ def test_reopening_adds_to_it(tmp_path, manifest, prediction, store):
     assert Cache.open(tmp_path).ids == [0, 1, 2]
 
 
-def test_another_manifest_is_refused_and_leaves_the_cache_free(tmp_path, manifest):
+def test_a_cache_without_entries_takes_another_manifest(tmp_path, manifest, prediction):
+    """The first network gave NaN, say, and the next build brings another: nothing is lost."""
     Cache.create(tmp_path, manifest()).close()
+    other = manifest(predictor={**manifest().predictor, "weights_sha256": "cd" * 32}, codec="float32")
+    with Cache.create(tmp_path, other) as cache:
+        cache.add(1, "1.jpg", prediction(0))
+    assert Cache.open(tmp_path).manifest == other and len(Cache.open(tmp_path)) == 1
+
+
+def test_another_manifest_is_refused_and_leaves_the_cache_free(tmp_path, manifest, prediction):
+    with Cache.create(tmp_path, manifest()) as cache:
+        cache.add(1, "1.jpg", prediction(0))
     other = manifest(predictor={**manifest().predictor, "weights_sha256": "cd" * 32}, tags=False)
     expected = (
         f"cache {tmp_path}: holds something else than this run makes: predictor.weights_sha256: abababababab..., "
