@@ -128,5 +128,5 @@ def test_the_setting_chooses_crops(whole):
     assert isinstance(dataset(DataSettings(root=str(root), split="val")), CocoDataset)
     with pytest.raises(ValueError, match=r"nobody labelled the people to crop: leave out --data\.crops"):
         dataset(DataSettings(root=str(root / "images" / "val"), crops=1.0))
-    with pytest.raises(ValueError, match="crops: expected 0, or 0.1 or more, got -1.0"):
+    with pytest.raises(ValueError, match=r"crops: expected 0, or 0\.1 or more, got -1\.0"):
         dataset(DataSettings(root=str(root), split="val", crops=-1.0))
