@@ -2,7 +2,7 @@
 
 from rtpe.build.data import Images, cache, dataset
 from rtpe.build.decoders import chosen, decoder, groupings
-from rtpe.build.nets import imitated_stem, net, numbers_of, save_net, trainable_net
+from rtpe.build.nets import imitated_stem, net, numbers_of, refuse_numbers, save_net, trainable_net
 from rtpe.build.predictors import device, predictor
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "net",
     "numbers_of",
     "predictor",
+    "refuse_numbers",
     "save_net",
     "trainable_net",
 ]
