@@ -151,7 +151,10 @@ def test_it_sees_one_person_a_crop(trained, world, tmp_path):
         (["--weights={trained}", "--data.skeleton=mpii16"], "predict openpose18, the data have mpii16"),
         (["--weights={trained}", "--teacher.numbers={backbone: nowhere}"], "backbone nowhere: no such folder"),
         (["--weights={trained}", "--teacher.numbers={latents: mean}"], "latents: choose from mode, sample, got 'mean'"),
-        (["--weights={trained}", "--teacher.numbers={deep: 1}"], "net readout: readout() got an unexpected keyword"),
+        (
+            ["--weights={trained}", "--teacher.numbers={deep: 1}"],
+            "teacher.numbers.deep: no such number: choose from backbone, embedded",
+        ),
     ],
 )
 def test_a_users_mistake_is_one_line(words, message, trained, world):

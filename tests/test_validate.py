@@ -17,7 +17,7 @@ from rtpe.skeleton import COCO17, MPII16
 
 NETS = {
     "higher_hrnet": {"width": 16, "stem": 16, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1, "head_blocks": 0},
-    "student": {"width": 16, "stages": 1},
+    "student": {"width": 32, "stages": 1},
 }
 SCORED = {
     "name",
@@ -271,7 +271,7 @@ def mpii(tmp_path_factory):
 def test_mpii_is_trained_on_cached_and_scored(mpii, tmp_path, capsys):
     """By nothing but the root and the split: the joints are known from the files."""
     data = [f"--data.root={mpii}", "--data.split=train"]
-    tiny = ["--net.numbers={width: 16, stages: 1}", "--net.size=64", "--train.epochs=1", "--train.batch=4"]
+    tiny = ["--net.numbers={width: 32, stages: 1}", "--net.size=64", "--train.epochs=1", "--train.batch=4"]
     tiny += [
         "--train.minival=2",
         "--train.workers=0",

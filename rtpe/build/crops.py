@@ -15,6 +15,7 @@ from rtpe.config import DecodeSettings, TeacherSettings
 from rtpe.data.boxes import read_boxes, truth_boxes
 from rtpe.data.mpii import MpiiDataset
 from rtpe.errors import UserError
+from rtpe.limits import whole
 from rtpe.nets.weights import sha256
 from rtpe.predictors.from_transformers import from_transformers
 from rtpe.predictors.mmpose_model import Model, look_of
@@ -93,6 +94,9 @@ def of_vitpose(
     unknown = sorted(settings.numbers.keys() - {"dataset_index"})
     if unknown:
         raise UserError(f"weights {settings.weights}: a ViTPose takes no --teacher.numbers.{unknown[0]}: leave it out")
+    for name, value in settings.numbers.items():
+        if not whole(0).holds(value):
+            raise UserError(whole(0).refusal(f"teacher.numbers.{name}", value))
     boxes, source = _boxes(settings, images, published=True)
     loading = {"device": where, "precision": settings.precision, "batch": settings.batch, **settings.numbers}
     made = from_transformers(settings.weights, joints, _how(settings, decode), boxes, source, **loading)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rtpe.config import NetSettings
@@ -63,6 +64,19 @@ def refuse_joints(numbers: Mapping[str, Any], setting: str) -> None:
         raise UserError(f"{setting}.{JOINTS}: follows the skeleton: leave it out, or pass --data.skeleton")
 
 
+def refuse_numbers(settings: NetSettings) -> None:
+    """Look, before data are read, whether there is such a net to train; what looks through another net is not made.
+
+    Raises:
+        UserError: as `trainable_net` would for its kind and numbers.
+    """
+    refuse_joints(settings.numbers, "net.numbers")
+    refuse_unknown(settings.numbers, usual_numbers(settings.kind), "net.numbers")
+    if settings.kind != "readout":
+        with torch.device("meta"):  # shapes alone
+            net(settings.kind, {**_started_numbers(settings), **settings.numbers}, joints=1)
+
+
 def numbers_of(settings: NetSettings) -> dict[str, Any]:
     """All arguments of the net to train that are not of its stem: those that are given, those of `init`, the usual."""
     return {**usual_numbers(settings.kind), **_started_numbers(settings), **settings.numbers}
@@ -83,7 +97,6 @@ def check_style(weights: str, kind: str, numbers: dict[str, Any], option: str) -
 
 def trainable_net(settings: NetSettings, joints: int) -> nn.Module:
     """The net to train, with the weights it starts from, and frozen what is not to learn."""
-    refuse_joints(settings.numbers, "net.numbers")
     for name in ("stem", "imitate"):
         if getattr(settings, name) and settings.kind != "student":
             raise UserError(f"net.{name}: only a student has such a stem, not a {settings.kind}: leave it out")

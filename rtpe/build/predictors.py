@@ -34,29 +34,22 @@ TOP_DOWN = ("simple_baseline", "pose_hrnet")
 
 
 def device(name: str, process: int = 0) -> str:
-    """The device of that name; `auto` is a GPU if there is one, of several the one of that process's number.
+    """The device of that name; `cuda` is the GPU of that process's number, and so is `auto` if there is one.
 
     Raises:
         UserError: if it is none, or is not there.
     """
     if not DEVICE.holds(name):
         raise UserError(DEVICE.refusal("device", name))
-    if name == "auto":
-        return f"cuda:{process % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    if name != "cpu" and not torch.cuda.is_available():
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and not count):
+        return "cpu"
+    if not count:
         raise UserError(f"device {name}: torch sees no GPU here: pass --device cpu, or install torch with CUDA")
-    count, number = torch.cuda.device_count(), int(name.partition(":")[2] or 0)
-    if name != "cpu" and number >= count:
+    number = name.partition(":")[2]
+    if int(number or 0) >= count:
         raise UserError(f"device {name}: torch sees {count} GPUs here, numbered from 0: pass another --device")
-    return f"cuda:{process % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    if name != "cpu" and not torch.cuda.is_available():
-        raise UserError(f"device {name}: torch sees no GPU here: pass --device cpu, or install torch with CUDA")
-    number = int(name.partition(":")[2] or 0)
-    if number >= torch.cuda.device_count() and name != "cpu":
-        raise UserError(
-            f"device {name}: torch sees {torch.cuda.device_count()} GPUs here, numbered from 0: pass another"
-        )
-    return f"cuda:{process % torch.cuda.device_count()}" if name == "cuda" and process else name
+    return name if number else f"cuda:{process % count}"
 
 
 def predictor(

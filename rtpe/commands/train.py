@@ -63,6 +63,7 @@ def train(settings: Train) -> Path:
 
 def _train(settings: Train) -> Path:
     out = Path(settings.out)
+    build.refuse_numbers(settings.net)
     fabric = started(settings)
     everything = build.dataset(settings.data)
     if everything.annotations is None:

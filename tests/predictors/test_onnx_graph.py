@@ -335,7 +335,10 @@ def test_a_student_learns_on_what_it_stands_on():
         ({"stem_network": ""}, "weights net.onnx: pass --net.stem_network FILE.yaml"),
         ({"stem_tensor": ""}, "weights net.onnx: no tensor '': choose another, the last of each stride are x"),
         ({"stem": "net.xml"}, "weights net.xml: a stem comes from an .onnx file or a HigherHRNet's weights"),
-        ({"kind": "higher_hrnet", "numbers": {}}, "net higher_hrnet: got an unexpected keyword argument 'trunk'"),
+        (
+            {"kind": "higher_hrnet", "numbers": {}},
+            "net.stem: only a student has such a stem, not a higher_hrnet: leave it out",
+        ),
     ],
 )
 def test_a_stem_that_is_asked_for_wrongly(changes, message):
