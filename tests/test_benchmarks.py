@@ -7,7 +7,7 @@ import runpy
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import patch
@@ -125,39 +125,31 @@ def test_students_are_measured_in_every_engine(tmp_path):
         assert (row[key] is not None) == installed
 
 
-def test_a_recipe_whose_weights_are_absent_is_left_out_and_named(tmp_path):
+def test_a_student_on_another_net_is_measured_with_its_stem_or_left_out(tmp_path):
     """Without its stem it would be another student, and its row wrong."""
+    numbers = {"width": 4, "stem": 4, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1}
+    save_net(tmp_path / "net.safetensors", net("higher_hrnet", numbers, 17), "higher_hrnet", COCO17, 64, {})
+    chosen = config.NetSettings(numbers={"width": 32, "stages": 1}, size=64, stem=str(tmp_path / "net.safetensors"))
     recipes = {
-        "whole": "net: {kind: student, numbers: {width: 32, stages: 1}, size: 64}",
-        "stem": "net: {kind: student, size: 64, stem: nowhere.onnx, stem_network: nowhere.yaml}",
-        "imitate": "net: {kind: student, size: 64, imitate: nowhere.safetensors}",
+        "on": chosen,
+        "stem": replace(chosen, stem="nowhere.onnx", stem_network="nowhere.yaml"),
+        "imitate": replace(chosen, stem="", imitate="nowhere.safetensors"),
     }
-    for name, text in recipes.items():
-        (tmp_path / f"{name}.yaml").write_text(text)
+    for name, settings in recipes.items():
+        (tmp_path / f"{name}.yaml").write_text(json.dumps({"net": asdict(settings)}))
     names = [tmp_path / f"{name}.yaml" for name in recipes]
     done = measure_students(names, "--passes=1", f"--out={tmp_path / 'rows.json'}")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert [row["name"] for row in json.loads((tmp_path / "rows.json").read_text())] == ["whole"]
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    whole = trainable_net(chosen, 17)
+    assert row["name"] == "on" and row["gmacs"] == pytest.approx(gmacs(whole, (64, 64)))
+    assert row["parameters"] == parameters(whole) != parameters(net("student", chosen.numbers, 17))
     assert [line for line in done.stderr.splitlines() if line.startswith("left out")] == [
         f"left out {names[1]}: needs nowhere.onnx, which is not there",
         f"left out {names[2]}: needs nowhere.safetensors, which is not there",
     ]
     done = run("student.py", f"--recipes={json.dumps(list(map(str, names[1:])))}", "--passes=1")
     assert done.returncode == 2 and "error: recipes: none to measure of " in done.stderr
-
-
-def test_a_student_on_another_net_is_measured_with_its_stem(tmp_path):
-    """A HigherHRNet's first stages, whose parameters count."""
-    teacher = net("higher_hrnet", {"width": 4, "stem": 4, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1}, 17)
-    save_net(tmp_path / "net.safetensors", teacher, "higher_hrnet", COCO17, 64, {})
-    chosen = config.NetSettings(numbers={"width": 32, "stages": 1}, size=64, stem=str(tmp_path / "net.safetensors"))
-    (tmp_path / "on.yaml").write_text(json.dumps({"net": asdict(chosen)}))
-    done = measure_students([tmp_path / "on.yaml"], "--passes=1", f"--out={tmp_path / 'rows.json'}")
-    assert done.returncode == 0, done.stderr[-3000:]
-    (row,) = json.loads((tmp_path / "rows.json").read_text())
-    whole = trainable_net(chosen, 17)
-    assert row["parameters"] == parameters(whole) != parameters(net("student", chosen.numbers, 17))
-    assert row["gmacs"] == pytest.approx(gmacs(whole, (64, 64)))
 
 
 @pytest.fixture(scope="module", params=["with a teacher", "with labels alone"])

@@ -11,12 +11,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import here
 import pytest
 import yaml
 
 from rtpe.chart import write_chart
 from rtpe.cli import main
 from rtpe.commands import norms as study
+from rtpe.commands import study as trainings
 from rtpe.commands.norms import VARIANTS
 from rtpe.commands.study import Training
 from rtpe.commands.table import print_table, write_json
@@ -219,30 +221,58 @@ def test_a_users_mistake_is_one_line(words, expected, tmp_path, capsys):
     assert expected in said and len(said.strip().splitlines()) == 1
 
 
-def begin(*words):
-    command = [sys.executable, "-m", "rtpe.cli", "study", "norms", *TINY, *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
-    return subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+# a training that waits to be killed once its first epoch is saved, and a study of such
+HELD = """
+import sys, time
+from rtpe.cli import main
+from rtpe.engine import loop
+
+step = loop.train_step
+
+def step_or_wait(fabric, state, *rest):
+    while state.epoch == 1:
+        time.sleep(1)
+    return step(fabric, state, *rest)
+
+loop.train_step = step_or_wait
+sys.exit(main(sys.argv[1:]))
+"""
+STUDY_OF_HELD = """
+import subprocess, sys
+from rtpe.cli import main
+from rtpe.commands import study
+
+def begin(command, log):
+    return subprocess.Popen([sys.executable, "-c", sys.argv[1], *command], stdout=log, stderr=log)
+
+study._rtpe = begin
+sys.exit(main(["study", "norms", *sys.argv[2:]]))
+"""
 
 
 @pytest.mark.slow
-def test_a_study_that_was_killed_ends_with_the_same_table(tmp_path):
+def test_a_study_that_was_killed_ends_with_the_same_table(tmp_path, monkeypatch, capsys):
     """Twice on drawn people: undisturbed with two variants; and killed after the first epoch of one, then gone on."""
+    monkeypatch.setenv("COLUMNS", "80")
     write_world(str(tmp_path / "world"), "train2017", 12, 1, (96, 96), 0)
     write_world(str(tmp_path / "world"), "val2017", 4, 2, (96, 96), 0)
     data, killed, whole = f"--data.root={tmp_path / 'world'}", tmp_path / "killed", tmp_path / "whole"
     only = "--variants=[no_norm_act]"
-    first = begin(data, only, f"--out={killed}")
+    first = subprocess.Popen(
+        [sys.executable, "-c", STUDY_OF_HELD, HELD, *TINY, data, only, f"--out={killed}"],
+        cwd=PROJECT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     checkpoint = killed / "no_norm_act-5" / "last.pt"
     while first.poll() is None and not checkpoint.exists():
         time.sleep(0.1)
     first.send_signal(signal.SIGTERM)
-    first.communicate()
+    assert first.wait() == 130
     assert not (killed / "norms.json").exists() and checkpoint.exists()
-    two = "--variants", "default", "no_norm_act", "--jobs=2"
-    for process in (begin(data, only, f"--out={killed}"), begin(data, *two, f"--out={whole}")):
-        said = process.communicate()[0].decode()
-        assert process.returncode == 0, said[-3000:]
+    monkeypatch.setattr(trainings, "_rtpe", here.begin)
+    for words in ([only, f"--out={killed}"], ["--variants", "default", "no_norm_act", f"--out={whole}"]):
+        assert main(["study", "norms", *TINY, data, *words]) == 0
+    said = capsys.readouterr().out
     assert max(map(len, said.splitlines()[-4:-1])) <= 80 and re.search(r"default +\d+\.\d ", said)
     rows = json.loads((whole / "norms.json").read_text())
     assert [(row["variant"], row["seed"], row["epoch"]) for row in rows] == [
