@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,33 @@ def test_a_bug_shows_its_traceback(error):
 
     with pytest.raises(error, match="of a bug"):
         cli.status(work)
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (FileNotFoundError(2, "No such file or directory", "a.jpg"), "a.jpg: No such file or directory"),
+        (OSError(28, "No space left on device", Path("runs/s/last.pt")), "runs/s/last.pt: No space left on device"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("of two\nlines"), "of two lines"),
+    ],
+    ids=str,
+)
+def test_an_error_of_the_system_names_its_file(error, said, capsys):
+    def work():
+        raise error
+
+    assert cli.status(work) == 2
+    assert capsys.readouterr().err == f"error: {said}\n"
+
+
+def test_a_process_that_draws_and_is_killed_is_one_line(tmp_path, monkeypatch, capsys):
+    def broken(*_, **__):
+        raise BrokenProcessPool("A process in the process pool was terminated abruptly")
+
+    monkeypatch.setattr("rtpe.data.synthetic.write.ProcessPoolExecutor.map", broken)
+    assert main(["synth", f"--out={tmp_path}", "--train=2", "--val=0", "--size=64", "--workers=1"]) == 2
+    assert "was killed, perhaps for want of memory: pass fewer --workers, or --workers 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])

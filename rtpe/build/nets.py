@@ -78,8 +78,8 @@ def refuse_numbers(settings: NetSettings) -> None:
 
 
 def numbers_of(settings: NetSettings) -> dict[str, Any]:
-    """All arguments of the net to train that are not of its stem: those that are given, those of `init`, the usual."""
-    return {**usual_numbers(settings.kind), **_started_numbers(settings), **settings.numbers}
+    """What the arguments of the net to train are where its settings give none: those of `init`, and the usual ones."""
+    return {**usual_numbers(settings.kind), **_started_numbers(settings)}
 
 
 def check_style(weights: str, kind: str, numbers: dict[str, Any], option: str) -> None:

@@ -30,7 +30,8 @@ def refuse_other_settings(run: Path, held: Mapping[str, Any], settings: Train) -
     known = build.numbers_of(settings.net)  # of the net: those of `init`, and the defaults of its kind
     usual = _by_name(config.as_dict(Train()) | {"net": {**config.as_dict(Train().net), "numbers": known}})
     held, asked = _by_name(held), _by_name(config.as_dict(settings))
-    for name in dict.fromkeys([*usual, *held, *asked]):
+    numbers = [name for name in (*held, *asked) if name.startswith("net.numbers.")]
+    for name in (*usual, *numbers):  # a setting that there is no more has no effect
         had, wants = (_plain(side.get(name, usual.get(name))) for side in (held, asked))
         if name not in MAY_CHANGE and had != wants:
             raise UserError(f"run {run}: has {name} {had}, not {wants}: choose another --out")
@@ -53,9 +54,8 @@ def mend(settings: Train, state: TrainingState, ended: bool, ship: Callable[[], 
     out = Path(settings.out)
     if ended:
         more = "--train.epochs or --train.minutes" if settings.train.minutes else "--train.epochs"
-        print(
-            f"run {out}: ended after epoch {state.epoch}: nothing left to train: pass more {more} to go on", flush=True
-        )
+        said = f"run {out}: ended after epoch {state.epoch}: nothing left to train"
+        print(f"{said}: pass more {more} to go on", flush=True)
     if not state.epoch or (out / WEIGHTS).exists():
         return
     if not ended:
