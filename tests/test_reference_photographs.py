@@ -106,7 +106,7 @@ def shuffled_joints(raw):
     "changes",
     [
         (), (dog,), (repeated_ids,), (reversed_rows,), (nulls,), (least,), (texts,), (shuffled_joints,),
-        (dog, shuffled_joints, nulls, reversed_rows, repeated_ids), (shuffled_joints, texts, nulls),
+        (shuffled_joints, nulls, reversed_rows, repeated_ids, dog), (shuffled_joints, texts, nulls),
     ],
     ids=lambda changes: "+".join(change.__name__ for change in changes) or "as it is",
 )  # fmt: skip
