@@ -51,6 +51,13 @@ def started(settings: Train) -> Fabric:
     return fabric
 
 
+def ended() -> None:
+    """Let the processes part, once all are here: one that ends with a group alive is now and then aborted."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def _devices(asked: str, where: str, here: int) -> int | list[int]:
     """How many devices this machine gives, or which one.
 

@@ -31,7 +31,7 @@ from rtpe import build, config
 from rtpe.build import Images
 from rtpe.commands.examples import held_out, shown_examples, stride, training_examples, without_labels
 from rtpe.commands.facts import run_facts
-from rtpe.commands.launch import as_launched, started
+from rtpe.commands.launch import as_launched, ended, started
 from rtpe.commands.pictures import gallery, loss_charts
 from rtpe.commands.resume import LAST, WEIGHTS, mend, refuse_other_settings
 from rtpe.commands.score import predicted_people, score
@@ -96,6 +96,7 @@ def _train(settings: Train) -> Path:
     if log:
         _finish(settings, state, minival, shown, examples, log)
         log.close()
+    ended()
     return out / WEIGHTS
 
 
