@@ -123,7 +123,7 @@ def _refusal(error: Exception) -> str:
     """Why cv2 does not open an image, in a word of ours."""
     text = getattr(error, "err", "") or str(error)
     if "CV_IO_MAX_IMAGE" in text:
-        return "larger than what OpenCV opens: 2^20 pixels a side, 2^30 in all"
+        return "larger than what OpenCV opens: 2^20 pixels a side, 2^28 in all"
     if isinstance(error, MemoryError) or error.code == cv2.Error.StsNoMem:
         return "larger than the memory"
     return f"cannot be decoded ({' '.join(text.split())})"

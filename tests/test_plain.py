@@ -5,7 +5,10 @@ import os
 import pytest
 
 from rtpe import config
+from rtpe.cache.folder import read_skipped
+from rtpe.commands.study import Training
 from rtpe.data.folder import FolderDataset
+from rtpe.data.synthetic.write import _check_settings
 from rtpe.data.video import VideoReader
 from rtpe.errors import UserError
 from rtpe.images import UnreadableImage, read_image
@@ -97,3 +100,26 @@ def test_recorded_settings_hold_any_letters(tmp_path):
     config.save(settings, tmp_path / "s.yaml")
     again = config.parse(config.CacheMerge, [f"--config={tmp_path / 's.yaml'}"], "rtpe")
     assert again == settings
+
+
+@pytest.mark.parametrize(
+    "line", ["--5\ta\tb", "9" * 5000 + "\ta\tb", "-\ta\tb", "²\ta\tb", "5\ta", "", "9" * 20 + "\ta\tb"]
+)
+def test_a_list_of_skipped_images_that_was_changed_by_hand_says_nothing(line, tmp_path):
+    (tmp_path / "skipped.txt").write_text(f"{line}\n-7\tc\td\n", "utf-8")
+    assert read_skipped(tmp_path) == {-7: ("c", "d")}
+
+
+@pytest.mark.parametrize("text", ["[{}]", "{}", "[]", "[1, 2]", "[3]", "", "[" * 9999])
+def test_a_row_of_a_study_that_was_changed_by_hand_is_named(text, tmp_path):
+    run = Training("one", {}, tmp_path)
+    run.file.write_text(text)
+    with pytest.raises(UserError, match=r"one\.json: should be a list of one row"):
+        run.kept()
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"info": 3}', "x", '{"info": {"settings": []}}'])
+def test_labels_that_were_not_drawn_here_are_named(text, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=r"a\.json: was not drawn by rtpe synth"):
+        _check_settings(tmp_path / "a.json", {"size": 64})
