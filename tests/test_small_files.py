@@ -1,11 +1,13 @@
 """Small files that stand for much: refused in one line, before the memory is taken."""
 
 import json
+import os
 import resource
 import socket
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,3 +259,13 @@ def test_a_film_has_the_frames_that_it_has(tmp_path):
         raw[raw.index(mark) + place : raw.index(mark) + place + 4] = count
     path.write_bytes(raw)
     assert len(FolderDataset(tmp_path)) == 4  # and one that tells that it ends early
+
+
+def test_changed_files_are_read_or_refused():
+    """Some of `python tests/fuzz.py --cases 10000`."""
+    script = Path(__file__).with_name("fuzz.py")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run([sys.executable, str(script), "--cases", "700"], env=env, capture_output=True, text=True)
+    rows = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert len(rows) >= 24 and sum(row["cases"] for row in rows) >= 700 and max(row["peak_mib"] for row in rows) < 2000
