@@ -16,6 +16,7 @@ from rtpe import jpeg
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, point_to_index
 from rtpe.native_output import remarks
+from rtpe.plain import read_regular
 
 cv2.setNumThreads(0)  # workers and torch already share the cores; cv2's own threads only get in their way
 if "OPENCV_LOG_LEVEL" not in os.environ:
@@ -93,7 +94,7 @@ def read_reduced(path: str | Path | Readable, least: float, upright: bool = Fals
 
 def _read_bytes(path: str | Path) -> bytes:
     try:
-        raw = Path(path).read_bytes()
+        raw = read_regular(path)
     except OSError as error:
         raise UnreadableImage(f"image {path}: {error.strerror or error}") from error
     except MemoryError as error:
@@ -122,7 +123,7 @@ def _refusal(error: Exception) -> str:
     """Why cv2 does not open an image, in a word of ours."""
     text = getattr(error, "err", "") or str(error)
     if "CV_IO_MAX_IMAGE" in text:
-        return "larger than what OpenCV opens: 2^20 pixels a side, 2^30 in all"
+        return "larger than what OpenCV opens: 2^20 pixels a side, 2^28 in all"
     if isinstance(error, MemoryError) or error.code == cv2.Error.StsNoMem:
         return "larger than the memory"
     return f"cannot be decoded ({' '.join(text.split())})"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rtpe.errors import UserError
+from rtpe.plain import read_json
 from rtpe.sides import counterparts, has_side, mirrored
 
 Pairs = tuple[tuple[int, int], ...]
@@ -128,7 +129,7 @@ class Skeleton:
             UserError: if the file is no such object.
         """
         try:
-            raw = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+            raw = read_json(path, encoding="utf-8-sig")
         except (OSError, ValueError) as error:  # missing, no text, or no JSON
             reason = getattr(error, "strerror", None) or f"not JSON: {error}"
             raise UserError(f"skeleton file {path}: cannot be read ({reason}): check --data.skeleton") from error

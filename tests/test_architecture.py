@@ -14,20 +14,21 @@ import rtpe
 PACKAGE = Path(rtpe.__file__).parent
 ERRORS = {"errors"}
 GEOMETRY = ERRORS | {"skeleton", "geometry"}
-FOUNDATION = GEOMETRY | {"limits", "structures", "images", "jpeg", "native_output"}
+FOUNDATION = GEOMETRY | {"limits", "plain", "structures", "images", "jpeg", "native_output"}
 ANYTHING = None
 MAY_IMPORT = {
     "errors": set(),
     "limits": ERRORS,
     "sides": set(),
-    "skeleton": ERRORS | {"sides"},
+    "skeleton": ERRORS | {"sides", "plain"},
     "geometry": ERRORS,
+    "plain": set(),
     "views": {"limits"},
     "structures": GEOMETRY,
     "jpeg": set(),
     "native_output": set(),
-    "images": GEOMETRY | {"jpeg", "native_output"},
-    "nets": ERRORS | {"limits"},
+    "images": GEOMETRY | {"jpeg", "native_output", "plain"},
+    "nets": ERRORS | {"limits", "plain"},
     "losses": ERRORS | {"nets"},
     "labels": FOUNDATION,
     "cache": FOUNDATION,
@@ -43,7 +44,7 @@ MAY_IMPORT = {
     "report": FOUNDATION | {"draw", "log", "chart"},  # it shows what the log wrote
     "export": FOUNDATION | {"nets"},
     "engine": FOUNDATION | {"nets", "losses", "data", "metrics", "log"},
-    "config": ERRORS | {"limits", "views"},  # what a user may set of them is what the data are told
+    "config": ERRORS | {"limits", "views", "plain"},  # what a user may set of them is what the data are told
     "build": ANYTHING,
     "commands": ANYTHING,
     "cli": ANYTHING,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 
 from rtpe.config import NetSettings
 from rtpe.errors import UserError
-from rtpe.limits import MAPPING, refuse_unknown
+from rtpe.limits import MAPPING, refuse_unknown, whole
 from rtpe.nets.higher_hrnet import HigherHRNet
 from rtpe.nets.hrnet import HRNet, PoseHRNet, trunk_numbers
 from rtpe.nets.simple_baseline import SimpleBaseline
 from rtpe.nets.student import Student
-from rtpe.nets.weights import load_into, load_weights, read_metadata, save_weights
+from rtpe.nets.weights import load_into, load_weights, read_metadata, refuse_others, save_weights
 from rtpe.predictors.description import read_description
 from rtpe.predictors.diffusion import readout
 from rtpe.skeleton import Skeleton
@@ -31,6 +32,7 @@ NETS = {
     "readout": readout,
 }
 JOINTS = "joints"
+WHOLE = whole(1, 4096)
 NETWORK_FILES = (".onnx", ".xml")
 
 
@@ -50,6 +52,84 @@ def net(kind: str, numbers: Mapping[str, Any], joints: int, setting: str = "net.
         return NETS[kind](**{**numbers, JOINTS: joints})
     except UserError as error:  # a net names its arguments, and knows no settings
         raise UserError(f"{setting}.{error}") from error
+
+
+COUNTS = ("stages", "blocks", "modules", "bottlenecks", "deconvs", "head_blocks")  # of layers: each has a tensor
+
+
+def refuse_false(
+    kind: str, numbers: Mapping[str, Any], joints: int, state: Mapping[str, Tensor], weights: str, setting: str
+) -> None:
+    """Look, before memory is taken, whether weights are of the net that their metadata describe.
+
+    Raises:
+        UserError: if they are not, or there is no such net.
+    """
+    _refuse_more_layers(numbers, state, weights)
+    try:
+        with torch.device("meta"):  # shapes alone
+            sketch = net(kind, numbers, joints, setting)
+    except UserError:
+        raise
+    except Exception as error:  # arguments from a file may be anything, deep within
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"weights {weights}: describe no {kind} that can be made ({reason})") from error
+    refuse_others(sketch, state, weights)
+
+
+def _refuse_more_layers(numbers: Mapping[str, Any], state: Mapping[str, Tensor], weights: str) -> None:
+    if any(count > len(state) for count in _counts(numbers)):
+        raise UserError(f"weights {weights}: describe more layers than the file has tensors: choose other weights")
+
+
+def _counts(numbers: Any, counted: bool = False) -> Iterator[int]:
+    """The numbers of layers among a net's arguments, at any depth."""
+    if isinstance(numbers, Mapping):
+        for name, value in numbers.items():
+            yield from _counts(value, name in COUNTS)
+    elif isinstance(numbers, list):
+        for value in numbers:
+            yield from _counts(value, counted)
+    elif counted and isinstance(numbers, int):
+        yield numbers
+
+
+def noted(weights: str, said: Mapping[str, str], key: str, usual: Any) -> Any:
+    """A value that the metadata of weights have as JSON, of the type of the usual one.
+
+    Raises:
+        UserError: if it is none.
+    """
+    try:
+        value = json.loads(said[key]) if key in said else usual
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"weights {weights}: its metadata {key!r} are no JSON: save it anew") from error
+    if type(value) is not type(usual):
+        raise UserError(f"weights {weights}: its metadata {key!r} should be like {json.dumps(usual)}: save it anew")
+    return value
+
+
+def noted_numbers(weights: str, said: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a net that its weights' metadata have.
+
+    Args:
+        given: by the user; a backbone that is on no local disk is taken from there alone: no file opens a connection.
+
+    Raises:
+        UserError: if they are none, or name such a backbone.
+    """
+    numbers = noted(weights, said, "numbers", {})
+    backbone = numbers.get("backbone", "")
+    if (
+        "backbone" in numbers
+        and "backbone" not in given
+        and not (isinstance(backbone, str) and Path(backbone).is_dir())
+    ):
+        raise UserError(
+            f"weights {weights}: stand on the backbone {shorten(str(backbone), 80)}, which is no folder here: name it "
+            "yourself by numbers {backbone: FOLDER}, or OWNER/NAME to fetch it"
+        )
+    return numbers
 
 
 def usual_numbers(kind: str) -> dict[str, Any]:
@@ -120,11 +200,15 @@ def imitated_stem(path: str) -> nn.Module:
     said = read_metadata(path)
     if said.get("kind") != "student":
         raise UserError(f"weights {path}: expected a student's, whose stem can be imitated: choose other --net.imitate")
-    numbers = json.loads(said["numbers"])
-    whole = net("student", numbers, numbers["joints"])
-    load_into(whole, load_weights(path), path)
-    imitated = nn.Sequential(whole.stem, whole.level or nn.Identity())
-    imitated.channels = whole.stem.channels
+    numbers, state = noted(path, said, "numbers", {}), load_weights(path)
+    joints = numbers.get(JOINTS)
+    if not WHOLE.holds(joints):
+        raise UserError(f"weights {path}: its metadata 'numbers' lack {JOINTS}: choose other --net.imitate")
+    refuse_false("student", numbers, joints, state, path, "numbers")
+    made = net("student", numbers, joints)
+    load_into(made, state, path)
+    imitated = nn.Sequential(made.stem, made.level or nn.Identity())
+    imitated.channels = made.stem.channels
     return imitated.eval().requires_grad_(False)
 
 
@@ -144,7 +228,14 @@ def _imitating(numbers: dict[str, Any], channels: int) -> dict[str, Any]:
 def _started_numbers(settings: NetSettings) -> dict[str, Any]:
     """The numbers of the net whose weights are the start, if it is of this kind and says them."""
     said = read_metadata(settings.init) if settings.init else {}
-    return json.loads(said.get("numbers", "{}")) if said.get("kind") == settings.kind else {}
+    if said.get("kind") != settings.kind:
+        return {}
+    numbers = noted_numbers(settings.init, said, settings.numbers)
+    state = load_weights(settings.init)
+    _refuse_more_layers(numbers, state, settings.init)
+    if settings.kind != "readout" and WHOLE.holds(numbers.get(JOINTS)):
+        refuse_false(settings.kind, numbers, numbers[JOINTS], state, settings.init, "numbers")
+    return numbers
 
 
 def _freeze_others(made: nn.Module, parts: list[str]) -> None:

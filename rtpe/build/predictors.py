@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rtpe.build.crops import of_mmpose, of_net, of_network, of_vitpose, refuse
 from rtpe.build.data import Images
 from rtpe.build.decoders import chosen, decoder, reading
-from rtpe.build.nets import NETWORK_FILES, check_style, net, refuse_joints
+from rtpe.build.nets import NETS, NETWORK_FILES, check_style, net, noted, noted_numbers, refuse_false, refuse_joints
 from rtpe.config import CropSettings, DecodeSettings, TeacherSettings
 from rtpe.errors import UserError
 from rtpe.limits import DEVICE, SIDE
@@ -123,12 +123,16 @@ def _net_predictor(
 ) -> Predictor:
     said, state = read_metadata(settings.weights), load_weights(settings.weights)
     kind = said.get("kind", _kind_of(state)) if settings.kind == "auto" else settings.kind
-    numbers = json.loads(said.get("numbers", "{}"))
+    numbers = noted_numbers(settings.weights, said, settings.numbers)
     if kind == "readout":
         require_time(settings.weights, numbers, settings.numbers)
+    if not re.fullmatch(r"[1-9]\d{0,4}", said.get("size", "512"), re.ASCII):
+        raise UserError(f"weights {settings.weights}: its metadata 'size' should be pixels: save it anew")
     own = _own_skeleton(settings.weights, said, kind, joints)
     check_style(settings.weights, kind, {**numbers, **settings.numbers}, "teacher")
     refuse_joints(settings.numbers, "teacher.numbers")
+    if kind in NETS and kind != "readout":
+        refuse_false(kind, {**numbers, **settings.numbers}, len(own), state, settings.weights, "teacher.numbers")
     made = net(kind, {**numbers, **settings.numbers}, len(own), "teacher.numbers")
     load_into(made, state, settings.weights)
     if settings.boxes or (kind in TOP_DOWN and not said):  # what `rtpe train` wrote saw whole images, and says so
@@ -180,7 +184,7 @@ def _own_skeleton(weights: str, said: dict[str, str], kind: str, joints: Skeleto
     own = joints if name == joints.name else SKELETONS.get(name)
     if own is None or not set(joints.joints) <= set(own.joints):
         raise UserError(f"weights {weights}: predict {name}, the data have {joints.name}: pass --data.skeleton")
-    trained = json.loads(said.get("joints", "null")) or own.joints
+    trained = noted(weights, said, "joints", []) or own.joints
     for channel, (theirs, ours) in enumerate(zip(trained, own.joints)):
         if theirs != ours:
             raise UserError(

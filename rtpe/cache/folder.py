@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,13 +51,16 @@ def locked(path: Path):
     return lock
 
 
+_NUMBER = re.compile(r"-?\d{1,19}", re.ASCII)
+
+
 def read_skipped(folder: Path) -> dict[int, tuple[str, str]]:
     """What `write_skipped` wrote, if anything."""
     path = folder / _SKIPPED
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     rows = (line.split("\t") for line in lines)
     # a list for people to read: a line that was changed by hand says nothing, and harms nothing
-    return {int(row[0]): (row[1], row[2]) for row in rows if len(row) == 3 and row[0].lstrip("-").isdecimal()}
+    return {int(row[0]): (row[1], row[2]) for row in rows if len(row) == 3 and _NUMBER.fullmatch(row[0])}
 
 
 def write_skipped(folder: Path, skipped: Skipped) -> None:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from rtpe.cli import DIVERGED
 from rtpe.commands.table import write_json
 from rtpe.errors import UserError
+from rtpe.plain import read_json
 
 GLANCE = 0.2  # seconds between looks at the trainings that run
 
@@ -58,8 +59,12 @@ class Training:
         """
         if not self.file.exists():
             return None
-        (row,) = json.loads(self.file.read_text())
-        if row["command"] != self.command:
+        try:
+            (row,) = read_json(self.file)
+            command = row["command"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{self.file}: should be a list of one row with its command: remove it") from error
+        if command != self.command:
             raise UserError(f"run {self.folder}: was trained by another command: pass another --out, or remove it")
         return row
 

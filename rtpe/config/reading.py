@@ -12,14 +12,19 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from rtpe.config.effects import refuse_without_effect
-from rtpe.config.recipes import recipes, refuse_misread
+from rtpe.config.parts import MoreDataSettings
+from rtpe.config.recipes import recipes, refuse_misread, refuse_typed
 from rtpe.errors import UserError
 from rtpe.limits import beyond
 
 Settings = TypeVar("Settings")
+
+# no value names code: of a list's settings jsonargparse itself looks up the class, and nothing else may be imported
+_OWN = [f"{place}.{MoreDataSettings.__name__}" for place in ("rtpe.config", MoreDataSettings.__module__)]
+set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=_OWN)
 
 
 def parse(command: type[Settings], arguments: list[str] | None, prog: str) -> Settings:
@@ -31,6 +36,7 @@ def parse(command: type[Settings], arguments: list[str] | None, prog: str) -> Se
     """
     parser = _parser(command, prog)
     words = _with_lists(sys.argv[1:] if arguments is None else arguments, command)
+    refuse_typed(words, command, prog)
     of_recipe: dict[str, str] = {}
     for recipe in recipes(words):
         refuse_misread(recipe, command)
@@ -48,7 +54,7 @@ def parse(command: type[Settings], arguments: list[str] | None, prog: str) -> Se
 def _parser(command: type, prog: str) -> ArgumentParser:
     said = (command.__doc__ or "").split("\n\n")[0]
     usage = f"{prog} [--config FILE] [--SETTING VALUE ...]"
-    parser = ArgumentParser(prog=prog, usage=usage, description=said, exit_on_error=False)
+    parser = ArgumentParser(prog=prog, usage=usage, description=said, exit_on_error=False, allow_abbrev=False)
     parser.add_argument(
         "--config",
         action="config",
@@ -60,7 +66,7 @@ def _parser(command: type, prog: str) -> ArgumentParser:
 
 def _parsed(parser: ArgumentParser, words: list[str], command: type, source: str) -> Namespace:
     try:
-        return parser.parse_args(words)
+        return parser.parse_args(words, env=False)  # whatever JSONARGPARSE_DEFAULT_ENV has
     except Exception as error:  # jsonargparse raises several kinds, some of many lines
         raise UserError(f"{source}: {_in_plain_words(' '.join(str(error).split()), command)}") from error
 
@@ -102,9 +108,16 @@ def _with_lists(arguments: list[str], command: type) -> list[str]:
         joined.append(rest.pop(0))
         if joined[-1] in lists and rest and not rest[0].startswith(("[", "-")):
             end = next((place for place, word in enumerate(rest) if word.startswith("--")), len(rest))
-            joined.append(json.dumps(rest[:end]))
+            joined.append(f"[{', '.join(map(_quoted, rest[:end]))}]")
             rest = rest[end:]
     return joined
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML has it between quotes, whatever it holds: it knows no surrogate pairs, as JSON does."""
+    letters = json.dumps(text, ensure_ascii=False)
+    plain = (each if each.isascii() and each.isprintable() else f"\\U{ord(each):08x}" for each in letters)
+    return "".join(plain)
 
 
 def as_dict(settings: Any) -> dict[str, Any]:

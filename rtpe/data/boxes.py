@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rtpe.data.coco import CocoDataset
 from rtpe.errors import UserError
 from rtpe.images import Readable, UnreadableImage, read_image
 from rtpe.labels.fields import numbers, read_id, shown
+from rtpe.plain import read_json
 from rtpe.structures import Boxes
 
 THIN = 1e-3  # pixels
@@ -103,8 +103,8 @@ def _has_area(box_xywh) -> bool:
 
 def _rows(path: Path) -> list[dict]:
     try:
-        rows = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        rows = read_json(path)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not JSON"
         raise UserError(f"boxes {path}: cannot be read ({reason}): pass --teacher.boxes truth, or a file") from error
     if not isinstance(rows, list):

@@ -95,10 +95,13 @@ def _person(place: int, record: dict[str, Any], file: str | Path) -> dict[str, A
         # the test split has no joints
         points = np.array(record.get("joints", np.zeros((joints, 2))), np.float64)
         seen = np.array(record.get("joints_vis", np.zeros(joints))) > 0
-        box = box_of(record["center"], float(record["scale"]))
-        if not record["image"] or points.shape != (joints, 2) or seen.shape != (joints,) or not box[2] > 0:
+        centre, scale = np.array(record["center"], np.float64), float(record["scale"])
+        if not (np.isfinite(centre).all() and np.isfinite(points).all() and 0 < scale < np.inf):
             raise ValueError
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        box = box_of(centre, scale)
+        if not record["image"] or points.shape != (joints, 2) or seen.shape != (joints,):
+            raise ValueError
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise UserError(
             f"{file}: record {place}: expected image, center [x, y], scale above 0, joints of {joints} x 2 and "
             f"joints_vis of {joints} numbers, as in HRNet's files of MPII: correct or remove it"

@@ -176,6 +176,8 @@ def _packets(path: str) -> int:
 
 
 def _open_video(path: str) -> cv2.VideoCapture:
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+        raise UnreadableImage(f"video {path}: not a regular file")
     # one thread: processes share the cores already, and a decoder's threads would not survive a fork
     capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():

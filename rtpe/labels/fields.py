@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from rtpe import plain
 from rtpe.errors import UserError
 
 FARTHEST = 1e7  # pixels from the corner of an image: what is farther is no place in any image
@@ -87,10 +88,10 @@ def read_json(path: Path) -> Any:
         UserError: if it cannot be read, or is no JSON.
     """
     try:
-        return json.loads(path.read_bytes())
+        return plain.read_json(path)
     except OSError as error:
         raise UserError(f"annotations {path}: {error.strerror or error}: check --data.root and --data.split") from error
-    except (ValueError, RecursionError) as error:  # no JSON, or no text at all
+    except ValueError as error:  # no JSON, or no text at all
         raise UserError(f"annotations {path}: not JSON ({error}): download it again") from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rtpe.errors import UserError
 
 Node = Mapping[str, Any]
+LARGEST = 1 << 26  # values, 256 MiB, of a small image: large networks have less than a hundredth
 
 
 class Graph(nn.Module):
@@ -41,13 +42,31 @@ class Graph(nn.Module):
         self._done = [[n for n in set(node["inputs"]) if n >= 0 and last_use[n] == i] for i, node in enumerate(nodes)]
 
     def forward(self, x: Tensor) -> Tensor:
+        for computed in self._values(x, list(self.constants)):
+            x = computed
+        return x
+
+    def refuse_large(self, size_hw: tuple[int, int] = (64, 64)) -> None:
+        """Look, without computing it, how large its values become for one image of that size.
+
+        Raises:
+            UserError: if they become far larger than those of any network.
+        """
+        constants = [torch.empty_like(each, device="meta") for each in self.constants]
+        values = self._values(torch.empty(1, 3, *size_hw, device="meta"), constants)
+        for node, value in zip(self.nodes, values):
+            if value.numel() > LARGEST:
+                raise UserError(f"graph: {node['op']} gives {tuple(value.shape)} of {size_hw[0]} x {size_hw[1]} pixels")
+
+    def _values(self, x: Tensor, constants: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The outputs of the nodes in turn."""
         values = {0: x}
         for number, (node, done) in enumerate(zip(self.nodes, self._done), start=1):
-            inputs = [values[n] if n >= 0 else self.constants[-n - 1] for n in node["inputs"]]
+            inputs = [values[n] if n >= 0 else constants[-n - 1] for n in node["inputs"]]
             values[number] = OPERATORS[node["op"]](node, *inputs)
+            yield values[number]
             for n in done:  # a deep network's features would else all stay in memory
                 del values[n]
-        return values[len(self.nodes)]
 
 
 def _conv(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

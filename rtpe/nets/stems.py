@@ -78,6 +78,7 @@ class GraphTrunk(nn.Module):
     ):
         super().__init__()
         self.trunk = Graph(nodes, shapes)
+        self.trunk.refuse_large()
         self.channels, self.order, self.stride = channels, list(order), stride
         for name, values in (("gain", gain), ("offset", offset)):  # numbers, which float16 weights would round
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,7 @@ WRAPPERS = (
     "best_state_dict", "state_dict", "model_state_dict", "model", "net", "weights", "weight", "module", "ema",
     "ema_net", "aggregation_network",
 )  # fmt: skip
+SPARE = 1 << 20  # bytes: of a file so small nothing is worth bounding
 DEPTH = 8  # of wrappers in wrappers: a file may hold itself
 # what data-parallel, compiled and half-precision wrappers, and training programs, put before every name
 PREFIXES = ("module.", "_orig_mod.", "1.", "model.", "net.", "network.", "ema_model.", "backbone.")
@@ -46,15 +48,42 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of odd pickles: what is no tensor is refused anyway
+                _refuse_packed(path)
                 loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format has its own exceptions, some of them pages long
         raise UserError(f"weights {path}: {_reason(path, error)}") from error
     state = _unwrapped(loaded)
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not state or not all(map(_is_named_tensor, state.items())):
         raise UserError(f"weights {path}: expected named tensors, bare or under {', '.join(WRAPPERS)}")
+    _refuse_repeated(path, state)
     return {
         name: value.float() if value.is_floating_point() else value for name, value in _without_prefixes(state).items()
     }
+
+
+def _is_named_tensor(item: tuple) -> bool:
+    """Whether it has a name and, in the file's own memory, dense numbers."""
+    name, value = item
+    plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    return isinstance(name, str) and plain and not value.is_quantized
+
+
+def _refuse_repeated(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Raise UserError for tensors that are many times as large as the file: views that repeat a few numbers."""
+    stand_for, there = sum(value.nbytes for value in state.values()), path.stat().st_size
+    if stand_for > SPARE + 2 * there:
+        raise UserError(
+            f"weights {path}: its tensors stand for {stand_for} bytes, the file has {there}: save contiguous tensors"
+        )
+
+
+def _refuse_packed(path: Path) -> None:
+    """Raise UserError for a torch file whose parts are compressed, or overlap: torch writes none."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            unpacked = sum(part.file_size for part in file.infolist())
+        if unpacked > SPARE + path.stat().st_size:
+            raise UserError(f"is compressed, {unpacked} bytes in {path.stat().st_size}: save it by torch.save")
 
 
 def load_into(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
@@ -65,6 +94,16 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> 
 
     Raises:
         UserError: if they are another net's, with how many names differ and the first of them.
+    """
+    refuse_others(net, state, path)
+    net.load_state_dict(state, strict=False)
+
+
+def refuse_others(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Hold weights against the names and shapes of a net, which may be on the meta device.
+
+    Raises:
+        UserError: see `load_into`.
     """
     own = net.state_dict()
     missing = [name for name in own if name not in state and not name.endswith(COUNTER)]
@@ -83,7 +122,6 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> 
             f"weights {path}: not of this {type(net).__name__}: {', '.join(problems)}: "
             "build the net with the joints and sizes these weights were trained with, or choose other weights"
         )
-    net.load_state_dict(state, strict=False)
 
 
 def save_weights(
@@ -180,6 +218,8 @@ def _stored(name: str, value: Tensor, half: bool) -> Tensor:
 
 def _reason(path: Path, error: Exception) -> str:
     """Why weights cannot be read, in a line of ours: torch's own advises to load them unsafely."""
+    if isinstance(error, UserError):
+        return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
     if what := mistaken(path, SAFETENSORS if is_safetensors(path) else TORCH):

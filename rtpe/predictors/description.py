@@ -8,10 +8,9 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, centred, letterbox, round_up
+from rtpe.plain import read_regular, yaml_value
 from rtpe.skeleton import Skeleton, skeleton
 
 
@@ -127,8 +126,8 @@ def read_description(path: str | Path) -> Description:
     """
     where = f"network {path}"
     try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raw = yaml_value(read_regular(path).decode("utf-8-sig"))
+    except (OSError, ValueError) as error:  # missing, no text, or no YAML
         raise UserError(f"{where}: cannot be read ({' '.join(str(error).split())})") from error
     required = [field.name for field in fields(Description) if field.default is MISSING]
     try:

@@ -42,8 +42,11 @@ def read_graph(path: str | Path, tensor: str, described: Description) -> tuple[d
         weights = {f"constants.{i}": torch.from_numpy(values) for i, values in enumerate(sketch.kept)}
         trunk = {"nodes": sketch.nodes, "shapes": [list(values.shape) for values in sketch.kept]}
         return {**trunk, "channels": _channels(trunk, weights, tensor), **_colours(described)}, weights
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"weights {path}: {error}") from error
+    except Exception as error:  # a file may have anything anywhere; onnx checks little of it
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"weights {path}: is no network that can be read ({reason}): export it again") from error
 
 
 @dataclass
@@ -249,6 +252,7 @@ def _channels(trunk: dict[str, Any], weights: dict[str, Tensor], tensor: str) ->
     graph = Graph(**trunk)
     graph.load_state_dict(weights)
     try:
+        graph.refuse_large((SIDE, SIDE))
         with torch.inference_mode():
             shape = tuple(graph(torch.zeros(1, 3, SIDE, SIDE)).shape)
     except RuntimeError as error:

@@ -14,6 +14,9 @@ from rtpe.errors import UserError
 
 _SHAPE = struct.Struct("<4I")  # T (0: no tags), K, h, w
 
+VALUES = 1 << 28  # of an image's maps, 1 GiB of float32: 17 joints with tags on 2800 x 2800 cells
+WIDEST, SPARE = 16, 1 << 16  # bytes a value, and beside all: more than any codec writes before it compresses
+
 _OWN = threading.local()  # one decompressor a thread: making one takes as long as using it on small maps
 
 Tags = np.ndarray | None
@@ -55,11 +58,26 @@ def pack(maps: Maps, parts: Sequence[bytes], level: int = 9) -> bytes:
 
 
 def unpack(blob: bytes) -> tuple[int, tuple[int, int, int], bytes]:
-    """T, (K, h, w), and the parts in one."""
-    dims, *shape = _SHAPE.unpack_from(blob)
+    """T, (K, h, w), and the parts in one.
+
+    Raises:
+        UserError: if they are torn, or larger than any codec writes for such a shape.
+    """
+    try:
+        dims, *shape = _SHAPE.unpack_from(blob)
+        frame = memoryview(blob)[_SHAPE.size :]
+        unpacked = zstandard.frame_content_size(frame)
+    except (struct.error, zstandard.ZstdError) as error:
+        raise UserError(f"maps in {len(blob)} bytes: torn ({error})") from error
+    values = (1 + dims) * math.prod(shape)
+    if not 0 < values <= VALUES or not 0 <= unpacked <= SPARE + WIDEST * values:
+        raise UserError(f"maps of {shape} and {dims} tags in {unpacked} bytes: no codec writes so many")
     if not hasattr(_OWN, "decompressor"):
         _OWN.decompressor = zstandard.ZstdDecompressor()
-    return dims, tuple(shape), _OWN.decompressor.decompress(memoryview(blob)[_SHAPE.size :])
+    try:
+        return dims, tuple(shape), _OWN.decompressor.decompress(frame)
+    except zstandard.ZstdError as error:
+        raise UserError(f"maps in {len(blob)} bytes: torn ({error})") from error
 
 
 def split(values: np.ndarray) -> bytes:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from rtpe.errors import UserError
 from rtpe.geometry import point_to_index
 from rtpe.images import encode_jpeg
+from rtpe.plain import read_json
 from rtpe.skeleton import COCO17
 
 from .scene import Person, Scene, draw_scene
@@ -90,8 +91,12 @@ def write_world(
 
 
 def _check_settings(target: Path, wanted: dict) -> None:
-    found = json.loads(target.read_text()).get("info", {}).get("settings", {})
-    differing = [f"{name} {found.get(name)}, not {value}" for name, value in wanted.items() if found.get(name) != value]
+    try:
+        found = read_json(target)["info"]["settings"]
+        pairs = [(name, found.get(name), value) for name, value in wanted.items()]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{target}: was not drawn by rtpe synth: choose another root or split, or delete it") from error
+    differing = [f"{name} {got}, not {value}" for name, got, value in pairs if got != value]
     if differing:
         raise UserError(f"{target}: holds {'; '.join(differing)}: choose another root or split, or delete it")
 
