@@ -31,7 +31,7 @@ from rtpe import build, config
 from rtpe.build import Images
 from rtpe.commands.examples import held_out, shown_examples, stride, training_examples, without_labels
 from rtpe.commands.facts import run_facts
-from rtpe.commands.launch import as_launched, started
+from rtpe.commands.launch import as_launched, locked, started
 from rtpe.commands.pictures import gallery, loss_charts
 from rtpe.commands.resume import LAST, WEIGHTS, mend, refuse_other_settings
 from rtpe.commands.score import predicted_people, score
@@ -57,7 +57,7 @@ Shown = tuple[Joined, JoinedCaches | None]
 
 def train(settings: Train) -> Path:
     """Train as the settings say; returns the weights of the best epoch, `<out>/best.safetensors`."""
-    with named_shortages("a smaller --train.batch or --net.size"):
+    with named_shortages("a smaller --train.batch or --net.size"), locked(Path(settings.out)):
         return _train(as_launched(settings))
 
 
