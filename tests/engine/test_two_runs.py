@@ -26,7 +26,7 @@ def step_and_wait(fabric, state, *rest):
     return step(fabric, state, *rest)
 
 loop.train_step = step_and_wait
-main(["train", *sys.argv[1:]])
+sys.exit(main(["train", *sys.argv[1:]]))
 """
 
 
@@ -55,6 +55,27 @@ def test_a_second_training_is_refused_while_the_first_one_runs(words, tmp_path, 
         first.wait()
         first.stdout.close()
     assert main(["train", *words]) == 0  # at once, though a loader process may have outlived the first training
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_twice_shows_no_traceback(words, workers):
+    """To all processes of the group, as a terminal does it."""
+    first = subprocess.Popen(
+        [sys.executable, "-c", WAITS, *words, f"--train.workers={workers}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert first.stdout.readline() == "waits\n"
+    os.killpg(first.pid, signal.SIGINT)
+    assert first.stderr.readline() == "stopped\n"
+    os.killpg(first.pid, signal.SIGINT)
+    assert first.communicate()[1] == "" and first.returncode in (130, -signal.SIGINT)
 
 
 def test_a_folder_that_cannot_be_written_is_named(words, tmp_path, capsys):
