@@ -88,8 +88,8 @@ def status(work: Callable[[], object]) -> int:
 class _Stopping:
     """What a signal does that stops a command.
 
-    The first one stops it, and what is finished is kept. A second one meets a command that is stopping, or a process that
-    ends: it would only show where. From the third on the process ends at once.
+    The first one stops it, and what is finished is kept. A second one meets a command that is stopping, or a process
+    that ends: it would only show where. From the third on the process ends at once.
     """
 
     def __init__(self):
