@@ -15,6 +15,7 @@ from collections.abc import Callable
 from rtpe import config
 from rtpe.errors import Diverged, UserError, printable
 
+STOPPED = 130
 DIVERGED = 3  # a study tells by it what is a result from what is a mistake
 
 # name -> the settings' class in rtpe.config, the module and function that do the work; imported only when asked for
@@ -67,7 +68,10 @@ def status(work: Callable[[], object]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill keeps what is finished, as Ctrl-C does
+    stopping = _Stopping()
+    signal.signal(signal.SIGTERM, stopping)  # a polite kill keeps what is finished, as Ctrl-C does
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as of what a script starts in the background
+        signal.signal(signal.SIGINT, stopping)
     try:
         work()
     except (UserError, OSError) as error:
@@ -77,8 +81,26 @@ def status(work: Callable[[], object]) -> int:
         return DIVERGED if isinstance(error, Diverged) else 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-        return 130
+        return STOPPED
     return 0
+
+
+class _Stopping:
+    """What a signal does that stops a command.
+
+    The first one stops it, and what is finished is kept. A second one meets a command that is stopping, or a process
+    that ends: it would only show where. From the third on the process ends at once.
+    """
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, *_) -> None:
+        self.count += 1
+        if self.count == 1:
+            raise KeyboardInterrupt
+        if self.count > 2:
+            os._exit(STOPPED)
 
 
 def _said(error: Exception) -> str:

@@ -50,6 +50,42 @@ def records(path):
     return {image_id: held.store.read(image_id) for image_id in held.ids}
 
 
+LIGHT = """
+import sys
+from rtpe.cli import main
+
+status = main(sys.argv[1:])
+print("imported:", *sorted({"torch", "scipy", "lightning_fabric", "transformers", "onnxruntime"} & sys.modules.keys()))
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["cache", "info"],
+        ["cache", "verify"],
+        ["cache", "merge", "--sources=[{source}]"],
+        ["cache", "convert", "--source={source}", "--cache.store=npz", "--cache.codec=float16"],
+        ["synth", "--train=0", "--val=0"],
+    ],
+    ids=" ".join,
+)
+def test_commands_without_a_net_import_none(words, cache, tmp_path):
+    """Torch takes seconds and 200 MB; `info` scores the cached people on their labels without it."""
+    made = words[:2] in (["cache", "merge"], ["cache", "convert"])
+    where = f"--out={tmp_path}" if words[0] == "synth" else f"--cache.path={tmp_path / 'new' if made else cache}"
+    words = [word.format(source=cache) for word in words]
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, *words, where],
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split() == ["imported:"]
+
+
 def test_info_tells_what_a_user_asks(cache, capsys, tmp_path):
     assert main(["cache", "info", f"--cache.path={cache}", f"--out={tmp_path / 'info.json'}"]) == 0
     said = capsys.readouterr().out

@@ -2,13 +2,17 @@
 
 import json
 import math
+import resource
+import struct
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
+from rtpe.errors import UserError
 from rtpe.log import HISTORY, Log, read_history
 
 
@@ -105,6 +109,94 @@ def test_everything_can_be_written(tmp_path):
         log.hyperparameters({"lr": 1e-3, "size": (1, 2), "none": None, "flip": True}, {"AP": 0.5})
     events = list((tmp_path / "tensorboard").glob("events.*"))
     assert len(events) == 1 and events[0].stat().st_size > 500
+
+
+@contextmanager
+def files_of_at_most(size):
+    """No file grows beyond so many bytes: writing fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def events_of(path):
+    """The events of a file, its frames taken apart by hand: length, check, event, check."""
+    from tensorboardX.crc32c import crc32c
+    from tensorboardX.proto.event_pb2 import Event
+
+    def masked(data):
+        check = crc32c(data)
+        return (((check >> 15) | (check << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+    data, events = path.read_bytes(), []
+    while data:
+        length, check = struct.unpack("<QI", data[:12])
+        body, (body_check,) = data[12 : 12 + length], struct.unpack("<I", data[12 + length : 16 + length])
+        assert (check, body_check) == (masked(data[:8]), masked(body))
+        events.append(Event.FromString(body))
+        data = data[16 + length :]
+    return events
+
+
+@pytest.mark.parametrize("resume_step, purged", [(None, 0), (3, 4)])
+def test_events_say_what_was_logged(tmp_path, resume_step, purged):
+    with Log(tmp_path, resume_step) as log:
+        log.scalars({"loss": 0.5, "AP": math.nan, "AR": 1}, 7)
+        log.histograms([("weight", np.array([-3.0, 0.0, 0.0, 5.0]))], 7)
+        log.hyperparameters({"lr": 0.1}, {"AP": 0.25})
+    (path,) = (tmp_path / "tensorboard").glob("events.*")
+    first, *purge, loss, ar, weight = events_of(path)
+    assert (
+        first.file_version == "brain.Event:2"
+        and [(each.step, each.wall_time > 1e9) for each in purge] == [(purged, True)] * 2
+    )
+    assert purge[1].session_log.status == 1
+    assert [(e.step, e.summary.value[0].tag, e.summary.value[0].simple_value) for e in (loss, ar)] == [
+        (7, "loss", 0.5),
+        (7, "AR", 1),
+    ]
+    spread = weight.summary.value[0].histo
+    assert (spread.num, spread.min, spread.max, spread.sum, sum(spread.bucket)) == (4, -3, 5, 2, 4)
+    (settings,) = (tmp_path / "tensorboard" / "settings").glob("events.*")
+    values = [value for event in events_of(settings) for value in event.summary.value]
+    assert ("AP", 0.25) in [(value.tag, value.simple_value) for value in values]
+
+
+FILLS = {
+    "scalars": lambda log, step: log.scalars({"loss": 1.0}, step),
+    "a picture": lambda log, step: log.image("sheet", np.zeros((9, 9, 3), np.uint8), step),
+    "histograms": lambda log, step: log.histograms([("weight", np.arange(9.0))], step),
+    "text": lambda log, step: log.text("remark", "word " * 50, step),
+}
+
+
+@pytest.mark.parametrize("kind", FILLS)
+@pytest.mark.parametrize("room", [300, 5000])
+def test_a_full_disk_is_named_at_once(tmp_path, kind, room):
+    """And once more there is room, the same run goes on, from what is whole."""
+    log = Log(tmp_path)
+    with (
+        files_of_at_most(room),
+        pytest.raises(UserError, match=r"(history|tfevents)[^ ]*: cannot be written \(File too large\): free some of"),
+    ):
+        for step in range(9999):
+            FILLS[kind](log, step)
+    log.close()
+    before = steps_of(tmp_path)
+    write(tmp_path, [10000], resume_step=9999)
+    assert steps_of(tmp_path) == [*before, 10000]
+
+
+def test_a_full_disk_is_named_where_a_run_begins_or_ends(tmp_path):
+    with files_of_at_most(10), pytest.raises(UserError, match=r"tfevents.*cannot be written"):
+        Log(tmp_path)
+    log = Log(tmp_path)
+    with files_of_at_most(1000), pytest.raises(UserError, match=r"settings/events.*cannot be written"):
+        log.hyperparameters({f"setting {number}": "long " * 9 for number in range(99)}, {"AP": 0.0})
+    log.close()
 
 
 def test_tensorboard_reads_a_resumed_run(tmp_path):

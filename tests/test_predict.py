@@ -9,7 +9,7 @@ from film import write_video
 
 from rtpe.build import net, save_net
 from rtpe.cli import main
-from rtpe.commands.predict import _place
+from rtpe.commands.predict import _counted, _place
 from rtpe.images import read_image, write_image
 from rtpe.skeleton import COCO17
 
@@ -46,7 +46,7 @@ def test_photographs_and_frames_are_annotated_and_drawn(weights, tmp_path, capsy
     assert drawn.shape == grey.shape and np.ptp(drawn) > 100
 
 
-def test_people_of_low_scores_are_left_out_of_rows_and_pictures(weights, tmp_path):
+def test_people_of_low_scores_are_left_out_of_rows_and_pictures(weights, tmp_path, capsys):
     image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
     write_image(tmp_path / "a.png", image)
     counts = []
@@ -54,6 +54,34 @@ def test_people_of_low_scores_are_left_out_of_rows_and_pictures(weights, tmp_pat
         assert predict(weights, tmp_path / "a.png", tmp_path / least, "--decode.threshold=0", f"--least={least}") == 0
         counts.append(len(json.loads((tmp_path / least / "results.json").read_text())))
     assert counts[0] > counts[1] == 0
+    every, none = capsys.readouterr().out.splitlines()
+    assert every.startswith(f"{counts[0]} people in 1 of 1 images: ")
+    assert none.startswith(f"0 of {counts[0]} people, those above --least 0.9 (scores reach 0.") and "in 1 of 1" in none
+
+
+@pytest.mark.parametrize(
+    "scores, said",
+    [
+        ([], "0 people"),
+        ([0.9, 0.2], "2 people"),
+        ([0.9, 0.2, 0.19], "2 of 3 people, those above --least 0.2,"),
+        ([0.1, 0.15], "0 of 2 people, those above --least 0.2 (scores reach 0.15: pass a lower one),"),
+    ],
+    ids=str,
+)
+def test_what_a_threshold_hides_is_counted(scores, said):
+    assert _counted(sum(score >= 0.2 for score in scores), scores, 0.2) == said
+
+
+def test_ids_are_whole_numbers_where_numbers_are_float64(weights, tmp_path):
+    """As in JavaScript: photographs and frames of a folder, whose ids are hashes."""
+    (tmp_path / "photos").mkdir()
+    write_image(tmp_path / "photos" / "a.png", np.full((48, 80, 3), 128, np.uint8))
+    write_video(tmp_path / "photos" / "clip.avi", 2)
+    assert predict(weights, tmp_path / "photos", tmp_path / "out", "--decode.threshold=0", "--least=0") == 0
+    text = (tmp_path / "out" / "results.json").read_text()
+    ids, rounded = ([row["image_id"] for row in json.loads(text, parse_int=kind)] for kind in (int, float))
+    assert ids == rounded and len(set(rounded)) == 3
 
 
 def test_nothing_is_drawn_unasked(weights, tmp_path):

@@ -1,10 +1,14 @@
-"""Devices, precision and processes of a training."""
+"""Folder, devices, precision and processes of a training."""
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
@@ -14,6 +18,31 @@ from rtpe.config import Train
 from rtpe.errors import UserError
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """The folder of a run, made if need be, for this training alone; further processes of it are let in.
+
+    Raises:
+        UserError: if another training writes there, or nothing can be written.
+    """
+    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))):
+        yield
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = os.open(out / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UserError(f"run {out}: cannot be written ({error.strerror}): choose another --out") from error
+    with os.fdopen(lock):
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # loader processes inherit no such lock, but flock's
+        except (BlockingIOError, PermissionError) as error:
+            raise UserError(f"run {out}: is being trained already: wait for it, or choose another --out") from error
+        except OSError as error:
+            raise UserError(f"run {out}: cannot be locked ({error.strerror}): choose another --out") from error
+        yield
 
 
 def as_launched(settings: Train) -> Train:

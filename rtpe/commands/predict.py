@@ -39,20 +39,32 @@ def _predict(settings: Predict) -> Path:
     category = 1 if images.labels is None else images.labels.category
     rows: list[dict] = []
     skipped: list[str] = []
+    scores: list[float] = []
     for image_id, poses in predicted_people(predictor, images, teacher.batch, skipped):
         name, source = sources[image_id]
+        found = [{**row, "file_name": name} for row in to_results(image_id, poses, category)]
+        scores += [row["score"] for row in found]
+        rows += [row for row in found if row["score"] >= settings.least]
         poses = poses.only(poses.person_scores >= settings.least)
-        rows += [{**row, "file_name": name} for row in to_results(image_id, poses, category)]
         if settings.draw:
             _draw(source, poses, _place(out / PICTURES, name))
     out.mkdir(parents=True, exist_ok=True)
     write_json(rows, out / RESULTS)
-    print(f"{len(rows)} people in {len(images) - len(skipped)} of {len(images)} images: {out / RESULTS}")
+    people = _counted(len(rows), scores, settings.least)
+    print(f"{people} in {len(images) - len(skipped)} of {len(images)} images: {out / RESULTS}")
     if few := build.few_predicted(len(skipped), len(images)):
         print(f"{few} could be read: check --data.root")
     for reason in skipped[:5]:
         print(f"skipped: {reason}")
     return out / RESULTS
+
+
+def _counted(kept: int, scores: list[float], least: float) -> str:
+    """How many people are kept of those with these scores, and what hides the others."""
+    if kept == len(scores):
+        return f"{kept} people"
+    reach = "" if kept else f" (scores reach {max(scores):.2g}: pass a lower one)"
+    return f"{kept} of {len(scores)} people, those above --least {least:g}{reach},"
 
 
 def _place(folder: Path, name: str) -> Path:

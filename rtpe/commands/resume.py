@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rtpe import build, config
+from rtpe.build import Images
 from rtpe.config import Train
+from rtpe.data.distill import TrainingExamples
 from rtpe.engine.checkpoint import TrainingState
 from rtpe.errors import UserError
 from rtpe.log import HISTORY, read_history
@@ -35,6 +40,28 @@ def refuse_other_settings(run: Path, held: Mapping[str, Any], settings: Train) -
         had, wants = (_plain(side.get(name, usual.get(name))) for side in (held, asked))
         if name not in MAY_CHANGE and had != wants:
             raise UserError(f"run {run}: has {name} {had}, not {wants}: choose another --out")
+
+
+def data_of(examples: TrainingExamples, held_out: Images) -> dict[str, Any]:
+    """What a run learns from and is scored on: how many images, and a hash of their ids."""
+    digest = blake2b(digest_size=16)
+    for part in (*examples.samples.parts, held_out):
+        digest.update(f"{len(part)} ".encode())
+        digest.update(np.array(part.ids, np.int64))
+    return {"images": len(examples), "held out": len(held_out), "ids": digest.hexdigest()}
+
+
+def refuse_other_data(run: Path, held: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Compare the data of a checkpoint with those that are given; where they lie may change.
+
+    Raises:
+        UserError: if they are others.
+    """
+    if held == given:
+        return
+    had, wants = (f"{data['images']} images, {data['held out']} held out" for data in (held, given))
+    differ = f"has {had}, not {wants}" if had != wants else f"has other images ({had}, of other ids)"
+    raise UserError(f"run {run}: {differ}: pass the data it was trained on, or choose another --out")
 
 
 def _by_name(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -31,9 +32,9 @@ from rtpe import build, config
 from rtpe.build import Images
 from rtpe.commands.examples import held_out, shown_examples, stride, training_examples, without_labels
 from rtpe.commands.facts import run_facts
-from rtpe.commands.launch import as_launched, ended, started
+from rtpe.commands.launch import as_launched, ended, locked, started
 from rtpe.commands.pictures import gallery, loss_charts
-from rtpe.commands.resume import LAST, WEIGHTS, mend, refuse_other_settings
+from rtpe.commands.resume import LAST, WEIGHTS, data_of, mend, refuse_other_data, refuse_other_settings
 from rtpe.commands.score import predicted_people, score
 from rtpe.commands.shortages import named_shortages
 from rtpe.commands.taught import refuse_untaught
@@ -57,7 +58,7 @@ Shown = tuple[Joined, JoinedCaches | None]
 
 def train(settings: Train) -> Path:
     """Train as the settings say; returns the weights of the best epoch, `<out>/best.safetensors`."""
-    with named_shortages("a smaller --train.batch or --net.size"):
+    with named_shortages("a smaller --train.batch or --net.size"), locked(Path(settings.out)):
         return _train(as_launched(settings))
 
 
@@ -72,7 +73,7 @@ def _train(settings: Train) -> Path:
     refuse_unreadable(minival)
     examples, left_out = training_examples(settings, rest, says=fabric.global_rank == 0), LeftOut()
     shown = shown_examples(settings, minival, examples)
-    state = _state(fabric, settings, examples)
+    state = _state(fabric, settings, examples, data_of(examples, minival))
     chosen = settings.train
     epoch_batches = len(epoch_order(len(examples), chosen.batch, chosen.seed, 0, chosen.passes))
     if fabric.global_rank == 0:
@@ -100,7 +101,7 @@ def _train(settings: Train) -> Path:
     return out / WEIGHTS
 
 
-def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> TrainingState:
+def _state(fabric: Fabric, settings: Train, examples: TrainingExamples, data: dict[str, Any]) -> TrainingState:
     """A fresh run, or where the last one stood."""
     last = Path(settings.out) / LAST
     if last.exists():  # before weights are read, which another net could not take
@@ -110,9 +111,10 @@ def _state(fabric: Fabric, settings: Train, examples: TrainingExamples) -> Train
     ema = copy.deepcopy(net).requires_grad_(False).to(fabric.device)
     net, adam = fabric.setup(net, optimizer(net, settings.train.lr, settings.train.weight_decay))
     scaler = getattr(fabric.strategy.precision, "scaler", None)
-    state = TrainingState(net, ema, adam, settings=config.as_dict(settings), scaler=scaler)
+    state = TrainingState(net, ema, adam, settings=config.as_dict(settings), data=data, scaler=scaler)
     if last.exists():
         state.restore(last)
+        refuse_other_data(last.parent, state.data, data)
         state.settings = config.as_dict(settings)
     return state
 

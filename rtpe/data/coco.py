@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from rtpe.geometry import Affine
 from rtpe.images import polygons, read_image, read_reduced, warp
 from rtpe.labels import Labels, Person, openpose_points, read_labels
 from rtpe.labels.outlines import described
+from rtpe.labels.packed import Records
 from rtpe.skeleton import COCO17, Skeleton
 from rtpe.structures import Sample
 
@@ -82,29 +83,24 @@ class CocoDataset(Sequence):
         self._index(read_labels(self.annotations, skeleton), ids)
 
     def _index(self, labels: Labels, ids: Sequence[int] | None) -> None:
-        nameless = next((number for number, image in labels.images.items() if not image.file_name), None)
+        nameless = labels.images.nameless()
         if nameless is not None:
             raise UserError(
                 f"annotations {labels.file}: image {nameless}: file_name: expected the name of a file, got nothing: "
                 "add it"
             )
         self.labels, self.labelled_as = labels, labels.skeleton
-        wanted = set(labels.images) if ids is None else set(ids)
-        self.records = [(number, image.file_name) for number, image in labels.images.items() if number in wanted]
-        self.people = {number: self._in_skeleton(labels.people[number]) for number, _ in self.records}
+        whole = Records(labels.images, np.arange(len(labels.images)))
+        self.records = whole if ids is None else whole.only(ids)
+        self.people = labels.people if self.labelled_as == self.skeleton else _AsOpenpose(labels.people)
         self.bare: frozenset[int] = frozenset()
-
-    def _in_skeleton(self, people: list[Person]) -> list[Person]:
-        if self.labelled_as == self.skeleton:
-            return people
-        return [replace(person, points=openpose_points(person.points)) for person in people]
 
     def __len__(self) -> int:
         return len(self.records)
 
     @property
     def ids(self) -> list[int]:
-        return [image_id for image_id, _ in self.records]
+        return self.records.ids
 
     def path(self, index: int) -> Path:
         return self.root / "images" / self.split / self.records[index][1]
@@ -116,15 +112,13 @@ class CocoDataset(Sequence):
         """Image id, file name and file of every image, as a cache is built from."""
         return [(image_id, name, self.photograph(index)) for index, (image_id, name) in enumerate(self.records)]
 
-    def only(self, ids: Sequence[int]) -> CocoDataset:
+    def only(self, ids: Iterable[int]) -> CocoDataset:
         """The same data set with these images alone."""
-        wanted = set(ids)
-        return _with_records(self, [record for record in self.records if record[0] in wanted])
+        return _with_records(self, self.records.only(ids))
 
     def with_labels(self) -> CocoDataset:
         """The same data set without the images on which nobody is labelled."""
-        seen = {i for i in self.ids if i not in self.bare and any(person.labelled for person in self.people[i])}
-        return self.only(seen)
+        return self.only(i for i in self.ids if i not in self.bare and self.labels.labelled([i]))
 
     def with_share_of_labels(self, share: float) -> CocoDataset:
         """The same images, of which a fixed choice of this share keeps its labels; the others are bare photographs.
@@ -188,7 +182,23 @@ def bare_ids(ids: Sequence[int], share: float) -> frozenset[int]:
     return frozenset(ids) - frozenset(fixed_choice(ids, round(share * len(ids))))
 
 
-def _with_records(dataset: CocoDataset, records: list) -> CocoDataset:
+class _AsOpenpose(Mapping[int, list[Person]]):
+    """COCO's people with the joints of OpenPose."""
+
+    def __init__(self, people: Mapping[int, list[Person]]):
+        self._people = people
+
+    def __getitem__(self, image_id: int) -> list[Person]:
+        return [replace(person, points=openpose_points(person.points)) for person in self._people[image_id]]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._people)
+
+    def __len__(self) -> int:
+        return len(self._people)
+
+
+def _with_records(dataset: CocoDataset, records: Records) -> CocoDataset:
     other = object.__new__(type(dataset))
     other.__dict__.update(dataset.__dict__, records=records)
     return other

@@ -20,7 +20,7 @@ from rtpe.images import SUFFIXES, UnreadableImage, read_image, read_reduced
 from rtpe.skeleton import COCO17, Skeleton
 from rtpe.structures import Sample
 
-FRAMES = 1 << 24  # of one video have room in its numbers: 6 days at 30 a second
+FRAMES = 1 << 22  # of one video have room in its numbers: 38 hours at 30 a second
 LABELS = re.compile(
     r"(_annotations|.*)\.coco\.json|(person_keypoints|instances|annotations)(_.*)?\.json", re.IGNORECASE
 )
@@ -150,8 +150,8 @@ class FolderDataset(Sequence):
 
 
 def number(name: str) -> int:
-    """The id of a photograph of that name, 0 to 2^63 - 1."""
-    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big") >> 1
+    """The id of a photograph of that name, 0 to 2^53 - 1: readers of JSON may hold numbers as float64."""
+    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big") >> 11
 
 
 def _folder(root: Path, split: str) -> tuple[Path, str]:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from rtpe.cache import Cache
 from rtpe.data.coco import CocoDataset
 from rtpe.data.folder import FolderDataset
@@ -33,16 +35,20 @@ class Joined(Sequence):
                 raise UserError(f"data {part.root}: has {part.skeleton.name}, {parts[0].root} {self.skeleton.name}")
             if names.count(name) > 1:
                 raise UserError(f"data {part.root}: {part.split} would be learnt from twice: name it once")
-        self.origins = [(part, index) for part in self.parts for index in range(len(part))]
-        self.ids = list(range(len(self.origins)))
+        self._starts = np.cumsum([0, *map(len, self.parts)])
+        self._places: Sequence[int] = range(self._starts[-1])
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._places)
+
+    @property
+    def ids(self) -> list[int]:
+        return list(self._places)
 
     def only(self, ids: Sequence[int]) -> Joined:
         """The same with these images alone, known by the same ids."""
         wanted, other = set(ids), copy.copy(self)
-        other.ids = [image_id for image_id in self.ids if image_id in wanted]
+        other._places = [image_id for image_id in self.ids if image_id in wanted]
         return other
 
     def with_labels(self) -> Joined:
@@ -52,21 +58,30 @@ class Joined(Sequence):
 
     def part(self, image_id: int) -> CocoDataset | FolderDataset:
         """The data set that an image comes from."""
-        return self.origins[image_id][0]
+        return self.parts[self._origin(image_id)[0]]
 
     def own_id(self, image_id: int) -> int:
         """The id of an image in the data set that it comes from."""
-        part, index = self.origins[image_id]
-        return part.records[index][0]
+        number, index = self._origin(image_id)
+        return self.parts[number].records[index][0]
+
+    def part_number(self, image_id: int) -> int:
+        """Which of the parts it is."""
+        return self._origin(image_id)[0]
+
+    def _origin(self, image_id: int) -> tuple[int, int]:
+        """The number of its part, and its place there; looked up, for each process would copy a list of them."""
+        number = int(np.searchsorted(self._starts, image_id, side="right")) - 1
+        return number, image_id - int(self._starts[number])
 
     def __getitem__(self, index: int) -> Sample:
         return self.reduced(index, math.inf)
 
     def reduced(self, index: int, least: float) -> Sample:
         """See `CocoDataset.reduced`."""
-        image_id = self.ids[index]
-        part, own_index = self.origins[image_id]
-        return replace(part.reduced(own_index, least), image_id=image_id)
+        image_id = self._places[index]
+        number, own_index = self._origin(image_id)
+        return replace(self.parts[number].reduced(own_index, least), image_id=image_id)
 
 
 class JoinedCaches:
@@ -79,15 +94,14 @@ class JoinedCaches:
 
     def __init__(self, images: Joined, caches: Sequence[Cache], person_thresholds: Sequence[float] = ()):
         thresholds = person_thresholds or [-math.inf] * len(caches)
-        of_part = {id(part): told for part, *told in zip(images.parts, caches, thresholds, strict=True)}
-        self.origins = {i: (*of_part[id(images.part(i))], images.own_id(i)) for i in images.ids}
+        self._images, self._of_part = images, list(zip(caches, thresholds, strict=True))
 
     def __contains__(self, image_id: int) -> bool:
-        cache, _, own_id = self.origins.get(image_id, ((), 0, None))
-        return own_id in cache
+        cache, _ = self._of_part[self._images.part_number(image_id)]
+        return self._images.own_id(image_id) in cache
 
     def load(self, image_id: int) -> Prediction:
         """See `Cache.load`."""
-        cache, threshold, own_id = self.origins[image_id]
-        told = cache.load(own_id)
+        cache, threshold = self._of_part[self._images.part_number(image_id)]
+        told = cache.load(self._images.own_id(image_id))
         return replace(told, poses=told.poses.only(told.poses.person_scores >= threshold))

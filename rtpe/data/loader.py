@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.mixing import Example
 from rtpe.errors import UserError
+
+SHARED = re.compile(r"shared memory|</?torch_|\bshm\b")  # as torch names what it cannot make or enlarge
 
 
 @dataclass
@@ -74,7 +78,30 @@ def _handed(each: Sequence[tuple[Example, dict[int, str]] | Exception]) -> tuple
     errors = [one for one in each if isinstance(one, Exception)]
     if errors:
         return errors[0]
-    return collate([example for example, _ in each]), {place: why for _, left in each for place, why in left.items()}
+    batch = collate([example for example, _ in each])
+    try:
+        shared = _shared(batch) if get_worker_info() else batch
+    except UserError as error:
+        return error
+    return shared, {place: why for _, left in each for place, why in left.items()}
+
+
+def _shared(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The batch in shared memory; else a thread would move it there, end of an error, and be waited for without end.
+
+    Raises:
+        UserError: if there is not enough of it.
+    """
+    try:
+        return {name: tensor.share_memory_() for name, tensor in batch.items()}
+    except RuntimeError as error:
+        if not SHARED.search(str(error)):
+            raise
+        size = sum(tensor.nbytes for tensor in batch.values()) / 1e6
+        raise UserError(
+            f"shared memory: cannot hold another batch of {size:.1f} MB ({str(error).splitlines()[0]}): pass "
+            "--train.workers 0, or enlarge /dev/shm"
+        ) from error
 
 
 def as_batch(raw: dict[str, Tensor]) -> Batch:
@@ -145,13 +172,24 @@ def batches(
         worker_init_fn=_quiet_worker,
         generator=torch.Generator(),  # of the net's random numbers it would take one more whenever a run is resumed
     )
-    for handed in loader:
+    for handed in _begun(loader):
         if isinstance(handed, Exception):
             raise handed
         raw, unreadable = handed
         if left_out is not None:
             left_out |= unreadable
         yield as_batch(raw)
+
+
+def _begun(loader: DataLoader) -> Iterator:
+    try:
+        # torch leaves what it cannot finish half made, and complains of that: what it needs is made and dropped first
+        [multiprocessing.Queue() for _ in range(loader.num_workers and loader.num_workers + 2)]
+        return iter(loader)
+    except OSError as error:  # of processes, or of semaphores, which lie in shared memory
+        raise UserError(
+            f"loader processes cannot be started ({error.strerror}): pass --train.workers 0, or enlarge /dev/shm"
+        ) from error
 
 
 def plain_batches(examples: TrainingExamples, size: int) -> Iterator[Batch]:

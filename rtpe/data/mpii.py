@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from rtpe.data.coco import CocoDataset
 from rtpe.errors import UserError
@@ -135,6 +134,8 @@ def _add_heads(people: list[dict[str, Any]], path: Path) -> None:
     Raises:
         UserError: if the file is none of MPII's, or does not have these people in this order.
     """
+    from scipy.io import loadmat  # slow to import, and only MPII's head boxes need it
+
     try:
         raw = loadmat(path, variable_names=["headboxes_src", "pos_gt_src"])
         heads, points = (np.moveaxis(raw[name], -1, 0).astype(float) for name in ("headboxes_src", "pos_gt_src"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 from rtpe.errors import UserError
 
 TENSORS = ("net", "ema", "optimizer")
-NUMBERS = ("epoch", "batch", "step", "seconds", "best", "settings")
+NUMBERS = ("epoch", "batch", "step", "seconds", "best", "sums", "summed", "settings", "data")
 
 
 @dataclass
@@ -27,6 +28,8 @@ class TrainingState:
         step: optimiser steps made.
         seconds: spent in training so far, over all resumes.
         best: the best score seen on the minival.
+        sums, summed: of the loss terms since the epoch began, and of how many batches.
+        data: what the run learns from, in plain values.
         scaler: of fp16's gradients; None for other precisions.
     """
 
@@ -38,7 +41,10 @@ class TrainingState:
     step: int = 0
     seconds: float = 0.0
     best: float = -1.0
+    sums: dict[str, float] = field(default_factory=dict)
+    summed: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     scaler: torch.amp.GradScaler | None = None
 
     def save(self, path: Path) -> None:
@@ -51,6 +57,7 @@ class TrainingState:
         tensors = {name: getattr(self, name).state_dict() for name in TENSORS}
         saved = {**numbers, **tensors, "rng": torch.get_rng_state()}
         saved |= {"scaler": self.scaler.state_dict()} if self.scaler else {}
+        saved["digest"] = _digest(saved)
         temporary = path.with_suffix(f".{os.getpid()}")
         try:
             torch.save(saved, temporary)
@@ -68,9 +75,11 @@ class TrainingState:
         """Go on where the file stopped.
 
         Raises:
-            UserError: if it is no checkpoint, or one of another net.
+            UserError: if it is no checkpoint, a damaged one, or one of another net.
         """
         saved = _read(path)
+        if saved["digest"] != _digest(saved):
+            raise _lost(path, "damaged: its digest does not match")
         try:
             for name in TENSORS:
                 getattr(self, name).load_state_dict(saved[name])
@@ -81,6 +90,23 @@ class TrainingState:
         for name in NUMBERS:
             setattr(self, name, saved[name])
         torch.set_rng_state(saved["rng"])
+
+
+def _digest(saved: dict[str, Any]) -> str:
+    """Of every tensor, by its place; torch reads a file with a changed byte."""
+    digest = blake2b(digest_size=16)
+
+    def add(place: str, value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{place} {value.dtype} {tuple(value.shape)} ".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        elif isinstance(value, dict | list | tuple):
+            for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+                add(f"{place}/{name}", part)
+
+    for name in (*TENSORS, "rng", "scaler"):
+        add(name, saved.get(name))
+    return digest.hexdigest()
 
 
 def settings_of(path: Path) -> dict[str, Any]:
@@ -99,7 +125,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise _lost(path, error.strerror or "cannot be read") from error
     except Exception as error:  # torch and pickle have many kinds, and advice that does not fit
         raise _lost(path, "torn, or no checkpoint") from error
-    lacking = [name for name in (*TENSORS, *NUMBERS, "rng") if not isinstance(saved, dict) or name not in saved]
+    lacking = [
+        name for name in (*TENSORS, *NUMBERS, "rng", "digest") if not isinstance(saved, dict) or name not in saved
+    ]
     if lacking:
         raise _lost(path, f"no checkpoint of a training: lacks {lacking[0]}")
     return saved

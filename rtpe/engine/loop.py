@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from lightning_fabric import Fabric
@@ -67,11 +68,11 @@ def fit(
         keep_best: writes the averaged net, the best so far.
     """
     if state.batch >= epoch_batches:  # resumed with larger batches, of which an epoch has fewer
-        state.epoch, state.batch = state.epoch + 1, 0
+        _next_epoch(state)
     while schedule.progress(state, epoch_batches) < 1:
         means = train_one_epoch(fabric, state, criterion, schedule, batches_of, epoch_batches, out)
-        finished = state.batch >= epoch_batches
-        state.epoch, state.batch = (state.epoch + 1, 0) if finished else (state.epoch, state.batch)
+        if state.batch >= epoch_batches:
+            _next_epoch(state)
         scores = after_epoch(means)
         better = scores.get("AP", 0.0) >= state.best
         state.best = max(state.best, scores.get("AP", 0.0))
@@ -79,6 +80,10 @@ def fit(
             if better:
                 keep_best()
             state.save(out / "last.pt")
+
+
+def _next_epoch(state: TrainingState) -> None:
+    state.epoch, state.batch, state.sums, state.summed = state.epoch + 1, 0, {}, 0
 
 
 def train_one_epoch(
@@ -90,10 +95,11 @@ def train_one_epoch(
     epoch_batches: int,
     out: Path,
 ) -> dict[str, float]:
-    """One pass over what is left of the epoch; the mean of every loss term over all processes, and the rate."""
+    """One pass over what is left of the epoch; the mean of every loss term over all processes and the epoch, and the
+    rate."""
     state.net.train()
-    mean, start, images = Mean(), time.perf_counter(), 0
-    clock = saved = time.perf_counter()
+    mean, start, images = Mean(state.sums, state.summed), time.perf_counter(), 0
+    clock, saved = time.perf_counter(), state.seconds
     bar = tqdm(
         total=epoch_batches,
         initial=state.batch,
@@ -113,13 +119,22 @@ def train_one_epoch(
         bar.update()
         if schedule.progress(state, epoch_batches) >= 1:
             break
-        due = now - saved > 60 * schedule.checkpoint_minutes and state.batch < epoch_batches
-        if due and fabric.global_rank == 0:  # the end of an epoch is saved when it is scored, or it never would be
-            state.save(out / "last.pt")
-            saved = now
+        due = state.seconds - saved > 60 * schedule.checkpoint_minutes
+        if due and state.batch < epoch_batches:  # the end of an epoch is saved when it is scored, or it never would be
+            saved = state.seconds
+            _keep_sums(fabric, state, mean)
+            if fabric.global_rank == 0:
+                state.save(out / "last.pt")
     bar.close()
+    _keep_sums(fabric, state, mean)
     rates = {"lr": rate, "images_per_s": fabric.world_size * images / (time.perf_counter() - start)}
-    return {**_over_processes(fabric, mean.result()), **rates}
+    return {**{name: total / max(1, state.summed) for name, total in state.sums.items()}, **rates}
+
+
+def _keep_sums(fabric: Fabric, state: TrainingState, mean: Mean) -> None:
+    """All processes must come here at once: a checkpoint holds what is of all of them."""
+    state.sums, state.summed = _over_processes(fabric, mean.totals()), mean.count
+    mean.sums = defaultdict(float, state.sums)
 
 
 @torch.no_grad()
@@ -177,23 +192,26 @@ def update_average(ema: nn.Module, net: nn.Module, decay: float) -> None:
             average.copy_(value)
 
 
-def _over_processes(fabric: Fabric, means: dict[str, float]) -> dict[str, float]:
+def _over_processes(fabric: Fabric, sums: dict[str, float]) -> dict[str, float]:
     """Each process knows its own share of the images; all of them name the same terms, in the same order."""
-    values = fabric.all_reduce(torch.tensor(list(means.values()), dtype=torch.float64, device=fabric.device))
-    return dict(zip(means, values.tolist()))
+    values = fabric.all_reduce(torch.tensor(list(sums.values()), dtype=torch.float64, device=fabric.device))
+    return dict(zip(sums, values.tolist()))
 
 
 class Mean:
-    """Running means of named scalars."""
+    """Running means of named scalars, from sums of so many on."""
 
-    def __init__(self):
-        self.sums: dict[str, Tensor | float] = defaultdict(float)
-        self.count = 0
+    def __init__(self, sums: Mapping[str, float] = MappingProxyType({}), count: int = 0):
+        self.sums: dict[str, Tensor | float] = defaultdict(float, sums)
+        self.count = count
 
     def add(self, terms: dict[str, Tensor]) -> None:
         for name, value in terms.items():
             self.sums[name] = self.sums[name] + value.double()  # no float(): a GPU would be waited for at each step
         self.count += 1
 
+    def totals(self) -> dict[str, float]:
+        return {name: float(total) for name, total in self.sums.items()}
+
     def result(self) -> dict[str, float]:
-        return {name: float(total) / max(1, self.count) for name, total in self.sums.items()}
+        return {name: total / max(1, self.count) for name, total in self.totals().items()}

@@ -2,7 +2,8 @@
 
 from rtpe.labels.category import joint_names
 from rtpe.labels.fields import read_id, read_json
-from rtpe.labels.people import Image, Labels, Person, openpose_points
+from rtpe.labels.labels import Labels
+from rtpe.labels.people import Image, Person, openpose_points
 from rtpe.labels.read import read_labels
 
 __all__ = ["Image", "Labels", "Person", "joint_names", "openpose_points", "read_id", "read_json", "read_labels"]

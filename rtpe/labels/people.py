@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from rtpe.geometry import point_to_index
-from rtpe.skeleton import COCO17, OPENPOSE18, Skeleton
+from rtpe.skeleton import COCO17, OPENPOSE18
 
 # where each of OpenPose's joints stands among COCO's and a neck
 _OPENPOSE_ORDER = [(*COCO17.joints, "neck").index(joint) for joint in OPENPOSE18.joints]
@@ -46,7 +45,7 @@ class Person:
         return np.where(seen, np.column_stack([point_to_index(self.points[:, :2]), self.points[:, 2]]), 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Image:
     """An image as an annotation file lists it.
 
@@ -57,37 +56,6 @@ class Image:
 
     file_name: str
     size_hw: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The images and people of an annotation file, read and checked.
-
-    Attributes:
-        file: where they come from, for messages.
-        skeleton: the joints that are labelled.
-        images: by image id, ascending.
-        people: by image id, of every image; crowds and people without labelled joints among them.
-        category: the number of people's category in the file, for results in COCO's format.
-        notes: what was left out, estimated or reordered, a sentence each, with its count.
-    """
-
-    file: str
-    skeleton: Skeleton
-    images: dict[int, Image]
-    people: dict[int, list[Person]]
-    category: int = 1
-    notes: tuple[str, ...] = ()
-
-    def only(self, ids: Iterable[int]) -> Labels:
-        """The labels of these images alone."""
-        wanted = set(ids)
-        images = {number: image for number, image in self.images.items() if number in wanted}
-        return replace(self, images=images, people={number: self.people[number] for number in images})
-
-    def labelled(self, ids: Iterable[int]) -> int:
-        """How many people with labelled joints there are on these images."""
-        return sum(person.labelled for number in ids for person in self.people[number])
 
 
 def openpose_points(points: np.ndarray) -> np.ndarray:

@@ -13,8 +13,10 @@ from rtpe.errors import UserError
 from rtpe.geometry import index_to_point
 from rtpe.labels.category import Category, read_category
 from rtpe.labels.fields import Entry, read_id, read_json, shown
+from rtpe.labels.labels import Labels
 from rtpe.labels.outlines import read_outline
-from rtpe.labels.people import Image, Labels, Person
+from rtpe.labels.packed import PackedImages, PackedPeople, Rows
+from rtpe.labels.people import Image, Person
 from rtpe.skeleton import Skeleton
 
 # of 229 people in COCO's photographs the body fills .47 to .56 of the box, whose sides are 1.2 to 1.4 times the
@@ -66,7 +68,7 @@ def read_labels(source: str | Path | dict[str, Any], skeleton: Skeleton, file: s
     images = _images(name, raw["images"], counts)
     entries = [Entry.of(name, "annotation", place, one) for place, one in enumerate(raw["annotations"])]
     category = read_category(name, raw, entries, skeleton)
-    people: dict[int, list[Person]] = {number: [] for number in images}
+    rows = Rows()
     for entry in entries:
         if not category.holds(entry):
             counts.other[category.names.get(entry.id("category_id"), f"category {entry.id('category_id')}")] += 1
@@ -75,11 +77,13 @@ def read_labels(source: str | Path | dict[str, Any], skeleton: Skeleton, file: s
         if number not in images:
             counts.unlisted += 1
         else:
-            people[number].append(_person(entry, images[number], category, counts))
-    _refuse_shares(name, people)
+            rows.add(number, _person(entry, images[number], category, counts))
+    packed = PackedImages(images)
+    people = PackedPeople(packed, len(category.skeleton), rows)
+    _refuse_shares(name, people.labelled_joints() - index_to_point(0.0))
     number = 1 if category.number is None else category.number
     notes = tuple(_notes(name, category, counts))
-    return Labels(name, category.skeleton, images, people, number, notes)
+    return Labels(name, category.skeleton, packed, people, number, notes)
 
 
 def _images(file: str, rows: list, counts: _Counts) -> dict[int, Image]:
@@ -94,7 +98,7 @@ def _images(file: str, rows: list, counts: _Counts) -> dict[int, Image]:
             )
         counts.repeated += number in images
         images[number] = image
-    return dict(sorted(images.items()))
+    return images
 
 
 def _file_name(entry: Entry) -> str:
@@ -209,9 +213,7 @@ def _box_around(joints: np.ndarray) -> np.ndarray:
     return np.concatenate([(low + high - sides) / 2, sides])
 
 
-def _refuse_shares(file: str, people: dict[int, list[Person]]) -> None:
-    labelled = [one.points[one.points[:, 2] > 0, :2] - index_to_point(0.0) for rows in people.values() for one in rows]
-    joints = np.concatenate(labelled) if labelled else np.zeros((0, 2))
+def _refuse_shares(file: str, joints: np.ndarray) -> None:
     if len(joints) >= ENOUGH and (np.abs(joints) <= SHARES).all() and (joints % 1).any():
         raise UserError(
             f"annotations {file}: keypoints: expected pixels, got {shown(joints[0].tolist())} and the like, in shares, "

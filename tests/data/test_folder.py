@@ -1,5 +1,6 @@
 """Folders and videos without labels: what counts as an image, ids that stay, and what is said when there is nothing."""
 
+import json
 import re
 import struct
 
@@ -108,7 +109,16 @@ def test_ids_stay_when_files_come_and_go(tmp_path):
 
 def test_ids_are_those_of_the_next_release_too():
     """A cache outlives the program: another hash would orphan all of them."""
-    assert folder.number("a.jpg") == 9161438751103734724
+    assert folder.number("a.jpg") == 9161438751103734724 >> 10
+
+
+@pytest.mark.parametrize("name", ["", "a.jpg", "deep/ä.png", "\udcff.jpg", "x" * 300])
+def test_ids_are_whole_numbers_to_every_reader_of_json(name):
+    """Many hold numbers as float64, which knows whole numbers up to 2^53; so does every frame of a video."""
+    for hashed in (folder.number(name), (1 << 53) - 1):
+        last = hashed // FRAMES * FRAMES + FRAMES - 1
+        assert 0 <= hashed < 1 << 53 and last < 1 << 53
+        assert all(json.loads(json.dumps(each), parse_int=float) == each for each in (hashed, last, last - 1))
 
 
 def test_two_files_of_one_id_are_named(tmp_path, monkeypatch):

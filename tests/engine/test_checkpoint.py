@@ -5,6 +5,8 @@ import copy
 import pytest
 import torch
 
+from rtpe.errors import UserError
+
 
 def flat(tree, name=""):
     """Every leaf of nested dicts and lists, by its place."""
@@ -83,6 +85,34 @@ def test_a_save_that_fails_leaves_the_last_one(trained, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         trained.save(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("part", ["net", "ema", "optimizer", "rng"])
+def test_a_bit_of_a_tensor_that_flips_is_seen(fresh, trained, tmp_path, part):
+    """Which torch does not see: the last byte of the largest, in the file as it lies."""
+    path = tmp_path / "last.pt"
+    trained.save(path)
+    tensors = [leaf for leaf in flat(torch.load(path, weights_only=True)[part]).values() if torch.is_tensor(leaf)]
+    largest = (
+        max(tensors, key=lambda tensor: tensor.nbytes).contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    )
+    data = bytearray(path.read_bytes())
+    place = data.find(largest) + len(largest) - 1
+    assert place >= len(largest)
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"last.pt: cannot be resumed \(damaged: its digest does not match\): choose"):
+        fresh().restore(path)
+
+
+def test_tensors_that_changed_places_are_seen(fresh, trained, tmp_path):
+    """Of equal shapes: the average in the place of the net."""
+    path = tmp_path / "last.pt"
+    trained.save(path)
+    saved = torch.load(path, weights_only=True)
+    torch.save({**saved, "net": saved["ema"], "ema": saved["net"]}, path)
+    with pytest.raises(UserError, match="its digest does not match"):
+        fresh().restore(path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "torn", "text", "weights only", "other net", "other width"])

@@ -1,6 +1,7 @@
 """The loop: it learns, stops and resumes bit for bit, says when it fails, and uses no labels when told so."""
 
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -124,6 +125,38 @@ def test_stopped_and_resumed_is_never_stopped(fresh, run, new_student, stop):
     assert (straight.step, straight.epoch, straight.batch) == (resumed.step, resumed.epoch, resumed.batch) == (6, 3, 0)
     assert_bit_equal(straight, resumed)
     assert [row["epoch"] for row in killed.rows + again.rows] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("stops", [(1,), (2,), (3,), (1, 1, 1, 1, 1), (3, 2)], ids=str)
+def test_a_row_is_the_mean_of_its_whole_epoch_however_often_it_was_stopped(fresh, run, new_student, stops):
+    """To the bit: an epoch of 4 batches, whose sums a checkpoint holds."""
+    straight, rows = run(name="whole", batch=1), []
+    straight.go(fresh())
+    for stop in (*stops, -1):
+        part, state = run(batch=1, killed_after=stop), fresh()
+        if (part.out / "last.pt").exists():
+            state = fresh(new_student(seed=7))
+            state.restore(part.out / "last.pt")
+        with nullcontext() if stop < 0 else pytest.raises(KeyboardInterrupt):
+            part.go(state)
+        rows += part.rows
+    timeless = [
+        [{k: v for k, v in row.items() if k != "images_per_s"} for row in each] for each in (straight.rows, rows)
+    ]
+    assert timeless[0] == timeless[1] and state.sums == {} and state.summed == 0
+
+
+def test_time_that_is_given_to_an_epoch_later_counts_with_what_it_had(fresh, run):
+    """Its rows are the means of what was trained of the epoch until then."""
+    made = run(schedule=Schedule(epochs=1000, lr=0.0, minutes=1.0), batch=1)
+    state = fresh()
+    state.seconds = 59.999
+    made.go(state)
+    assert (state.batch, state.summed) == (1, 1)
+    state.seconds = 59.9999
+    made.go(state)
+    assert (state.batch, state.summed) == (2, 2)
+    assert made.rows[1]["loss"] == pytest.approx(state.sums["loss"] / 2) != made.rows[0]["loss"]
 
 
 @pytest.mark.parametrize("stop", [1, 4])
@@ -310,6 +343,7 @@ def test_an_epoch_tells_the_mean_of_its_terms(fresh, run):
 
 
 def test_means():
+    assert Mean({"a": 3.0}, 2).result() == {"a": 1.5}
     mean = Mean()
     assert mean.result() == {}
     for value in (1.0, 2.0, 6.0):

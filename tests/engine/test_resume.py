@@ -61,6 +61,46 @@ def test_what_is_the_usual_or_may_change_blocks_nothing(same, words, run, capsys
     assert f"run {run}: ended after epoch 1: nothing left to train" in capsys.readouterr().out
 
 
+def changed_labels(world, root, change):
+    """The pictures of the world in another folder, their labels changed."""
+    shutil.copytree(world.root, root)
+    path = root / "annotations" / "person_keypoints_train2017.json"
+    labels = json.loads(path.read_text())
+    change(labels)
+    path.write_text(json.dumps(labels))
+    return [f"--data.root={root}", NUMBERS, "--net.numbers.colours=hsv"]
+
+
+def other_id(labels):
+    labels["images"][0]["id"] = labels["annotations"][0]["image_id"] = 99
+
+
+def one_more(labels):
+    labels["images"].append({**labels["images"][0], "id": 99})
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda labels: labels["images"].pop(), "has 8 images, 0 held out, not 7 images, 0 held out"),
+        (one_more, "has 8 images, 0 held out, not 9 images, 0 held out"),
+        (other_id, "has other images (8 images, 0 held out, of other ids)"),
+    ],
+    ids=["one less", "one more", "another id"],
+)
+def test_other_data_are_refused(change, said, world, words, run, tmp_path, capsys):
+    before = (run / "last.pt").read_bytes()
+    assert main([*words, *changed_labels(world, tmp_path / "other", change), f"--out={run}"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.endswith(f"error: run {run}: {said}: pass the data it was trained on, or choose another --out\n")
+    assert (run / "last.pt").read_bytes() == before
+
+
+def test_the_same_data_elsewhere_are_the_same(world, words, run, tmp_path, capsys):
+    assert main([*words, *changed_labels(world, tmp_path / "moved", lambda _: None), f"--out={run}"]) == 0
+    assert "nothing left to train" in capsys.readouterr().out
+
+
 def test_a_setting_that_there_was_blocks_nothing(words, run, capsys):
     saved = torch.load(run / "last.pt", weights_only=True)
     saved["settings"]["cache"]["codec"] = "uint8"
