@@ -7,7 +7,7 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -75,10 +75,10 @@ def sync_folder(folder: Path) -> None:
             os.close(number)
 
 
-def remove_hidden(folder: Path, name: re.Pattern[str]) -> None:
-    """Remove what killed writers of files with such names left in a folder."""
+def remove_hidden(folder: Path, named: Callable[[str], bool]) -> None:
+    """Remove what killed writers of files of such names left in a folder."""
     for stem, paths in _left_in(folder).items():
-        if name.fullmatch(stem):
+        if named(stem):
             for path in paths:
                 _remove_if_left(path)
 

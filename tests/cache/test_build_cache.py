@@ -193,7 +193,7 @@ def test_a_killed_build_resumes(tmp_path, store):
         time.sleep(0.02)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    (path / "entries" / ".000099.h5.tmp").write_bytes(b"torn")
+    (path / "entries" / ".000099.h5.0123456789abcdef.tmp").write_bytes(b"torn")
     finished, done = entries(path), Cache.open(path).ids
     assert 0 < len(done) < count
 

@@ -14,6 +14,8 @@ from rtpe.errors import UserError
 
 _SHAPE = struct.Struct("<4I")  # T (0: no tags), K, h, w
 
+_MOST = 2**28  # values of the maps of one image: a thousand megabytes
+
 _OWN = threading.local()  # one decompressor a thread: making one takes as long as using it on small maps
 
 Tags = np.ndarray | None
@@ -55,8 +57,18 @@ def pack(maps: Maps, parts: Sequence[bytes], level: int = 9) -> bytes:
 
 
 def unpack(blob: bytes) -> tuple[int, tuple[int, int, int], bytes]:
-    """T, (K, h, w), and the parts in one."""
+    """T, (K, h, w), and the parts in one.
+
+    Raises:
+        UserError: if the maps would be larger than any, or the frame holds more than maps of their shape can take.
+    """
     dims, *shape = _SHAPE.unpack_from(blob)
+    cells = math.prod(shape)
+    if not 0 < cells * (1 + dims) <= _MOST:
+        raise UserError(f"its maps have {dims} dimensions of tags and shape {tuple(shape)}")
+    held = zstandard.frame_content_size(blob[_SHAPE.size :])
+    if not 0 <= held <= 64 + (8 + 20 * dims) * cells:  # the most is that of `masked` with a maximum in every cell
+        raise UserError(f"its maps of shape {tuple(shape)} take {held} bytes")
     if not hasattr(_OWN, "decompressor"):
         _OWN.decompressor = zstandard.ZstdDecompressor()
     return dims, tuple(shape), _OWN.decompressor.decompress(memoryview(blob)[_SHAPE.size :])
