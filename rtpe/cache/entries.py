@@ -118,7 +118,9 @@ def unpack(record: bytes, image_id: int, skeleton: Skeleton) -> Entry:
         raise UserError("its checksum does not match its bytes")
     try:
         return _unpacked(record[:-_DIGEST], image_id, skeleton)
-    except (struct.error, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except UserError:
+        raise
+    except (struct.error, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"its checksum fits, its contents do not: {type(error).__name__}: {error}") from error
 
 

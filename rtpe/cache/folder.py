@@ -80,7 +80,7 @@ def refuse_links(path: Path) -> None:
     places = [path / name for name in (_LOCK, ENTRIES, PARTS, _JOINED)]
     journals = [each for each in _inside(path / ENTRIES) if each.suffix == ".journal"]
     for place in (*places, *_inside(path / PARTS), *journals):
-        if place.is_symlink() or (place in journals and place.stat().st_nlink > 1):
+        if place.is_symlink() or (place.suffix == ".journal" and place.is_file() and place.stat().st_nlink > 1):
             raise UserError(
                 f"cache {path}: {place.relative_to(path)} is a link, and what it leads to would be written to: "
                 "put a copy in its place, or choose another --cache.path"

@@ -132,6 +132,7 @@ _VALUES = {  # what a file may hold otherwise, under a checksum that fits
         "numbers or nothing by name",
         lambda value: isinstance(value, dict) and all(each is None or _is_number(each) for each in value.values()),
     ),
+    "format": (str(FORMAT), lambda value: type(value) is int and value == FORMAT),
     "source": ("text", lambda value: isinstance(value, str)),
     "codec": ("text", lambda value: isinstance(value, str)),
     "version": ("text", lambda value: isinstance(value, str)),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rtpe.cache import STORES, Cache, CorruptEntry, build_cache, verify
@@ -18,7 +19,8 @@ from conftest import predict
 from rtpe.cache import Cache, Manifest
 
 prediction = predict(0, (6, 7), people=1)
-with Cache.create({path!r}, Manifest({{"name": "fake"}}, prediction.maps.skeleton, store={store!r}), shard={shard}) as cache:
+manifest = Manifest({{"name": "fake"}}, prediction.maps.skeleton, store={store!r})
+with Cache.create({path!r}, manifest, shard={shard}) as cache:
     print("begun", flush=True)
     for image_id in range(100_000):
         cache.add(image_id, f"{{image_id}}.jpg", prediction)
@@ -34,7 +36,9 @@ def test_a_cache_is_opened_and_read_while_it_is_written(tmp_path, store, shard):
     with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout.readline() == "begun\n"
         early, before = Cache.open(path), set()
-        for _ in range(40):
+        for opens in range(2000):
+            if opens >= 40 and len(before) > 20:
+                break
             cache = Cache.open(path)
             ids = cache.ids
             assert before <= set(ids)  # what was there once stays, also while its journal becomes a shard
@@ -47,7 +51,7 @@ def test_a_cache_is_opened_and_read_while_it_is_written(tmp_path, store, shard):
         assert not report.damaged and not report.lost and report.entries >= len(before)
         assert all(early.load(image_id) for image_id in early.ids)
         writer.send_signal(signal.SIGKILL)
-    assert len(before) > 5
+    assert len(before) > 20
 
 
 def journals_vanish(monkeypatch, path, other, changes):
@@ -111,6 +115,10 @@ def test_a_cache_killed_before_its_folder_of_entries_is_empty(tmp_path, manifest
     assert len(Cache.open(tmp_path)) == 0
 
 
+def black(_):
+    return np.zeros((4, 4, 3), np.uint8)
+
+
 class Moves:
     """A predictor in whose third call the cache's folder is moved."""
 
@@ -127,22 +135,13 @@ class Moves:
 @pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize("shard", [1, 3, 256])
 def test_a_folder_that_is_moved_while_it_is_built(tmp_path, manifest, prediction, store, shard):
-    import numpy as np
-
     images = [(i, f"{i}.jpg", str(i)) for i in range(9)]
     path = tmp_path / "cache"
     with (
         pytest.raises(ValueError, match=r"^cache .*cache: the folder has gone: was it moved\? What was finished is"),
         Cache.create(path, manifest(store=store), shard=shard) as cache,
     ):
-        build_cache(
-            cache,
-            Moves(path, prediction),
-            images,
-            read=lambda _: np.zeros((4, 4, 3), np.uint8),
-            batch=1,
-            progress=False,
-        )
+        build_cache(cache, Moves(path, prediction), images, read=black, batch=1, progress=False)
     report = verify(tmp_path / "moved")
     assert report.entries >= 1 and not report.damaged and not report.lost
     assert not path.exists()
