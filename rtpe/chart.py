@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rtpe.errors import UserError
+from rtpe.files import write_file
 
 COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#b3478f", "#2f94d0", "#8a6400")  # on white paper
 _WIDTH, _HEIGHT = 480, 300
@@ -90,9 +90,7 @@ def write_chart(path: str | Path, chart: Chart) -> None:
     size = f'width="{_WIDTH * _SCALE:g}" height="{height * _SCALE:g}" viewBox="0 0 {_WIDTH} {height}"'
     page = f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{_STYLE}</style>{"".join(parts)}</svg>\n'
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
-    os.replace(temporary, path)
+    write_file(path, page.encode(errors="xmlcharrefreplace"))
 
 
 def chart_svg(chart: Chart) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from rtpe import jpeg
 from rtpe.errors import UserError
+from rtpe.files import write_file
 from rtpe.geometry import Affine, point_to_index
 from rtpe.native_output import remarks
 from rtpe.plain import read_regular
@@ -157,9 +158,7 @@ def write_image(path: str | Path, image: np.ndarray, quality: int = 92) -> None:
     done, raw = cv2.imencode(path.suffix, image[..., ::-1], options)
     if not done:
         raise UserError(f"image {path}: cannot be encoded")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    raw.tofile(temporary)
-    os.replace(temporary, path)
+    write_file(path, raw.tobytes(), durable=False)
 
 
 def encode_png(image: np.ndarray) -> bytes:

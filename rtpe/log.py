@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import socket
 import struct
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from rtpe.errors import UserError
+from rtpe.files import write_file
 from rtpe.images import encode_png
 
 HISTORY = "history.jsonl"
@@ -212,9 +212,7 @@ def read_history(path: str | Path) -> list[dict]:
 
 
 def _rewrite(path: Path, rows: list[dict]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    os.replace(temporary, path)
+    write_file(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _unicode(text: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rtpe.chart import COLOURS, Chart, chart_legend, chart_svg, curves
+from rtpe.files import write_file
 from rtpe.images import encode_jpeg
 from rtpe.log import read_history
 
@@ -70,9 +70,7 @@ def write_report(
     ]
     page = _PAGE.format(title=escape(title), style=_STYLE, body="\n".join(sections))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")  # names of files need not be Unicode
-    os.replace(temporary, path)
+    write_file(path, page.encode(errors="xmlcharrefreplace"))  # names of files need not be Unicode
 
 
 def _chart(chart: Chart) -> str:

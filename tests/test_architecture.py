@@ -14,10 +14,11 @@ import rtpe
 PACKAGE = Path(rtpe.__file__).parent
 ERRORS = {"errors"}
 GEOMETRY = ERRORS | {"skeleton", "geometry"}
-FOUNDATION = GEOMETRY | {"limits", "plain", "structures", "images", "jpeg", "native_output"}
+FOUNDATION = GEOMETRY | {"files", "limits", "plain", "structures", "images", "jpeg", "native_output"}
 ANYTHING = None
 MAY_IMPORT = {
     "errors": set(),
+    "files": set(),
     "limits": ERRORS,
     "sides": set(),
     "skeleton": ERRORS | {"sides", "plain"},
@@ -27,8 +28,8 @@ MAY_IMPORT = {
     "structures": GEOMETRY,
     "jpeg": set(),
     "native_output": set(),
-    "images": GEOMETRY | {"jpeg", "native_output", "plain"},
-    "nets": ERRORS | {"limits", "plain"},
+    "images": GEOMETRY | {"files", "jpeg", "native_output", "plain"},
+    "nets": ERRORS | {"files", "limits", "plain"},
     "losses": ERRORS | {"nets"},
     "labels": FOUNDATION,
     "cache": FOUNDATION,
@@ -40,11 +41,11 @@ MAY_IMPORT = {
     "attribution": FOUNDATION | {"decode"},
     "log": FOUNDATION | {"draw"},
     "video": FOUNDATION | {"draw"},
-    "chart": ERRORS,
+    "chart": ERRORS | {"files"},
     "report": FOUNDATION | {"draw", "log", "chart"},  # it shows what the log wrote
     "export": FOUNDATION | {"nets"},
     "engine": FOUNDATION | {"nets", "losses", "data", "metrics", "log"},
-    "config": ERRORS | {"limits", "views", "plain"},  # what a user may set of them is what the data are told
+    "config": ERRORS | {"files", "limits", "views", "plain"},  # what a user may set of them is what the data are told
     "build": ANYTHING,
     "commands": ANYTHING,
     "cli": ANYTHING,

@@ -4,14 +4,16 @@ from rtpe.cache.build import BuildReport, build_cache, predict
 from rtpe.cache.cache import Cache, CorruptEntry
 from rtpe.cache.codecs import CODECS, Bound, Codec
 from rtpe.cache.entries import Entry
+from rtpe.cache.folder import PARTS, NotWritten, remove_parts
 from rtpe.cache.manifest import Manifest
-from rtpe.cache.origins import refuse_other_images
+from rtpe.cache.origins import refuse_ids, refuse_other_images
 from rtpe.cache.stores import STORES
 from rtpe.cache.transfer import TransferReport, absorb, convert, merge
 from rtpe.cache.verify import VerifyReport, verify
 
 __all__ = [
     "CODECS",
+    "PARTS",
     "STORES",
     "Bound",
     "BuildReport",
@@ -20,6 +22,7 @@ __all__ = [
     "CorruptEntry",
     "Entry",
     "Manifest",
+    "NotWritten",
     "TransferReport",
     "VerifyReport",
     "absorb",
@@ -27,6 +30,8 @@ __all__ = [
     "convert",
     "merge",
     "predict",
+    "refuse_ids",
     "refuse_other_images",
+    "remove_parts",
     "verify",
 ]

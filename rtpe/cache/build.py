@@ -13,13 +13,14 @@ import numpy as np
 from tqdm import tqdm
 
 from rtpe.cache.cache import Cache
-from rtpe.cache.origins import Item, Source, refuse_other_images
+from rtpe.cache.origins import Item, Source, refuse_ids, refuse_other_images
 from rtpe.images import UnreadableImage, file_bytes, read_image
 from rtpe.structures import Prediction
 
 Read = Callable[[Source], np.ndarray]
 Chunk = list[tuple[Item, np.ndarray]]
 WINDOW = 6  # batches of images that are held back until enough of one shape are there
+WINDOW_BYTES = 256 << 20  # of these images, and of those read ahead: photographs of 24 megapixels have 72 MB each
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,10 @@ def build_cache(
         progress: show a bar with rate and time left.
 
     Raises:
-        UserError: if the cache has one of them of another image; and as `Cache.add`.
+        UserError: if two have one id, the cache has one of them of another image; and as `Cache.add`.
     """
     images = list(images)
+    refuse_ids(cache.path, images)
     refuse_other_images(cache, images)
     todo = [item for item in images if item[0] not in cache]
     kept = len(images) - len(todo)
@@ -76,14 +78,14 @@ def build_cache(
         with bar, closing(_read_ahead(todo, read, 2 * batch)) as ahead:
             for chunk in _of_one_shape(_readable(ahead, cache, bar), batch):
                 before = time.perf_counter()
-                predictions = predict(
-                    predictor, [image_id for (image_id, _, _), _ in chunk], [image for _, image in chunk]
-                )
+                done = [item for item, _ in chunk]
+                predictions = predict(predictor, [item[0] for item in done], [image for _, image in chunk])
+                chunk.clear()  # the next ones are read meanwhile
                 thinking += time.perf_counter() - before
                 _finished(writing)
-                writing = writer.submit(_add, cache, chunk, predictions)
-                built += len(chunk)
-                bar.update(len(chunk))
+                writing = writer.submit(_add, cache, done, predictions)
+                built += len(done)
+                bar.update(len(done))
             _finished(writing)
     finally:
         writer.shutdown()
@@ -98,8 +100,8 @@ def predict(predictor: Callable, image_ids: list[int], images: list[np.ndarray])
     return predictor(images) if boxes is None else predictor(images, [boxes[image_id] for image_id in image_ids])
 
 
-def _add(cache: Cache, chunk: Chunk, predictions: list[Prediction]) -> None:
-    for ((image_id, file_name, source), _), prediction in zip(chunk, predictions, strict=True):
+def _add(cache: Cache, items: list[Item], predictions: list[Prediction]) -> None:
+    for (image_id, file_name, source), prediction in zip(items, predictions, strict=True):
         cache.add(image_id, file_name, prediction, file_bytes(source))
 
 
@@ -110,15 +112,21 @@ def _finished(writing: Future | None) -> None:
 
 
 def _of_one_shape(readable: Iterable[tuple[Item, np.ndarray]], batch: int) -> Iterator[Chunk]:
-    """Batches of images of one shape; of what is rare, smaller ones."""
+    """Batches of images of one shape; of what is rare, or large, smaller ones."""
     waiting: dict[tuple[int, ...], Chunk] = {}
+    held = 0
     for item, image in readable:
-        alike = waiting.setdefault(image.shape, [])
-        alike.append((item, image))
-        if len(alike) == batch:
-            yield waiting.pop(image.shape)
-        elif sum(map(len, waiting.values())) >= WINDOW * batch:
-            yield waiting.pop(max(waiting, key=lambda shape: len(waiting[shape])))
+        shape, each = image.shape, image.nbytes
+        waiting.setdefault(shape, []).append((item, image))
+        held += each
+        del image
+        if len(waiting[shape]) < batch:
+            if sum(map(len, waiting.values())) < WINDOW * batch and held < WINDOW_BYTES:
+                continue
+            shape = max(waiting, key=lambda shape: len(waiting[shape]))
+        chunk = waiting.pop(shape)
+        held -= sum(image.nbytes for _, image in chunk)
+        yield chunk
     yield from waiting.values()
 
 
@@ -133,17 +141,21 @@ def _readable(ahead: Iterable[tuple], cache: Cache, bar: tqdm) -> Iterator[tuple
 
 
 def _read_ahead(items: list[Item], read: Read, depth: int) -> Iterator[tuple[Item, np.ndarray | UnreadableImage]]:
-    """Items with their images, in order, up to `depth` of them read by other threads before they are asked for."""
+    """Items with their images, in order, up to `depth` of them, or WINDOW_BYTES, read by other threads before they are
+    asked for.
+    """
     waiting: deque = deque()
-    pool = ThreadPoolExecutor(max_workers=2)
+    pool, largest, room = ThreadPoolExecutor(max_workers=2), 1, min(2, depth)
     try:
-        for item in items:
-            waiting.append((item, pool.submit(_try, read, item[2])))
-            if len(waiting) > depth:
+        for item in [*items, None]:
+            if item is not None:
+                waiting.append((item, pool.submit(_try, read, item[2])))
+            while waiting and (item is None or len(waiting) > room):
                 done, image = waiting.popleft()
-                yield done, image.result()
-        for done, image in waiting:
-            yield done, image.result()
+                image = image.result()
+                largest = max(largest, getattr(image, "nbytes", 1))
+                room = max(2, min(depth, WINDOW_BYTES // largest))
+                yield done, image
     finally:
         pool.shutdown(cancel_futures=True)
 

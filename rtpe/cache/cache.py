@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from rtpe.cache.codecs import codec
-from rtpe.cache.entries import Entry, Origin, origin_of, pack, unpack
-from rtpe.cache.folder import agreed, locked, not_written, read_skipped, write_skipped
+import numpy as np
+
+from rtpe.cache.codecs import codec, decoded
+from rtpe.cache.entries import IDS, Entry, Origin, origin_of, pack, unpack
+from rtpe.cache.folder import ENTRIES, agreed, cleaned, gone, locked, not_written, read_skipped, write_skipped
 from rtpe.cache.manifest import Manifest
 from rtpe.cache.peak_width import peak_sigma
-from rtpe.cache.stores import STORES, remove_unfinished
+from rtpe.cache.requirements import require
+from rtpe.cache.stores import STORES
 from rtpe.errors import UserError
-from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
 
+_TRIES = 3  # to read an entry while another run changes the files
 _START = 1024  # bytes of a record that tell its image, but for the longest names
 
 
@@ -41,7 +43,7 @@ class Cache:
     def __init__(self, path: Path, manifest: Manifest, shard: int, lock=None, damaged: bool = False):
         self.path, self.manifest = path, manifest
         self._codec = codec(manifest.codec)
-        self.store = STORES[manifest.store](path / "entries", shard, damaged)
+        self.store = STORES[manifest.store](path / ENTRIES, shard, damaged)
         self._lock = lock
         self.skipped = read_skipped(path)
         self._listed = dict(self.skipped)
@@ -55,18 +57,19 @@ class Cache:
             damaged: reopen it even if a file of it is damaged, with what can still be found.
 
         Raises:
-            UserError: if there is another cache, something else, or another writer.
+            UserError: if there is another cache, something else, a link where it would write, or another writer.
         """
         path = Path(path)
         lock = locked(path)
         try:
+            cleaned(path)
             manifest = agreed(path, manifest)
-            (path / "entries").mkdir(exist_ok=True)
-            for folder in (path, path / "entries"):
-                remove_unfinished(folder)
+            (path / ENTRIES).mkdir(exist_ok=True)
             return cls(path, manifest, shard, lock, damaged)
-        except BaseException:
+        except BaseException as error:
             lock.close()
+            if isinstance(error, OSError):
+                raise not_written(path, error) from error
             raise
 
     @classmethod
@@ -81,42 +84,9 @@ class Cache:
         """
         return cls(Path(path), Manifest.read(Path(path)), shard=1, damaged=damaged)
 
-    def require(
-        self,
-        *,
-        skeleton: Skeleton | None = None,
-        predictor: Mapping[str, Any] | None = None,
-        size: int | list[int] | None = None,
-        stride: float | None = None,
-        tags: bool = False,
-    ) -> None:
-        """Refuse a cache that is not what this run needs; None asks nothing.
-
-        Raises:
-            UserError: in one sentence: what it holds, what is asked, what helps.
-        """
-        held = self.manifest
-        if skeleton is not None and skeleton != held.skeleton:
-            want = skeleton.name if skeleton.name != held.skeleton.name else f"another {skeleton.name}"
-            remedy = f"pass --data.skeleton {held.skeleton.name}, or build another with --cache.path"
-            raise UserError(
-                f"cache {self.path}: holds skeleton {held.skeleton.name}, this run asks for {want}: {remedy}"
-            )
-        if predictor is not None and (lines := held.differences(replace(held, predictor=predictor))):
-            who = _who_differs(held.predictor, predictor, lines)
-            remedy = "build another with --cache.path, or pass the predictor it was made with"
-            raise UserError(f"cache {self.path}: made by {who}: {remedy}")
-        for name, want in (("size", size), ("stride", stride)):
-            if want is not None and held.differences(replace(held, **{name: want})):
-                have = getattr(held, name)
-                raise UserError(
-                    f"cache {self.path}: holds maps of {name} {'unknown' if have is None else have}, "
-                    f"this run asks for {want}: build another with --cache.path"
-                )
-        if tags and not held.tags:
-            raise UserError(
-                f"cache {self.path}: holds no tag maps, this run asks for them: build another with --cache.path"
-            )
+    def require(self, **wanted) -> None:
+        """Refuse a cache that is not what this run needs: see `requirements.require`."""
+        require(self.path, self.manifest, **wanted)
 
     def add(self, image_id: int, file_name: str, prediction: Prediction, file_bytes: int | None = None) -> None:
         """Keep what was predicted for an image, in a file of that name and size.
@@ -128,6 +98,8 @@ class Cache:
         image_id, maps, poses = int(image_id), prediction.maps, prediction.poses
         if image_id in self:
             raise UserError(f"cache {self.path}: image {image_id} ({file_name}) is there already: ids must be unique")
+        if image_id not in IDS:
+            raise UserError(f"cache {self.path}: image {image_id} ({file_name}): its id does not fit 64 bits: renumber")
         if maps.skeleton != self.manifest.skeleton or poses.skeleton != self.manifest.skeleton:
             raise UserError(
                 f"cache {self.path}: holds skeleton {self.manifest.skeleton.name}, the prediction of image {image_id} "
@@ -158,8 +130,7 @@ class Cache:
         What both hold must agree, see `Manifest.differences`; only the stores may be of two kinds.
         """
         self._writable()
-        other.entry(image_id)
-        self._write(image_id, other.store.read(image_id))
+        self._write(image_id, other._checked(image_id)[0])
 
     def _write(self, image_id: int, record: bytes) -> None:
         try:
@@ -180,18 +151,35 @@ class Cache:
             UserError: if there is none.
             CorruptEntry: if it is damaged.
         """
-        if image_id not in self:
-            raise UserError(
-                f"cache {self.path}: holds no image {image_id}: build it for these images, or check the split"
-            )
+        return self._checked(image_id)[1]
+
+    def _checked(self, image_id: int) -> tuple[bytes, Entry]:
+        """The record of an image and its entry; a run that writes may have moved it since the folder was read."""
+        for _ in range(_TRIES):
+            if image_id not in self:
+                raise UserError(
+                    f"cache {self.path}: holds no image {image_id}: build it for these images, or check the split"
+                )
+            try:
+                record = self.store.read(image_id)
+                return record, unpack(record, image_id, self.manifest.skeleton)
+            except (OSError, ValueError) as error:
+                found = error
+                if not self._changed(image_id):
+                    break
+        raise self._corrupt(image_id, found) from found
+
+    def _changed(self, image_id: int) -> bool:
         try:
-            return unpack(self.store.read(image_id), image_id, self.manifest.skeleton)
-        except (OSError, ValueError) as error:
-            where = self.store.where(image_id)
-            raise CorruptEntry(
-                f"cache {self.path}: entry {image_id} in {where.name} is damaged ({error}): "
-                f"run `rtpe cache verify --cache.path {self.path} --repair true`, then build again"
-            ) from error
+            return self.store.refresh(image_id)
+        except FileNotFoundError as error:
+            raise gone(self.path) from error
+
+    def _corrupt(self, image_id: int, error: Exception) -> CorruptEntry:
+        return CorruptEntry(
+            f"cache {self.path}: entry {image_id} in {self.store.where(image_id).name} is damaged ({error}): "
+            f"run `rtpe cache verify --cache.path {self.path} --repair true`, then build again"
+        )
 
     def origin(self, image_id: int) -> Origin:
         """Which image an entry is of, without reading all of it; raises as `entry`."""
@@ -204,10 +192,33 @@ class Cache:
     def load(self, image_id: int) -> Prediction:
         """What was predicted for an image: its maps within the codec's bound, all else exactly; raises as `entry`."""
         entry = self.entry(image_id)
-        people = entry.poses.moved(entry.to_image.inverse()) if self._codec.renders else None
-        heatmaps, tags = self._codec.decode(entry.maps, people)
+        try:
+            return self._decoded(entry)
+        except UserError as error:
+            raise self._corrupt(image_id, error) from error
+
+    def _decoded(self, entry: Entry) -> Prediction:
+        with np.errstate(all="ignore"):  # of people at infinity
+            people = entry.poses.moved(entry.to_image.inverse()) if self._codec.renders else None
+        heatmaps, tags = decoded(self._codec, entry.maps, people)
         maps = PoseMaps(heatmaps, entry.to_image, entry.image_hw, self.manifest.skeleton, tags)
         return Prediction(replace(maps, peak_sigma=entry.peak_sigma), entry.poses)
+
+    def mend(self, files: Iterable[Path]) -> None:
+        """Drop from damaged files what is no longer as it was written; raises UserError if they cannot be written."""
+        self._writable()
+        try:
+            for file in files:
+                self.store.mend(file, self._sound)
+        except OSError as error:
+            raise not_written(self.path, error) from error
+
+    def _sound(self, image_id: int, record: bytes) -> bool:
+        try:
+            self._decoded(unpack(record, image_id, self.manifest.skeleton))
+        except UserError:
+            return False
+        return True
 
     def poses(self, image_id: int) -> Poses:
         """Only the people predicted for an image, without decoding its maps; raises as `entry`."""
@@ -264,10 +275,3 @@ class Cache:
     def _writable(self) -> None:
         if self._lock is None:
             raise UserError(f"cache {self.path}: open for reading only: use Cache.create to add to it")
-
-
-def _who_differs(held: Mapping[str, Any], asked: Mapping[str, Any], lines: list[str]) -> str:
-    if held.get("weights_sha256") == asked.get("weights_sha256"):
-        return f"{held.get('name')} with {'; '.join(lines)}"
-    have, want = (f"{who.get('name')} (sha256 {str(who.get('weights_sha256'))[:8]}...)" for who in (held, asked))
-    return f"{have}, not by {want}"

@@ -24,6 +24,8 @@ HEADER_BYTES = _HEADER.size + _HEADER_DIGEST
 _LENGTH = struct.Struct("<I")
 _DIGEST = 16
 _LEAST = HEADER_BYTES + _LENGTH.size + _DIGEST
+_MOST = 2**32 - 1  # bytes of a record
+IDS = range(-(2**63), 2**63)  # what a record can be of
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,13 @@ def pack(entry: Entry) -> bytes:
         "joints": len(poses.skeleton),
         "peak_sigma": entry.peak_sigma,
     }
-    text = json.dumps(head, separators=(",", ":")).encode()
+    text = json.dumps(head, separators=(",", ":")).encode()  # ASCII: names need not be Unicode
     people = b"".join(array.astype("<f4").tobytes() for array in (poses.points, poses.scores, poses.person_scores))
     said = _LENGTH.pack(len(text)) + text + entry.to_image.matrix.astype("<f8").tobytes() + people + entry.maps
-    body = _header(entry.image_id, HEADER_BYTES + len(said) + _DIGEST) + said
+    length = HEADER_BYTES + len(said) + _DIGEST
+    if length > _MOST:
+        raise UserError(f"its record would have {length} bytes, the format has room for {_MOST}")
+    body = _header(entry.image_id, length) + said
     return body + _digest(body, _DIGEST)
 
 
@@ -107,12 +112,21 @@ def unpack(record: bytes, image_id: int, skeleton: Skeleton) -> Entry:
     """The entry of a record.
 
     Raises:
-        UserError: if a byte of it changed, or it is of another image or number of joints.
+        UserError: if a byte of it changed, it is of another image or number of joints, or it holds what none does.
     """
-    body, digest = record[:-_DIGEST], record[-_DIGEST:]
-    if len(record) < _LEAST or _digest(body, _DIGEST) != digest:
+    if not whole_record(record):
         raise UserError("its checksum does not match its bytes")
+    try:
+        return _unpacked(record[:-_DIGEST], image_id, skeleton)
+    except UserError:
+        raise
+    except (struct.error, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise UserError(f"its checksum fits, its contents do not: {type(error).__name__}: {error}") from error
+
+
+def _unpacked(body: bytes, image_id: int, skeleton: Skeleton) -> Entry:
     found, head, at = _opened(body)
+    _check_head(head)
     if (found, head["joints"]) != (image_id, len(skeleton)):
         raise UserError(f"it holds {head['joints']} joints of image {found}, not {len(skeleton)} of {image_id}")
     shapes = [((2, 3), "<f8")] + [
@@ -128,12 +142,29 @@ def unpack(record: bytes, image_id: int, skeleton: Skeleton) -> Entry:
     return Entry(found, *described, Affine(matrix), poses, body[at:])
 
 
+def _check_head(head: dict[str, Any]) -> None:
+    """Raises UserError for what no entry says of its image; KeyError and TypeError where it says too little."""
+    counts = [head["people"], head["joints"], *head["hw"], 0 if head["bytes"] is None else head["bytes"]]
+    sigma = 1.0 if head["peak_sigma"] is None else head["peak_sigma"]
+    sound = (
+        isinstance(head["file"], str)
+        and all(type(count) is int and 0 <= count < 2**63 for count in counts)
+        and len(head["hw"]) == 2
+        and min(head["hw"]) > 0
+        and isinstance(sigma, float)
+        and 0 < sigma < math.inf
+    )
+    if not sound:
+        raise UserError("its checksum fits, it describes no image")
+
+
 def origin_of(start: bytes, image_id: int) -> Origin | None:
     """Which image a record is of, by its first bytes, unverified; None if they do not tell."""
     try:
         found, head, _ = _opened(start)
+        _check_head(head)
         return Origin(head["file"], head["bytes"], tuple(head["hw"])) if found == image_id else None
-    except (struct.error, ValueError, KeyError, TypeError):
+    except (struct.error, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from rtpe import __version__
 from rtpe.cache.codecs import codec as codec_of
-from rtpe.cache.stores import STORES, whole
+from rtpe.cache.stores import STORES
 from rtpe.errors import UserError
+from rtpe.files import write_file
 from rtpe.skeleton import Skeleton
 
 FORMAT = 2
@@ -64,6 +65,9 @@ class Manifest:
             *((key, getattr(self, key)) for key in ("predictor", "size", "settings")),
         ):
             object.__setattr__(self, name, _plain(name, value))
+        for name, (want, fits) in _VALUES.items():
+            if not fits(getattr(self, name)):
+                raise UserError(f"manifest: expected {name} to be {want}, got {_text(getattr(self, name))}")
 
     def differences(self, other: Manifest) -> list[str]:
         """One line for everything that the two caches would not hold alike, as `what: this, not other`."""
@@ -79,8 +83,7 @@ class Manifest:
     def write(self, path: Path) -> None:
         """Write it into the folder of a cache, whole or not at all."""
         said = asdict(self)
-        with whole(path / FILE) as temporary:
-            temporary.write_text(json.dumps({**said, "checksum": _checksum(said)}, indent=2) + "\n")
+        write_file(path / FILE, json.dumps({**said, "checksum": _checksum(said)}, indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -90,11 +93,13 @@ class Manifest:
             UserError: if the folder or the file is missing, damaged, or of another format.
         """
         try:
+            if (path / FILE).exists() and not (path / FILE).is_file():
+                raise OSError("no file")  # a pipe has no end
             raw = json.loads((path / FILE).read_text())
         except OSError as error:
             what = f"has no {FILE}" if path.is_dir() else "there is no such folder"
             raise UserError(f"cache {path}: {what}: build it with `rtpe cache build` or check --cache.path") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"cache {path}: {FILE} is no JSON ({error}): restore it or build the cache again"
             ) from error
@@ -105,10 +110,36 @@ class Manifest:
             if raw.pop("checksum") != _checksum(raw):
                 raise UserError("its checksum does not match")
             return cls(**{**raw, "skeleton": _skeleton(raw["skeleton"])})
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise UserError(
                 f"cache {path}: {FILE} is not understood ({error}): restore it or build the cache again"
             ) from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_size(value: Any) -> bool:
+    sides = value if isinstance(value, list) else [value]
+    return value is None or all(_is_number(side) for side in sides)
+
+
+_VALUES = {  # what a file may hold otherwise, under a checksum that fits
+    "predictor": ("values by name", lambda value: isinstance(value, dict)),
+    "settings": ("values by name", lambda value: isinstance(value, dict)),
+    "bound": (
+        "numbers or nothing by name",
+        lambda value: isinstance(value, dict) and all(each is None or _is_number(each) for each in value.values()),
+    ),
+    "format": (str(FORMAT), lambda value: type(value) is int and value == FORMAT),
+    "source": ("text", lambda value: isinstance(value, str)),
+    "codec": ("text", lambda value: isinstance(value, str)),
+    "version": ("text", lambda value: isinstance(value, str)),
+    "tags": ("true or false", lambda value: isinstance(value, bool)),
+    "size": ("a side, two, or nothing", _is_size),
+    "stride": ("a number or nothing", lambda value: value is None or _is_number(value)),
+}
 
 
 def _checksum(said: Mapping[str, Any]) -> str:
@@ -147,5 +178,5 @@ def _differences(name: str, mine: Any, theirs: Any) -> Iterator[str]:
 def _text(value: Any) -> str:
     if value is None:
         return "nothing"
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value, default=repr)
     return text if len(text) <= 40 else f"{text[:12]}..."

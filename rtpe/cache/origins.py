@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rtpe.cache.cache import Cache
-from rtpe.cache.entries import Origin
+from rtpe.cache.entries import IDS, Origin
 from rtpe.errors import UserError
 from rtpe.images import Readable, file_bytes
 
@@ -27,6 +27,22 @@ def refuse_other_images(cache: Cache, images: Iterable[Item]) -> None:
         if image_id in cache:
             asked = Origin(name, file_bytes(source), getattr(source, "size_hw", None))
             _refuse(cache, image_id, asked, "here", "pass the --cache.path of these images")
+
+
+def refuse_ids(cache_path: str | Path, images: Iterable[Item]) -> None:
+    """Look at the ids of all images before any work: each must be the only one, and fit 64 bits.
+
+    Raises:
+        UserError: for the first that does not.
+    """
+    names: dict[int, str] = {}
+    for image_id, name, _ in images:
+        if image_id not in IDS:
+            raise UserError(f"cache {cache_path}: image {image_id} ({name}): its id does not fit 64 bits: renumber")
+        if image_id in names:
+            both = f"of {names[image_id]} and of {name}"
+            raise UserError(f"cache {cache_path}: id {image_id} is that {both}: ids must be unique: correct the labels")
+        names[image_id] = name
 
 
 def refuse_other_entries(cache: Cache, other: Cache, image_ids: Iterable[int], remedy: str) -> None:

@@ -40,14 +40,13 @@ def verify(path: str | Path, repair: bool = False) -> VerifyReport:
         damaged |= {cache.store.where(image_id) for image_id in lost}
         report = VerifyReport(len(cache) - len(lost), tuple(sorted(damaged)), tuple(lost))
         if repair:
-            for file in report.damaged:
-                cache.store.mend(file)
+            cache.mend(report.damaged)
     return report
 
 
 def _whole(cache: Cache, image_id: int) -> bool:
     try:
-        cache.entry(image_id)
+        cache.load(image_id)
     except CorruptEntry:
         return False
     return True

@@ -17,7 +17,17 @@ from pathlib import Path
 from tqdm import tqdm
 
 from rtpe import build, config
-from rtpe.cache import Cache, Manifest, build_cache, convert, merge, refuse_other_images, verify
+from rtpe.cache import (
+    Cache,
+    Manifest,
+    NotWritten,
+    build_cache,
+    convert,
+    merge,
+    refuse_ids,
+    refuse_other_images,
+    verify,
+)
 from rtpe.cache.w48 import PREDICTOR, SUFFIX, read_w48
 from rtpe.commands.score import cached_people, score
 from rtpe.commands.shares import share_of
@@ -45,6 +55,7 @@ def _build(settings: CacheBuild) -> None:
     images = build.dataset(settings.data)
     if not path.exists():  # else the images of a finished one may be gone
         build.require_readable(images)
+    refuse_ids(path, images.sources())
     teacher = build.predictor(settings.teacher, settings.decode, images.skeleton, where, images)
     said = teacher.describe()
     manifest = Manifest(
@@ -158,6 +169,7 @@ def _convert_w48(settings: CacheConvert, source: Path, path: str) -> tuple[int, 
     )
     added = 0
     with Cache.create(path, manifest) as cache:
+        refuse_ids(path, images.sources())
         refuse_other_images(cache, images.sources())
         kept = len(cache)
         for image_id, name, file in tqdm(images.sources(), unit="image", disable=None):
@@ -167,6 +179,8 @@ def _convert_w48(settings: CacheConvert, source: Path, path: str) -> tuple[int, 
                 maps = read_w48(source / f"{Path(name).name}{SUFFIX}", read_image(file).shape[:2])
                 cache.add(image_id, name, Prediction(maps, decode(maps)), file_bytes(file))
                 added += 1
+            except NotWritten:
+                raise
             except (UnreadableImage, ValueError) as error:
                 cache.add_skipped(image_id, name, str(error))
         print(f"{len(cache.skipped)} images skipped" + (f", listed in {path}/skipped.txt" if cache.skipped else ""))

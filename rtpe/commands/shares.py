@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from rtpe.cache import Cache, Manifest, absorb
+from rtpe.cache import PARTS, Cache, Manifest, absorb, remove_parts
 from rtpe.errors import UserError
 
-PARTS = ".parts"  # of a cache that several processes build: a cache of its own for each
 PATIENCE = timedelta(days=7)  # one process may have much more to do than another
 
 
@@ -68,7 +66,7 @@ def _join(whole: Cache | None, path: Path) -> None:
     if whole is not None and parts:
         absorb(whole, parts)
         whole.flush()
-        shutil.rmtree(path / PARTS)
+        remove_parts(path)
 
 
 def share_of(shard: str) -> Share:

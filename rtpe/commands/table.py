@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from rtpe.files import write_file
 
 TERMINAL_COLUMNS = ("name", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1 box", "images")
 GAP = "  "
@@ -38,9 +39,7 @@ def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str] = T
 def write_json(rows: object, path: Path, indent: int | None = 1) -> None:
     """Write plain values as JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(rows, indent=indent))
-    os.replace(temporary, path)
+    write_file(path, json.dumps(rows, indent=indent))
 
 
 def _parts(columns: Sequence[str], widths: Mapping[str, int], width: int) -> list[list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from rtpe.config.effects import refuse_without_effect
 from rtpe.config.parts import MoreDataSettings
 from rtpe.config.recipes import recipes, refuse_misread, refuse_typed
 from rtpe.errors import UserError
+from rtpe.files import write_file
 from rtpe.limits import beyond
 
 Settings = TypeVar("Settings")
@@ -142,6 +142,4 @@ def save(settings: Any, path: str | Path) -> None:
     """Write settings as YAML that `--config` reads again."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(yaml.safe_dump(as_dict(settings), sort_keys=False))
-    os.replace(temporary, path)
+    write_file(path, yaml.safe_dump(as_dict(settings), sort_keys=False))

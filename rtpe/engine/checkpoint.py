@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 from torch import nn
 
 from rtpe.errors import UserError
+from rtpe.files import replacing
 
 TENSORS = ("net", "ema", "optimizer")
 NUMBERS = ("epoch", "batch", "step", "seconds", "best", "sums", "summed", "settings", "data")
@@ -51,25 +50,23 @@ class TrainingState:
         """Write the run, whole or not at all.
 
         Raises:
-            UserError, OSError: if it cannot be written.
+            UserError: if it cannot be written.
         """
         numbers = {name: getattr(self, name) for name in NUMBERS}
         tensors = {name: getattr(self, name).state_dict() for name in TENSORS}
         saved = {**numbers, **tensors, "rng": torch.get_rng_state()}
         saved |= {"scaler": self.scaler.state_dict()} if self.scaler else {}
         saved["digest"] = _digest(saved)
-        temporary = path.with_suffix(f".{os.getpid()}")
         try:
-            torch.save(saved, temporary)
-            os.replace(temporary, path)
-        except RuntimeError as error:
-            if not re.search("inline_container|PytorchStreamWriter", str(error)):  # torch's writer, of a full disk
+            with replacing(path) as file:
+                torch.save(saved, file)
+        except (OSError, RuntimeError) as error:
+            cause = error if isinstance(error, OSError) else error.__context__  # torch's writer fails once more
+            if not isinstance(cause, OSError):
                 raise
             raise UserError(
-                f"checkpoint {path}: cannot be written: is the disk full? Free some of it, and go on"
+                f"checkpoint {path}: cannot be written ({cause.strerror}): free some of the disk, and go on"
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def restore(self, path: Path) -> None:
         """Go on where the file stopped.

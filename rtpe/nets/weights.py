@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import warnings
 import zipfile
@@ -12,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
+from rtpe.files import write_file
 from rtpe.nets.file_kind import SAFETENSORS, TORCH, mistaken
 
 # under which of their keys training programs keep the weights: the first that is there counts, averages come last
@@ -133,20 +133,16 @@ def save_weights(
         half: store floats as float16, at a relative error below 1/2048, except batch norms' statistics.
 
     Raises:
-        UserError: if a weight is too large for float16.
+        UserError: if a weight is too large for float16, or the file cannot be written.
     """
     path = Path(path)
     state = net.state_dict() if isinstance(net, nn.Module) else net
     tensors = {name: _stored(name, value, half) for name, value in state.items()}
     header = {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(tensors, temporary, header)
-        os.replace(temporary, path)
-    except SafetensorError as error:
-        raise UserError(f"weights {path}: cannot be written ({error}): is the disk full?") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_file(path, save(tensors, header))
+    except OSError as error:
+        raise UserError(f"weights {path}: cannot be written ({error.strerror}): free some of the disk") from error
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

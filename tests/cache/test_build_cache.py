@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -193,7 +194,7 @@ def test_a_killed_build_resumes(tmp_path, store):
         time.sleep(0.02)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    (path / "entries" / ".000099.h5.tmp").write_bytes(b"torn")
+    (path / "entries" / ".000099.h5.0123456789abcdef.tmp").write_bytes(b"torn")
     finished, done = entries(path), Cache.open(path).ids
     assert 0 < len(done) < count
 
@@ -205,3 +206,48 @@ def test_a_killed_build_resumes(tmp_path, store):
     assert finished.items() <= entries(path).items()
     assert not list((path / "entries").glob(".*"))
     check(Cache.open(path), count)
+
+
+@pytest.mark.parametrize("shapes", ["one", "each its own", "small ones first"])
+def test_the_images_that_a_build_holds_are_bounded_by_bytes(tmp_path, manifest, prediction, monkeypatch, shapes):
+    """Photographs of 24 megapixels are 72 MB each; here they are 3 kB, and the bound that of ten."""
+    each, most, held = 3000, 0, []
+
+    def read(path):
+        number = int(path)
+        width = 10 + (number if shapes == "each its own" else 0)
+        image = np.zeros((each // (3 * width), width, 3), np.uint8)
+        if shapes == "small ones first" and number < 3:
+            image = image[:1].copy()
+        held.append(weakref.ref(image))
+        return image
+
+    def predictor(images):
+        nonlocal most
+        most = max(most, sum(image().nbytes for image in held if image() is not None))
+        batches.append(len(images))
+        return [prediction(0, (4, 4), people=0) for _ in images]
+
+    batches = []
+    monkeypatch.setattr("rtpe.cache.build.WINDOW_BYTES", 10 * each)
+    with Cache.create(tmp_path, manifest()) as cache:
+        report = build_cache(cache, predictor, items(60), read=read, batch=16, progress=False)
+    assert report.built == 60 == len(Cache.open(tmp_path))
+    ahead = 2 * 16 if shapes == "small ones first" else 10  # the size of the next ones is unknown until one is read
+    # held back, read ahead, and those that two threads and this one have in hand
+    assert most <= (10 + ahead + 4) * each
+    assert max(batches) <= 13
+
+
+def test_small_images_come_in_whole_batches(tmp_path, manifest):
+    """The bound by bytes costs those nothing that stay below it."""
+    seen = []
+
+    class Sizes(Seen):
+        def __call__(self, images):
+            seen.append(len(images))
+            return super().__call__(images)
+
+    with Cache.create(tmp_path, manifest()) as cache:
+        build_cache(cache, Sizes(), items(32), read=picture, batch=8, progress=False)
+    assert seen == [8] * 4

@@ -2,7 +2,7 @@ import h5py
 import numpy as np
 import pytest
 
-from rtpe.cache.stores import STORES, Hdf5Store, remove_unfinished, whole
+from rtpe.cache.stores import STORES, Hdf5Store
 
 RECORDS = {5: b"abc", -2: b"", 139: bytes(range(256)) * 3, 2**40: b"\0"}
 
@@ -73,15 +73,6 @@ def test_a_damaged_shard_is_named_with_the_remedy(tmp_path, damage):
         match=r"^cache shard .*000000.h5: damaged \(.*\): run `rtpe cache verify .* --repair true`",
     ):
         Hdf5Store(tmp_path)
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(KeyboardInterrupt), whole(tmp_path / "a") as temporary:
-        temporary.write_bytes(b"half")
-        raise KeyboardInterrupt
-    assert not (tmp_path / "a").exists() and not temporary.exists()
-    remove_unfinished(tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", STORES)

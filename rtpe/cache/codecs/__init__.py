@@ -18,8 +18,9 @@ from rtpe.cache.codecs.dense import decode_float, decode_uint8, encode_float, en
 from rtpe.cache.codecs.masked import HEATMAP_STEP, TAG_STEP, THRESHOLD, decode_masked, encode_masked
 from rtpe.cache.codecs.rendered import decode_poses, encode_poses
 from rtpe.errors import UserError
+from rtpe.structures import Poses
 
-__all__ = ["CODECS", "Bound", "Codec", "codec"]
+__all__ = ["CODECS", "Bound", "Codec", "codec", "decoded"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,24 @@ CODECS = {
         _float_codec("<f4", "float32", Bound(heatmaps=0.0, tags=0.0)),
     )
 }
+
+
+def decoded(codec: Codec, blob: bytes, people: Poses | None = None) -> Maps:
+    """The maps of bytes from a file, which need not be those that the codec wrote.
+
+    Raises:
+        UserError: if they are others.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            heatmaps, tags = codec.decode(blob, people)
+    except UserError:
+        raise
+    except Exception as error:  # zstd, struct and numpy have many kinds
+        raise UserError(f"its maps are none of codec {codec.name}: {error or type(error).__name__}") from error
+    if not all(np.isfinite(stack).all() for stack in (heatmaps, tags) if stack is not None):
+        raise UserError("its maps hold NaN or infinity")
+    return heatmaps, tags
 
 
 def codec(name: str) -> Codec:

@@ -8,6 +8,7 @@ import struct
 import numpy as np
 
 from rtpe.cache.codecs.blob import Maps, Tags, checked, join, pack, split, unpack
+from rtpe.errors import UserError
 
 _RANGE = struct.Struct("<2d")  # lowest value, step
 
@@ -48,4 +49,6 @@ def _linear(stack: np.ndarray) -> bytes:
 
 def _from_linear(raw: bytes) -> np.ndarray:
     low, step = _RANGE.unpack_from(raw)
+    if not abs(low) + 255 * abs(step) <= np.finfo(np.float32).max:
+        raise UserError(f"its levels begin at {low:g} in steps of {step:g}")
     return (low + step * np.arange(256)).astype(np.float32)[np.frombuffer(raw, np.uint8, offset=_RANGE.size)]

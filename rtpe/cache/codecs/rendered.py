@@ -14,11 +14,13 @@ import numpy as np
 
 from rtpe.cache.codecs.blob import Maps, Tags, checked, pack, unpack
 from rtpe.cache.peak_width import peak_sigma
+from rtpe.errors import UserError
 from rtpe.geometry import index_to_point, point_to_index
 from rtpe.structures import Poses
 
 TAG_STEP = 10.0  # between the tags of two people: more than any threshold that tells people apart
 _PLAIN_SPREAD = 2.0  # in cells, where no peak tells it
+_NARROWEST, _WIDEST = 1e-3, 1e3  # in cells: beyond what any peak's curvature gives
 _REACH = 4  # spreads; beyond, a Gaussian is less than .0004
 _SPREAD = struct.Struct("<f")
 
@@ -37,6 +39,8 @@ def decode_poses(blob: bytes, people: Poses) -> Maps:
     """
     dims, shape, raw = unpack(blob)
     spread = _SPREAD.unpack(raw)[0] or _PLAIN_SPREAD
+    if not _NARROWEST <= spread <= _WIDEST:
+        raise UserError(f"its peaks are {spread:g} cells wide")
     heatmaps, owners = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for person, joint in np.argwhere(people.scores > 0):
         window, shown = _gaussian(people.points[person, joint], spread, shape[1:])

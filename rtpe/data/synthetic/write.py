@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +17,7 @@ from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from rtpe.errors import UserError
+from rtpe.files import write_file
 from rtpe.geometry import point_to_index
 from rtpe.images import encode_jpeg
 from rtpe.plain import read_json
@@ -84,9 +84,7 @@ def write_world(
         "annotations": annotations,
         "categories": [CATEGORY],
     }
-    partial_file = target.with_name(f"{target.name}.{os.getpid()}.part")
-    partial_file.write_text(json.dumps(dataset))
-    os.replace(partial_file, target)
+    write_file(target, json.dumps(dataset))
     return target
 
 
@@ -123,7 +121,7 @@ def _write_scene(
     rng = np.random.default_rng([seed, split_key, index])
     scene, image_id = draw_scene(rng, size_hw), index + 1
     path = folder / f"{image_id:012d}.jpg"
-    path.write_bytes(encode_jpeg(scene.image, int(rng.integers(*QUALITIES))))
+    write_file(path, encode_jpeg(scene.image, int(rng.integers(*QUALITIES))), durable=False)
     image = {"id": image_id, "file_name": path.name, "height": size_hw[0], "width": size_hw[1], "license": 0}
     return image, annotations_of(scene, image_id)
 
