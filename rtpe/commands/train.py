@@ -58,13 +58,13 @@ Shown = tuple[Joined, JoinedCaches | None]
 
 def train(settings: Train) -> Path:
     """Train as the settings say; returns the weights of the best epoch, `<out>/best.safetensors`."""
+    build.refuse_numbers(settings.net)
     with named_shortages("a smaller --train.batch or --net.size"), locked(Path(settings.out)):
         return _train(as_launched(settings))
 
 
 def _train(settings: Train) -> Path:
     out = Path(settings.out)
-    build.refuse_numbers(settings.net)
     fabric = started(settings)
     everything = build.dataset(settings.data)
     if everything.annotations is None:

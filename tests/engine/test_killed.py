@@ -31,10 +31,11 @@ def step_and_die(fabric, state, *rest):
     told = step(fabric, state, *rest)
     return die() if (where, at) == ("step", state.step) else told
 
-def save_and_die(saved, path):
-    save(saved, path)
+def save_and_die(saved, file):
+    save(saved, file)
     if (where, at) == ("save", saved["step"]):
-        os.truncate(path, os.path.getsize(path) // 2)
+        file.flush()
+        os.truncate(file.fileno(), file.tell() // 2)
         die()
 
 train._schedule = lambda settings: replace(schedule(settings), checkpoint_minutes=0.0)
