@@ -42,7 +42,7 @@ from rtpe.commands.unreadable import LeftOut, refuse_unreadable
 from rtpe.config import Train
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.joined import Joined, JoinedCaches
-from rtpe.data.loader import batches, epoch_order, plain_batches
+from rtpe.data.loader import Batches, epoch_order, plain_batches
 from rtpe.engine.checkpoint import TrainingState, settings_of
 from rtpe.engine.criterion import TERMS, Criterion
 from rtpe.engine.loop import Schedule, fit, mean_terms
@@ -88,7 +88,7 @@ def _train(settings: Train) -> Path:
         state,
         _criterion(fabric, settings, everything.skeleton),
         schedule,
-        partial(_own_batches, fabric, settings, examples, left_out),
+        partial(_own_batches(fabric, settings, examples).epoch, left_out=left_out.found),
         epoch_batches,
         lambda means: _after_epoch(fabric, settings, state, minival, shown, means, log, left_out, len(examples)),
         ship,
@@ -151,13 +151,11 @@ def _schedule(settings: Train) -> Schedule:
     return Schedule(chosen.epochs, chosen.lr, chosen.clip, chosen.ema, chosen.minutes, shape=shapes[chosen.schedule])
 
 
-def _own_batches(
-    fabric: Fabric, settings: Train, examples: TrainingExamples, left_out: LeftOut, epoch: int, start: int
-):
+def _own_batches(fabric: Fabric, settings: Train, examples: TrainingExamples) -> Batches:
     """This process's share of each batch."""
-    share = fabric.global_rank, fabric.world_size
-    chosen = settings.train
-    return batches(examples, chosen.batch, epoch, start, chosen.workers, share, chosen.passes, left_out.found)
+    share, chosen = (fabric.global_rank, fabric.world_size), settings.train
+    on_gpu = fabric.device.type == "cuda"
+    return Batches(examples, chosen.batch, chosen.workers, share, chosen.passes, pin=on_gpu)
 
 
 def _after_epoch(

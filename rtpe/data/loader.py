@@ -44,7 +44,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{name: None if value is None else value.to(device) for name, value in moved.items()})
+        return Batch(
+            **{name: None if value is None else value.to(device, non_blocking=True) for name, value in moved.items()}
+        )
 
 
 def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
@@ -136,6 +138,65 @@ def epoch_order(count: int, batch: int, seed: int, epoch: int, passes: int = 1) 
     return [order[start : start + batch] for start in range(0, len(order) - batch + 1, batch)]
 
 
+class Batches:
+    """The batches of all epochs, read by the same processes.
+
+    Args:
+        size: images a batch, over all processes that train.
+        workers: so many processes read; with 0 this one does.
+        share: (rank, processes): every process takes its own part of each batch.
+        passes: see `epoch_order`.
+        pin: into memory that a GPU copies from by itself.
+    """
+
+    def __init__(
+        self,
+        examples: TrainingExamples,
+        size: int,
+        workers: int = 0,
+        share: tuple[int, int] = (0, 1),
+        passes: int = 1,
+        pin: bool = False,
+    ):
+        self._examples, self._size, self._share, self._passes = examples, size, share, passes
+        self._order: list[list[tuple[int, int]]] = []
+        self._loader = DataLoader(
+            _Handed(examples),
+            batch_sampler=self._order,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin,
+            collate_fn=_handed,
+            worker_init_fn=_quiet_worker,
+            generator=torch.Generator(),  # of the net's random numbers it would take one more whenever a run is resumed
+        )
+
+    def epoch(self, epoch: int, start: int = 0, left_out: dict[int, str] | None = None) -> Iterator[Batch]:
+        """The batches of an epoch from number `start` on.
+
+        Args:
+            left_out: takes the indices of images that cannot be read, and why.
+
+        Raises:
+            UserError: if a batch has not one image for each process, or no image can be read.
+        """
+        rank, processes = self._share
+        whole = epoch_order(len(self._examples), self._size, self._examples.seed, epoch, self._passes)
+        if len(whole[0]) < processes:
+            raise UserError(
+                f"train.batch: {len(whole[0])} images a step cannot be shared by {processes} processes: pass a larger "
+                "--train.batch, or fewer --train.processes"
+            )
+        self._order[:] = [keys[rank::processes] for keys in whole[start:]]
+        for handed in _begun(self._loader):
+            if isinstance(handed, Exception):
+                raise handed
+            raw, unreadable = handed
+            if left_out is not None:
+                left_out |= unreadable
+            yield as_batch(raw)
+
+
 def batches(
     examples: TrainingExamples,
     size: int,
@@ -146,39 +207,8 @@ def batches(
     passes: int = 1,
     left_out: dict[int, str] | None = None,
 ) -> Iterator[Batch]:
-    """The batches of an epoch from number `start` on, read by that many workers.
-
-    Args:
-        share: (rank, processes): every process takes its own part of each batch.
-        passes: see `epoch_order`.
-        left_out: takes the indices of images that cannot be read, and why.
-
-    Raises:
-        UserError: if a batch has not one image for each process, or no image can be read.
-    """
-    rank, processes = share
-    whole = epoch_order(len(examples), size, examples.seed, epoch, passes)
-    if len(whole[0]) < processes:
-        raise UserError(
-            f"train.batch: {len(whole[0])} images a step cannot be shared by {processes} processes: pass a larger "
-            "--train.batch, or fewer --train.processes"
-        )
-    order = [keys[rank::processes] for keys in whole[start:]]
-    loader = DataLoader(
-        _Handed(examples),
-        batch_sampler=order,
-        num_workers=workers,
-        collate_fn=_handed,
-        worker_init_fn=_quiet_worker,
-        generator=torch.Generator(),  # of the net's random numbers it would take one more whenever a run is resumed
-    )
-    for handed in _begun(loader):
-        if isinstance(handed, Exception):
-            raise handed
-        raw, unreadable = handed
-        if left_out is not None:
-            left_out |= unreadable
-        yield as_batch(raw)
+    """The batches of one epoch, see `Batches`."""
+    return Batches(examples, size, workers, share, passes).epoch(epoch, start, left_out)
 
 
 def _begun(loader: DataLoader) -> Iterator:

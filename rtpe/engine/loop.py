@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -99,7 +100,7 @@ def train_one_epoch(
     rate."""
     state.net.train()
     mean, start, images = Mean(state.sums, state.summed), time.perf_counter(), 0
-    clock, saved = time.perf_counter(), state.seconds
+    clock, saved, watch = time.perf_counter(), state.seconds, Watch()
     bar = tqdm(
         total=epoch_batches,
         initial=state.batch,
@@ -110,7 +111,7 @@ def train_one_epoch(
     for batch in batches_of(state.epoch, state.batch):
         progress = schedule.progress(state, epoch_batches)
         rate = schedule.lr * schedule.shape(progress)
-        terms = train_step(fabric, state, criterion.at(progress), batch.to(fabric.device), rate, schedule)
+        terms = train_step(fabric, state, criterion.at(progress), batch.to(fabric.device), rate, schedule, watch)
         mean.add(terms)
         images += len(batch.images)
         now = time.perf_counter()
@@ -122,10 +123,12 @@ def train_one_epoch(
         due = state.seconds - saved > 60 * schedule.checkpoint_minutes
         if due and state.batch < epoch_batches:  # the end of an epoch is saved when it is scored, or it never would be
             saved = state.seconds
+            watch.check()
             _keep_sums(fabric, state, mean)
             if fabric.global_rank == 0:
                 state.save(out / "last.pt")
     bar.close()
+    watch.check()
     _keep_sums(fabric, state, mean)
     rates = {"lr": rate, "images_per_s": fabric.world_size * images / (time.perf_counter() - start)}
     return {**{name: total / max(1, state.summed) for name, total in state.sums.items()}, **rates}
@@ -149,14 +152,77 @@ def mean_terms(net: nn.Module, criterion: Criterion, batches: Iterable[Batch], w
     return {name: total / images for name, total in sums.items()}
 
 
+class Watch:
+    """Loss and gradient of the last step that nobody has looked at yet.
+
+    A GPU is still busy with them when its next step is given to it. To look at them one step late waits for nothing.
+    Before anything is saved they must be looked at.
+    """
+
+    def __init__(self):
+        self._last: tuple[int, list[str], Tensor, torch.cuda.Event | None] | None = None
+
+    def see(self, step: int, terms: Mapping[str, Tensor]) -> None:
+        """Keep those of a step; look at those of the one before.
+
+        Raises:
+            Diverged: if those were not finite.
+        """
+        values = torch.stack([value.detach().double() for value in terms.values()]).to("cpu", non_blocking=True)
+        done = torch.cuda.Event() if terms["loss"].is_cuda else None
+        if done:
+            done.record()
+        self.check()
+        self._last = step, list(terms), values, done
+
+    def check(self) -> None:
+        """Look at what was kept.
+
+        Raises:
+            Diverged: if it is not finite.
+        """
+        if self._last is None:
+            return
+        step, names, values, done = self._last
+        self._last = None
+        if done:
+            done.synchronize()
+        _refuse_infinite(step, dict(zip(names, values.tolist())))
+
+
+def looks_late(state: TrainingState, device: torch.device) -> bool:
+    """Whether a step's loss and gradient are looked at after the next step: fp16's scaler waits for them anyway."""
+    return device.type == "cuda" and state.scaler is None
+
+
+def _refuse_infinite(step: int, values: Mapping[str, float]) -> None:
+    terms = {name: value for name, value in values.items() if name not in ("loss", "gradient")}
+    if not all(map(math.isfinite, (values["loss"], values["gradient"]))):
+        each = ", ".join(f"{name} {value:.3g}" for name, value in terms.items())
+        raise Diverged(
+            f"step {step}: loss {values['loss']:.3g} ({each}), gradient {values['gradient']:.3g}: lower --train.lr, or "
+            "train with --train.precision fp32"
+        )
+
+
 def train_step(
-    fabric: Fabric, state: TrainingState, criterion: Criterion, batch: Batch, lr: float, schedule: Schedule
+    fabric: Fabric,
+    state: TrainingState,
+    criterion: Criterion,
+    batch: Batch,
+    lr: float,
+    schedule: Schedule,
+    watch: Watch | None = None,
 ) -> dict[str, Tensor]:
     """One optimiser step; the loss terms.
+
+    Args:
+        watch: may look at loss and gradient later.
 
     Raises:
         Diverged: at the first loss or gradient that is not finite.
     """
+    watch = watch or Watch()
     for group in state.optimizer.param_groups:
         group["lr"] = lr
     images = normalise(batch.images).contiguous(memory_format=torch.channels_last)
@@ -167,12 +233,9 @@ def train_step(
     norm = fabric.clip_gradients(state.net, state.optimizer, max_norm=schedule.clip, error_if_nonfinite=False)
     # where fp16 gradients overflow, the scaler leaves the step out and scales the next one less
     overflows = state.scaler is not None and state.scaler.get_scale() > 1
-    if not (torch.isfinite(loss) and (torch.isfinite(norm) or overflows)):
-        values = ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
-        raise Diverged(
-            f"step {state.step}: loss {loss.item():.3g} ({values}), gradient {norm.item():.3g}: lower --train.lr, or "
-            "train with --train.precision fp32"
-        )
+    watch.see(state.step, {**terms, "loss": loss, "gradient": norm.nan_to_num(0.0, 0.0) if overflows else norm})
+    if not looks_late(state, fabric.device):
+        watch.check()
     state.optimizer.step()
     update_average(state.ema, state.net, ema_decay(schedule.ema, state.step))
     state.step += 1

@@ -257,6 +257,38 @@ def test_a_loss_that_is_not_finite_stops_the_run(fresh, run):
     assert all(torch.equal(value, after[name]) for name, value in before.items() if "num_batches" not in name)
 
 
+@pytest.mark.parametrize("at", [0, 1, 3, 5])
+@pytest.mark.parametrize("minutes", [0.0, 9.0], ids=["saved after each step", "saved after each epoch"])
+def test_what_is_looked_at_late_is_never_saved(fresh, run, monkeypatch, at, minutes):
+    """As on a GPU, a step late: the message names the same step and term, and what was saved is finite."""
+    monkeypatch.setattr("rtpe.engine.loop.looks_late", lambda *_: True)
+    state, made = fresh(), run(schedule=Schedule(epochs=3, lr=0.003, checkpoint_minutes=minutes))
+
+    def poisoned(epoch, start):
+        for batch in batches(made.examples, 2, epoch, start):
+            if state.step == at:
+                with torch.no_grad():
+                    state.net.heads[0].bias.fill_(float("inf"))
+            yield batch
+
+    monkeypatch.setattr(made, "_of", poisoned)
+    with pytest.raises(Diverged, match=rf"step {at}: loss inf \(.*truth inf.*\), gradient nan: lower --train.lr"):
+        made.go(state)
+    if (made.out / "last.pt").exists():
+        other = fresh()
+        other.restore(made.out / "last.pt")
+        assert 0 < other.step <= at
+        weights = [*other.net.state_dict().values(), *other.ema.state_dict().values()]
+        assert all(torch.isfinite(value.float()).all() for value in weights)
+    assert all(step <= at for step in made.kept) and len(made.rows) == at // 2
+
+
+def test_late_looks_change_no_bit(fresh, run, monkeypatch):
+    soon = run(name="soon").go(fresh())
+    monkeypatch.setattr("rtpe.engine.loop.looks_late", lambda *_: True)
+    assert_bit_equal(soon, run(name="late").go(fresh()))
+
+
 def test_the_average_by_hand():
     """Weights and statistics move by 1 - decay; counters are copied."""
     net, average = (nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)) for _ in range(2))
