@@ -102,3 +102,18 @@ def test_without_a_cache_the_images_stand_alone(settings, tmp_path):
     examples = training_examples(alone, everything, says=False)
     images, caches = shown_examples(alone, everything.only(everything.ids[:2]), examples)
     assert len(images) == 1 and caches is None
+
+
+def test_what_a_training_lacks_is_printed(settings, capsys):
+    """A forgotten cache, labels of a share, and a holdout of all images."""
+    alone = replace(settings, cache=CachePath(), more=[])
+    own = build.dataset(settings.data)
+    training_examples(alone, own, says=True)
+    assert "no --cache.path: learns from labels alone, without a teacher" in capsys.readouterr().out
+    training_examples(replace(alone, loss=replace(alone.loss, teacher=0.0)), own, says=True)
+    assert "without a teacher" not in capsys.readouterr().out
+    half = replace(settings, data=replace(settings.data, labels=0.5), more=[])
+    training_examples(half, own, says=True)
+    assert "labels of 3 of 6 images of" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"all of the images are held out, .* fewer than --train.minival 2"):
+        training_examples(replace(settings, more=[]), own.only([]), says=True)

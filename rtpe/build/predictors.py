@@ -69,7 +69,7 @@ def predictor(
     if settings.kind == "vitpose" or (settings.kind == "auto" and path.is_dir()):
         return of_vitpose(settings, decode, joints, where, images)
     if not path.is_file():
-        raise UserError(f"weights {path}: no such file: pass --teacher.weights FILE")
+        raise UserError(f"weights {path}: no such file: pass --teacher.weights FILE, or name it in the recipe")
     if path.suffix.lower() in NETWORK_FILES:
         return _onnx_predictor(settings, decode, joints, images)
     if Path(settings.network).suffix.lower() == MMPOSE_CONFIG:

@@ -69,19 +69,21 @@ def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamp
     """What is trained on: these images of `--data` and all of `--more`, what is left out counted and said.
 
     Raises:
-        UserError: if only some of them have a cache, or a cache has none of its images.
+        UserError: if there is no image, only some of them have a cache, or a cache has none of its images.
     """
     sets = [(own, settings.data, settings.cache.path)]
     sets += [(build.dataset(each), each, each.cache) for each in settings.more]
     if settings.loss.truth:
         for images, each, _ in sets:
             _refuse_without_labels(images, each)
+    if says and settings.loss.teacher and not any(path for _, _, path in sets):
+        print("no --cache.path: learns from labels alone, without a teacher", flush=True)
     parts = [_part(*each, says) for each in sets]
     size, labels = settings.net.size, settings.loss.truth != 0
     joined = Joined([images for images, _ in parts])
     thresholds = [each.person_threshold for each in (settings.data, *settings.more)]
     caches = _caches(joined, [cache for _, cache in parts], thresholds)
-    return TrainingExamples(
+    examples = TrainingExamples(
         joined,
         (size, size),
         stride(settings),
@@ -92,6 +94,12 @@ def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamp
         spread(settings.loss),
         person=settings.loss.person != 0,
     )
+    if not len(examples):
+        raise UserError(
+            f"data {settings.data.root}: all of the images are held out, no image to learn from: give --data.split "
+            f"more images, or hold out fewer than --train.minival {settings.train.minival}"
+        )
+    return examples
 
 
 def spread(loss: LossSettings) -> float:
@@ -127,6 +135,8 @@ def _part(images: Images, settings: DataSettings, path: str, says: bool) -> tupl
     if says and len(known) < len(images):
         why = "have no labels" if cache is None else f"are not in the cache {path}"
         print(f"left out {len(images) - len(known)} of {len(images)} images of {name}: they {why}", flush=True)
+    if says and cache is not None and 0 < len(images.bare) < len(images):
+        print(f"labels of {len(images) - len(images.bare)} of {len(images)} images of {name} are used", flush=True)
     return images.only(known), cache
 
 

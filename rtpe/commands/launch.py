@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -81,8 +82,13 @@ def started(settings: Train) -> Fabric:
 
 
 def ended() -> None:
-    """Let the processes part, once all are here: one that ends with a group alive is now and then aborted."""
+    """Let the processes of a training part, once all are here and the net that they shared is forgotten.
+
+    A process that ends with a group alive is now and then aborted. If the net is the last to hold the group, it frees
+    it without giving way to the group's own threads, which then wait for each other.
+    """
     if torch.distributed.is_initialized():
+        gc.collect()
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 

@@ -60,7 +60,9 @@ def train(settings: Train) -> Path:
     """Train as the settings say; returns the weights of the best epoch, `<out>/best.safetensors`."""
     build.refuse_numbers(settings.net)
     with named_shortages("a smaller --train.batch or --net.size"), locked(Path(settings.out)):
-        return _train(as_launched(settings))
+        weights = _train(as_launched(settings))
+        ended()
+        return weights
 
 
 def _train(settings: Train) -> Path:
@@ -97,7 +99,6 @@ def _train(settings: Train) -> Path:
     if log:
         _finish(settings, state, minival, shown, examples, log)
         log.close()
-    ended()
     return out / WEIGHTS
 
 

@@ -56,7 +56,8 @@ class Photograph:
         if got != upright and upright == self.size_hw:
             remedy = "labels are of the upright image: turn the file's pixels as its EXIF says, with `exiftran -ai`"
         raise UserError(
-            f"image {self.path}: is of {described(got)}, its labels are of {described(self.size_hw)}: {remedy}"
+            f"image {self.path}: is of {described(got)}, its labels are of {described(self.size_hw)}: {remedy}, or put "
+            "the label file right"
         )
 
 
