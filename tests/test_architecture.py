@@ -148,6 +148,19 @@ def test_libraries_stay_with_their_owners(library):
     assert [user for user in sorted(users) if not _within(user, OWNERS[library])] == []
 
 
+def test_one_module_writes_files():
+    """A second way would leave half of a file, follow links, or have a name that can be guessed."""
+    calls = {(place.split(":")[0], ast.unparse(node.func)) for place, node in _nodes(ast.Call)}
+    ways = {"os.replace", "os.rename", "np.save", "np.savez", "save_file", "cv2.imwrite"}
+    others = [
+        f"{module}: {way}" for module, way in calls if way.split(".")[-1] in ("write_text", "write_bytes", "tofile")
+    ]
+    others += [f"{module}: {way}" for module, way in calls if way in ways and module != "rtpe.files"]
+    in_memory = "rtpe.cache.npz: np.savez"
+    a_folder = "rtpe.cache.folder: os.rename"
+    assert sorted(others) == sorted([in_memory, a_folder])
+
+
 def test_one_file_opens_videos():
     """Seeking is exact with some codecs alone: frames come from the reader that checks."""
     users = {place.split(":")[0] for place, node in _nodes(ast.Attribute) if node.attr == "VideoCapture"}
