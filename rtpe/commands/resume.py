@@ -39,7 +39,9 @@ def refuse_other_settings(run: Path, held: Mapping[str, Any], settings: Train) -
     for name in (*usual, *numbers):  # a setting that there is no more has no effect
         had, wants = (_plain(side.get(name, usual.get(name))) for side in (held, asked))
         if name not in MAY_CHANGE and had != wants:
-            raise UserError(f"run {run}: has {name} {had}, not {wants}: choose another --out")
+            had, wants = ('""' if value == "" else value for value in (had, wants))
+            weights = "" if name.startswith("net.") else f"; --net.init {run / WEIGHTS} begins with its weights"
+            raise UserError(f"run {run}: has {name} {had}, not {wants}: choose another --out{weights}")
 
 
 def data_of(examples: TrainingExamples, held_out: Images) -> dict[str, Any]:
@@ -76,13 +78,24 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+def say_stopped(out: Path, state: TrainingState) -> None:
+    """Say what of a stopped run is kept."""
+    kept = f"{LAST} is of step {state.saved} of {state.step}: the same command goes on there"
+    print(f"run {out}: {kept if state.saved else 'no checkpoint yet: the same command begins anew'}", flush=True)
+
+
 def mend(settings: Train, state: TrainingState, ended: bool, ship: Callable[[], None]) -> None:
-    """Say that a resumed run had ended; of best weights that are lost, write the last epoch's, or say what follows."""
+    """Say where a resumed run goes on, or that it had ended.
+
+    Of best weights that are lost, the last epoch's are written, or what follows is said.
+    """
     out = Path(settings.out)
     if ended:
         more = "--train.epochs or --train.minutes" if settings.train.minutes else "--train.epochs"
         said = f"run {out}: ended after epoch {state.epoch}: nothing left to train"
         print(f"{said}: pass more {more} to go on", flush=True)
+    else:
+        print(f"run {out}: goes on after step {state.step}, in epoch {state.epoch + 1}", flush=True)
     if not state.epoch or (out / WEIGHTS).exists():
         return
     if not ended:

@@ -34,7 +34,15 @@ from rtpe.commands.examples import held_out, shown_examples, stride, training_ex
 from rtpe.commands.facts import run_facts
 from rtpe.commands.launch import as_launched, ended, locked, started
 from rtpe.commands.pictures import gallery, loss_charts
-from rtpe.commands.resume import LAST, WEIGHTS, data_of, mend, refuse_other_data, refuse_other_settings
+from rtpe.commands.resume import (
+    LAST,
+    WEIGHTS,
+    data_of,
+    mend,
+    refuse_other_data,
+    refuse_other_settings,
+    say_stopped,
+)
 from rtpe.commands.score import predicted_people, score
 from rtpe.commands.shortages import named_shortages
 from rtpe.commands.taught import refuse_untaught
@@ -83,19 +91,27 @@ def _train(settings: Train) -> Path:
     log = Log(out, resume_step=state.step or None) if fabric.global_rank == 0 else None
     schedule = _schedule(settings)
     ship = partial(_ship, settings, state, everything.skeleton)
+    if log:
+        chosen = f"; {len(minival)} held out choose the best epoch" if len(minival) else ""
+        print(f"run {out}: learns from {len(examples)} images{chosen}", flush=True)
     if log and state.step:
         mend(settings, state, schedule.progress(state, epoch_batches) >= 1, ship)
-    fit(
-        fabric,
-        state,
-        _criterion(fabric, settings, everything.skeleton),
-        schedule,
-        partial(_own_batches(fabric, settings, examples).epoch, left_out=left_out.found),
-        epoch_batches,
-        lambda means: _after_epoch(fabric, settings, state, minival, shown, means, log, left_out, len(examples)),
-        ship,
-        out,
-    )
+    try:
+        fit(
+            fabric,
+            state,
+            _criterion(fabric, settings, everything.skeleton),
+            schedule,
+            partial(_own_batches(fabric, settings, examples).epoch, left_out=left_out.found),
+            epoch_batches,
+            lambda means: _after_epoch(fabric, settings, state, minival, shown, means, log, left_out, len(examples)),
+            ship,
+            out,
+        )
+    except KeyboardInterrupt:
+        if log:
+            say_stopped(out, state)
+        raise
     if log:
         _finish(settings, state, minival, shown, examples, log)
         log.close()
@@ -178,7 +194,7 @@ def _after_epoch(
             scores = _scores_and_pictures(fabric, settings, state, minival, shown, log, left_out)
         except NotFinite as error:
             raise Diverged(f"epoch {state.epoch}: averaged weights of {error}, or lower --train.lr") from error
-        log.scalars({**means, **scores}, step=state.step, epoch=state.epoch)
+        log.scalars({**means, **scores}, step=state.step, epoch=state.begun)
         log.histograms(state.net.named_parameters(), state.step)
         _say(state, means, scores)
     fabric.barrier()
@@ -227,7 +243,7 @@ def _say(state: TrainingState, means: dict[str, float], scores: dict[str, float]
     scored = {name: _scored(scores, name) for name in ("AP", "AR")}
     shown = {"loss": means["loss"], **scored, "images/s": means["images_per_s"]}
     numbers = "  ".join(f"{name} {value:.4g}" for name, value in shown.items() if value is not None)
-    print(f"epoch {state.epoch:3}  step {state.step:6}  {numbers}  {state.seconds / 60:.1f} min", flush=True)
+    print(f"epoch {state.begun:3}  step {state.step:6}  {numbers}  {state.seconds / 60:.1f} min", flush=True)
 
 
 def _scored(scores: dict[str, float], name: str) -> float | None:
@@ -249,8 +265,8 @@ def _finish(
         title = "Images held out of training" if len(minival) else "Images of the training"
         pictures = [] if sheet is None else [Picture(title, sheet)]
     tables, charts = [], loss_charts(history)
+    best = max(history, key=lambda row: _scored(row, "AP") or 0.0, default={})
     if len(minival):
-        best = max(history, key=lambda row: row.get("AP") or 0.0, default={})
         columns = ("epoch", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1 box")
         tables = [Table("Best epoch, on the minival", [{name: best.get(name) for name in columns}])]
         charts += [Chart("Scores on the minival", "step", "OKS", curves(history, ["AP", "AP50", "AR"]))]
@@ -262,6 +278,9 @@ def _finish(
         pictures=pictures,
         facts={**run_facts(), "images": str(len(examples)), "minutes": f"{state.seconds / 60:.1f}"},
     )
+    scored = _scored(best, "AP")
+    kept = "the last epoch" if scored is None else f"epoch {best['epoch']}, AP {scored:.3f}"
+    print(f"run {out}: {WEIGHTS} is of {kept}; the curves are in report.html", flush=True)
 
 
 def _predictor(settings: Train, ema: nn.Module, images: Images, where: str) -> DensePredictor:

@@ -30,6 +30,7 @@ class TrainingState:
         sums, summed: of the loss terms since the epoch began, and of how many batches.
         data: what the run learns from, in plain values.
         scaler: of fp16's gradients; None for other precisions.
+        saved: the step of the last checkpoint.
     """
 
     net: nn.Module
@@ -45,6 +46,12 @@ class TrainingState:
     settings: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     scaler: torch.amp.GradScaler | None = None
+    saved: int = 0
+
+    @property
+    def begun(self) -> int:
+        """The epoch that a reader counts, from 1: the one that ended last, or the one that the run is in."""
+        return self.epoch + bool(self.batch)
 
     def save(self, path: Path) -> None:
         """Write the run, whole or not at all.
@@ -67,6 +74,7 @@ class TrainingState:
             raise UserError(
                 f"checkpoint {path}: cannot be written ({cause.strerror}): free some of the disk, and go on"
             ) from error
+        self.saved = self.step
 
     def restore(self, path: Path) -> None:
         """Go on where the file stopped.
@@ -86,6 +94,7 @@ class TrainingState:
             raise _lost(path, f"of another net: {(str(error).splitlines() or ['?'])[-1].strip()}") from error
         for name in NUMBERS:
             setattr(self, name, saved[name])
+        self.saved = self.step
         torch.set_rng_state(saved["rng"])
 
 

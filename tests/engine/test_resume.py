@@ -38,6 +38,9 @@ OTHERS = {
     "another width": (["--net.numbers.colours=hsv", "--net.numbers.width=64"], "has net.numbers.width 32, not 64"),
     "another net": (["--net.kind=pose_hrnet", "--loss.teacher=0"], "has net.kind student, not pose_hrnet"),
     "another rate": (["--net.numbers.colours=hsv", "--train.lr=0.5"], "has train.lr 0.001, not 0.5"),
+    "a stem to learn from": (
+        ["--net.numbers.colours=hsv", "--net.imitate=large.safetensors"], 'has net.imitate "", not large.safetensors'
+    ),
     "further data": (["--net.numbers.colours=hsv", "--loss.widen=false"], "has loss.widen True, not False"),
 }  # fmt: skip
 
@@ -49,7 +52,8 @@ def test_other_settings_are_refused_before_weights_are_loaded(case, words, run, 
     numbers = [] if "pose_hrnet" in str(changed) else [NUMBERS]
     before = (run / "last.pt").read_bytes()
     assert main([*words, *numbers, *changed, f"--out={run}"]) == 2
-    assert capsys.readouterr().err == f"error: run {run}: {said}: choose another --out\n"
+    weights = "" if " net." in said else f"; --net.init {run}/best.safetensors begins with its weights"
+    assert capsys.readouterr().err == f"error: run {run}: {said}: choose another --out{weights}\n"
     assert (run / "last.pt").read_bytes() == before
 
 
@@ -113,9 +117,10 @@ def test_a_run_that_had_ended_writes_lost_weights_again(words, run, capsys):
     (run / "best.safetensors").unlink()
     assert main([*words, NUMBERS, "--net.numbers.colours=hsv", f"--out={run}"]) == 0
     said = capsys.readouterr().out
-    assert said == (
+    assert said.split("\n", 1)[1] == (
         f"run {run}: ended after epoch 1: nothing left to train: pass more --train.epochs to go on\n"
         f"run {run}: best.safetensors was lost: wrote it again\n"
+        f"run {run}: best.safetensors is of the last epoch; the curves are in report.html\n"
     )
     again = load_file(run / "best.safetensors")
     assert again.keys() == before.keys() and all(torch.equal(again[name], before[name]) for name in before)
