@@ -70,7 +70,29 @@ def test_people_of_low_scores_are_left_out_of_rows_and_pictures(weights, tmp_pat
     ids=str,
 )
 def test_what_a_threshold_hides_is_counted(scores, said):
-    assert _counted(sum(score >= 0.2 for score in scores), scores, 0.2) == said
+    assert _counted(sum(score >= 0.2 for score in scores), scores, "0.2") == said
+
+
+@pytest.mark.parametrize(
+    "own, asked, kept, said",
+    [
+        (None, [], 0.2, "0.2, the usual one"),
+        (0.03, [], 0.03, "0.03, the network's own"),
+        (0.03, ["--least=0.9"], 0.9, "0.9"),
+        (0.9, ["--least=0"], 0.0, ""),
+    ],
+)
+def test_a_net_has_a_score_of_its_own_for_doubtful_people(own, asked, kept, said, tmp_path, capsys):
+    """Twice as many joints as are asked for, so that it speaks through another one."""
+    path, made = tmp_path / "own.safetensors", net("student", {"width": 32, "stages": 1}, 17)
+    save_net(path, made, "student", COCO17, 64, {}, least=own)
+    image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
+    write_image(tmp_path / "a.png", image)
+    assert predict(path, tmp_path / "a.png", tmp_path / "out", "--decode.threshold=0", *asked) == 0
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert all(row["score"] >= kept for row in rows)
+    printed = capsys.readouterr().out
+    assert f"above --least {said}" in printed if said else "above" not in printed
 
 
 def test_ids_are_whole_numbers_where_numbers_are_float64(weights, tmp_path):

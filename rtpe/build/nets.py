@@ -132,6 +132,11 @@ def noted_numbers(weights: str, said: Mapping[str, str], given: Mapping[str, Any
     return numbers
 
 
+def noted_least(weights: str, said: Mapping[str, str]) -> float | None:
+    """The score below which people are doubtful, of weights whose metadata have one."""
+    return noted(weights, said, "least", 0.0) if "least" in said else None
+
+
 def usual_numbers(kind: str) -> dict[str, Any]:
     """The arguments of a net that a setting may give, and their defaults."""
     parameters = inspect.signature(NETS[kind]).parameters
@@ -288,8 +293,21 @@ def _file_trunk(settings: NetSettings) -> tuple[dict[str, Any], dict[str, Tensor
     return read_graph(settings.stem, settings.stem_tensor, read_description(settings.stem_network))
 
 
-def save_net(path: Path, trained: nn.Module, kind: str, joints: Skeleton, size: int, made: dict, half=False) -> None:
-    """Write weights that say themselves what they are: net, skeleton, input size, and how they were made."""
+def save_net(
+    path: Path,
+    trained: nn.Module,
+    kind: str,
+    joints: Skeleton,
+    size: int,
+    made: dict,
+    half: bool = False,
+    least: float | None = None,
+) -> None:
+    """Write weights that say themselves what they are: net, skeleton, input size, and how they were made.
+
+    Args:
+        least: people of a lower score are doubtful; None if nobody has measured it.
+    """
     metadata = {
         "kind": kind,
         "numbers": json.dumps(trained.numbers),
@@ -299,4 +317,6 @@ def save_net(path: Path, trained: nn.Module, kind: str, joints: Skeleton, size: 
         "fit": "letterbox",
         "made": json.dumps(made),
     }
+    if least is not None:
+        metadata["least"] = json.dumps(least)
     save_weights(path, trained, metadata, half)

@@ -13,7 +13,17 @@ from torch import Tensor, nn
 from rtpe.build.crops import of_mmpose, of_net, of_network, of_vitpose, refuse
 from rtpe.build.data import Images
 from rtpe.build.decoders import chosen, decoder, reading
-from rtpe.build.nets import NETS, NETWORK_FILES, check_style, net, noted, noted_numbers, refuse_false, refuse_joints
+from rtpe.build.nets import (
+    NETS,
+    NETWORK_FILES,
+    check_style,
+    net,
+    noted,
+    noted_least,
+    noted_numbers,
+    refuse_false,
+    refuse_joints,
+)
 from rtpe.config import CropSettings, DecodeSettings, TeacherSettings
 from rtpe.errors import UserError
 from rtpe.limits import DEVICE, SIDE
@@ -173,6 +183,7 @@ def _on_whole_images(
             batch=settings.batch,
             precision=settings.precision,
             reading=reading(chosen(decode, made)),
+            least=noted_least(settings.weights, said),
         )
     except UserError as error:  # a predictor names its arguments, and knows no settings
         raise UserError(f"teacher.{error}") from error

@@ -19,6 +19,7 @@ from rtpe.images import read_image, write_image
 from rtpe.metrics.oks import to_results
 from rtpe.structures import Poses
 
+USUAL_LEAST = 0.2  # of networks that have no score of their own for it
 RESULTS, PICTURES = "results.json", "pictures"
 
 
@@ -35,6 +36,7 @@ def _predict(settings: Predict) -> Path:
     teacher = settings.teacher
     teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
     predictor = build.predictor(teacher, settings.decode, images.skeleton, where, images)
+    least, why = _least(settings.least, getattr(predictor, "least", None))
     sources = {image_id: (name, source) for image_id, name, source in images.sources()}
     category = 1 if images.labels is None else images.labels.category
     rows: list[dict] = []
@@ -44,13 +46,13 @@ def _predict(settings: Predict) -> Path:
         name, source = sources[image_id]
         found = [{**row, "file_name": name} for row in to_results(image_id, poses, category)]
         scores += [row["score"] for row in found]
-        rows += [row for row in found if row["score"] >= settings.least]
-        poses = poses.only(poses.person_scores >= settings.least)
+        rows += [row for row in found if row["score"] >= least]
+        poses = poses.only(poses.person_scores >= least)
         if settings.draw:
             _draw(source, poses, _place(out / PICTURES, name))
     out.mkdir(parents=True, exist_ok=True)
     write_json(rows, out / RESULTS)
-    people = _counted(len(rows), scores, settings.least)
+    people = _counted(len(rows), scores, f"{least:.3g}{why}")
     print(f"{people} in {len(images) - len(skipped)} of {len(images)} images: {out / RESULTS}")
     if few := build.few_predicted(len(skipped), len(images)):
         print(f"{few} could be read: check --data.root")
@@ -59,12 +61,19 @@ def _predict(settings: Predict) -> Path:
     return out / RESULTS
 
 
-def _counted(kept: int, scores: list[float], least: float) -> str:
+def _least(asked: float | None, own: float | None) -> tuple[float, str]:
+    """The least score of a person who is kept, and who says so unless it is the user."""
+    if asked is not None:
+        return asked, ""
+    return (USUAL_LEAST, ", the usual one") if own is None else (own, ", the network's own")
+
+
+def _counted(kept: int, scores: list[float], least: str) -> str:
     """How many people are kept of those with these scores, and what hides the others."""
     if kept == len(scores):
         return f"{kept} people"
     reach = "" if kept else f" (scores reach {max(scores):.2g}: pass a lower one)"
-    return f"{kept} of {len(scores)} people, those above --least {least:g}{reach},"
+    return f"{kept} of {len(scores)} people, those above --least {least}{reach},"
 
 
 def _place(folder: Path, name: str) -> Path:

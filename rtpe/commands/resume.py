@@ -84,7 +84,7 @@ def say_stopped(out: Path, state: TrainingState) -> None:
     print(f"run {out}: {kept if state.saved else 'no checkpoint yet: the same command begins anew'}", flush=True)
 
 
-def mend(settings: Train, state: TrainingState, ended: bool, ship: Callable[[], None]) -> None:
+def mend(settings: Train, state: TrainingState, ended: bool, ship: Callable[[dict[str, float]], None]) -> None:
     """Say where a resumed run goes on, or that it had ended.
 
     Of best weights that are lost, the last epoch's are written, or what follows is said.
@@ -102,9 +102,10 @@ def mend(settings: Train, state: TrainingState, ended: bool, ship: Callable[[], 
         state.best = -1.0
         print(f"run {out}: {WEIGHTS} is lost: keeps the best of the epochs that follow", flush=True)
         return
-    best, last = state.best, (read_history(out / HISTORY) or [{}])[-1].get("AP")
+    scores = (read_history(out / HISTORY) or [{}])[-1]
+    best, last = state.best, scores.get("AP")
     state.best = best if last is None else last
-    ship()
+    ship(scores)
     if settings.train.minival and (last is None or last < best):
         state.save(out / LAST)
         print(f"run {out}: {WEIGHTS} was lost with the best epoch's: wrote those of the last epoch", flush=True)

@@ -297,8 +297,9 @@ def _predictor(settings: Train, ema: nn.Module, images: Images, where: str) -> D
     )
 
 
-def _ship(settings: Train, state: TrainingState, joints: Skeleton) -> None:
-    """Write the averaged weights as a file that says what it is."""
+def _ship(settings: Train, state: TrainingState, joints: Skeleton, scores: dict[str, float]) -> None:
+    """Write the averaged weights as a file that says what it is, with the score of its best F1 if there is one."""
     made = {"settings": config.as_dict(settings), "step": state.step, "minival_AP": state.best}
     target = Path(settings.out) / WEIGHTS
-    build.save_net(target, state.ema, settings.net.kind, joints, settings.net.size, made, settings.train.half)
+    net, chosen, least = settings.net, settings.train, _scored(scores, "F1 at")
+    build.save_net(target, state.ema, net.kind, joints, net.size, made, chosen.half, least)

@@ -14,7 +14,7 @@ from rtpe.config.parts import (
     TeacherSettings,
 )
 from rtpe.config.training import LossSettings, NetSettings, OptimSettings
-from rtpe.limits import DEVICE, FINITE, SEED, Checked, at_least, each, limited
+from rtpe.limits import DEVICE, FINITE, NULL, SEED, Checked, at_least, each, limited
 from rtpe.views import ViewSettings
 
 
@@ -108,7 +108,8 @@ class Predict(Checked):
     Attributes:
         weights: a net that says itself what it is (what `rtpe train` writes); short for --teacher.weights.
         out: folder for results.json, in COCO's format, with the file name in every row; and for pictures/.
-        least: people of a lower score are left out; 0 keeps all, as AP wants them.
+        least: people of a lower score are left out, 0 keeps all, as AP wants them; by default those below the score
+            that the network has for it, see `rtpe validate`, or below .2.
         draw: draw those people over each image.
         device: auto, cpu or cuda.
     """
@@ -118,7 +119,7 @@ class Predict(Checked):
     weights: str = ""
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     out: str = "runs/predicted"
-    least: float = limited(0.2, FINITE)
+    least: float | None = limited(None, FINITE | NULL)
     draw: bool = False
     device: str = limited("auto", DEVICE)
 

@@ -57,7 +57,7 @@ def fit(
     batches_of: Callable[[int, int], Iterable[Batch]],
     epoch_batches: int,
     after_epoch: Callable[[dict[str, float]], dict[str, float]],
-    keep_best: Callable[[], None],
+    keep_best: Callable[[dict[str, float]], None],
     out: Path,
 ) -> None:
     """Train until the schedule ends; score and save after each epoch.
@@ -66,7 +66,7 @@ def fit(
         batches_of: (epoch, first batch) -> the rest of that epoch's batches.
         after_epoch: takes the means of the loss terms, logs what is to be logged, and gives the scores of the
             averaged net on the minival; their `AP` chooses the best.
-        keep_best: writes the averaged net, the best so far.
+        keep_best: writes the averaged net, the best so far, of these scores.
     """
     if state.batch >= epoch_batches:  # resumed with larger batches, of which an epoch has fewer
         _next_epoch(state)
@@ -79,7 +79,7 @@ def fit(
         state.best = max(state.best, scores.get("AP", 0.0))
         if fabric.global_rank == 0:
             if better:
-                keep_best()
+                keep_best(scores)
             state.save(out / "last.pt")
 
 

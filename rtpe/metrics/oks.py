@@ -80,10 +80,11 @@ def score_keypoints(
     skeleton: Skeleton,
     engine: str = "pycocotools",
 ) -> dict[str, float]:
-    """AP, AP50, AP75, APM, APL and AR of the results, at most 20 people an image.
+    """AP, AP50, AP75, APM, APL and AR of the results, at most 20 people an image; F1, and the score that gives it.
 
     Each is in 0..1, or -1 where the images hold no such person. Crowds and people without labelled joints count as
-    pycocotools has them.
+    pycocotools has them. `F1` is the best one at an OKS of .5, and `F1 at` the least score of a person for it, -1 if it
+    is 0; both on the 101 recalls that AP50 is a mean over.
 
     Args:
         annotations: labels, or a COCO keypoint file or what it holds, see `rtpe.labels.read_labels`.
@@ -107,7 +108,23 @@ def score_keypoints(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return {name: float(evaluation.stats[place]) for name, place in _NAMES.items()}
+    at, best = _best_f1(evaluation.eval["precision"], evaluation.eval["scores"], evaluation.params.recThrs)
+    return {**{name: float(evaluation.stats[place]) for name, place in _NAMES.items()}, "F1": best, "F1 at": at}
+
+
+def _best_f1(precision: np.ndarray, scores: np.ndarray, recall: np.ndarray) -> tuple[float, float]:
+    """The score above which people are to be kept for the best F1 at the first threshold of OKS, and that F1.
+
+    Args:
+        precision, scores: (T, R, 1, A, 1) for T thresholds, R recalls and A kinds of area, the first of which is all;
+            -1 where nobody is labelled.
+    """
+    precision, scores = precision[0, :, 0, 0, 0], scores[0, :, 0, 0, 0]
+    if not precision.size or precision.max() <= 0:
+        return -1.0, float(precision.max(initial=-1.0))
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    best = int(f1.argmax())
+    return float(scores[best]), float(f1[best])
 
 
 def as_labels(annotations: Annotations, skeleton: Skeleton) -> Labels:

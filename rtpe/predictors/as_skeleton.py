@@ -38,6 +38,11 @@ class AsSkeleton:
         """Those that the other one asks for, if it does."""
         return getattr(self.predictor, "boxes", None)
 
+    @property
+    def least(self) -> float | None:
+        """That of the other one."""
+        return getattr(self.predictor, "least", None)
+
     def describe(self) -> dict:
         """Who speaks, and of which joints it knows."""
         said = self.predictor.describe()

@@ -48,6 +48,7 @@ class DensePredictor:
         batch: images in one run; only images of equal input size can share one.
         precision: "fp32", or "bf16" for the net's own arithmetic.
         reading: the settings of `decode`, for `describe`: people read in another way are another word.
+        least: people of a lower score are doubtful; None if nobody has measured it.
 
     Raises:
         UserError: if a setting is none of its choices, or the size cannot be had at all scales.
@@ -67,6 +68,7 @@ class DensePredictor:
     batch: int = 8
     precision: str = "fp32"
     reading: Mapping[str, Any] = field(default_factory=dict)
+    least: float | None = None
 
     def __post_init__(self):
         for setting, choices in (("fit", FITS), ("precision", PRECISIONS)):

@@ -47,6 +47,10 @@ class OnnxPredictor:
     def skeleton(self) -> Skeleton:
         return self.description.joints
 
+    @property
+    def least(self) -> float | None:
+        return self.description.least
+
     def __call__(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Predict (H, W, 3) uint8 RGB images of any sizes; one prediction each, in original-image pixels.
 
@@ -150,6 +154,7 @@ def top_down_from_onnx(
         boxes_from=boxes_from,
         net=said,
         batch=network.shape[0] or batch,
+        least=described.least,
     )
 
 
@@ -164,9 +169,11 @@ def _look(network: Network, described: Description) -> Look:
 
 
 def _said(described: Description) -> dict[str, Any]:
-    """The description in plain values."""
+    """What of the description its maps and people depend on, in plain values."""
     names = {"skeleton": described.skeleton.name, "to_skeleton": described.joints.name}
-    return json.loads(json.dumps(asdict(described) | names))
+    said = json.loads(json.dumps(asdict(described) | names))
+    del said["least"]
+    return said
 
 
 def _channels(

@@ -97,6 +97,7 @@ class TopDownPredictor:
         boxes_from: where they are from, in plain values.
         net: what `look` is, in plain values.
         batch: crops in one run.
+        least: people of a lower score are doubtful; None if nobody has measured it.
     """
 
     look: Look
@@ -109,6 +110,7 @@ class TopDownPredictor:
     boxes_from: Mapping[str, Any]
     net: Mapping[str, Any]
     batch: int = 8
+    least: float | None = None
 
     def __call__(self, images: Sequence[np.ndarray], boxes: Sequence[Boxes] | None = None) -> list[Prediction]:
         """Predict (H, W, 3) uint8 RGB images of any sizes, each with its boxes, in original-image pixels.

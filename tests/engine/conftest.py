@@ -132,7 +132,7 @@ class Run:
 
     def go(self, state):
         self.out.mkdir(exist_ok=True)
-        after, keep = lambda means: self._after(state, means), lambda: self.kept.append(state.step)
+        after, keep = lambda means: self._after(state, means), lambda _: self.kept.append(state.step)
         fit(self.fabric, state, self.criterion, self.schedule, self._of, self.epoch_batches, after, keep, self.out)
         return state
 

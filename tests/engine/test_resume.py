@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from rtpe.cli import main
+from rtpe.log import read_history
+from rtpe.nets.weights import read_metadata
 
 NUMBERS = "--net.numbers={width: 32, stages: 1, dilations: [1, 2]}"
 
@@ -124,6 +126,16 @@ def test_a_run_that_had_ended_writes_lost_weights_again(words, run, capsys):
     )
     again = load_file(run / "best.safetensors")
     assert again.keys() == before.keys() and all(torch.equal(again[name], before[name]) for name in before)
+
+
+def test_the_score_of_the_best_f1_is_in_the_weights(words, run):
+    """As the history has it; of a score of -1 nothing is known."""
+    for at in (0.07, -1.0):
+        (row,) = read_history(run / "history.jsonl")
+        (run / "history.jsonl").write_text(json.dumps({**row, "AP": 0.5, "F1": 0.6, "F1 at": at}) + "\n")
+        (run / "best.safetensors").unlink()
+        assert main([*words, NUMBERS, "--net.numbers.colours=hsv", f"--out={run}"]) == 0
+        assert read_metadata(run / "best.safetensors").get("least") == ("0.07" if at > 0 else None)
 
 
 def test_a_run_that_goes_on_keeps_the_best_of_what_follows(words, run, capsys):

@@ -28,6 +28,13 @@ def score_keypoints(request):
     return partial(oks.score_keypoints, engine=request.param)
 
 
+SIX = ("AP", "AP50", "AP75", "APM", "APL", "AR")
+
+
+def six(scores):
+    return [scores[name] for name in SIX]
+
+
 def person(image_id, number, points, side, visibility=2, **changes):
     """An annotation whose area is side^2."""
     low = points.min(axis=0)
@@ -90,7 +97,8 @@ def test_results_are_pixel_indices_and_missing_joints_are_zeros():
 
 
 def test_no_results_score_zero_and_nobody_labelled_scores_nothing(score_keypoints):
-    assert set(score_keypoints(world(), [], None, COCO17).values()) == {0.0}
+    scores = score_keypoints(world(), [], None, COCO17)
+    assert scores.pop("F1 at") == -1 and set(scores.values()) == {0.0}
     nobody = world() | {"annotations": []}
     assert set(score_keypoints(nobody, [], None, COCO17).values()) == {-1.0}
     assert set(score_keypoints(nobody, perfect(world()), None, COCO17).values()) == {-1.0}
@@ -103,8 +111,8 @@ def test_perfect_poses_score_one(score_keypoints, form, tmp_path, capsys):
     (tmp_path / "labels.json").write_text(json.dumps(dataset))
     forms = {"dict": dataset, "path": tmp_path / "labels.json", "labels": read_labels(dataset, COCO17)}
     scores = score_keypoints(forms[form], perfect(dataset), None, COCO17)
-    assert list(scores) == ["AP", "AP50", "AP75", "APM", "APL", "AR"]
-    assert list(scores.values()) == pytest.approx([1] * 6)
+    assert list(scores) == [*SIX, "F1", "F1 at"]
+    assert six(scores) == pytest.approx([1] * 6)
     assert capsys.readouterr().out == ""
 
 
@@ -122,9 +130,9 @@ def test_a_shift_to_similarity_three_quarters_is_right_up_to_there(score_keypoin
         return lambda annotation: np.sqrt(-2 * annotation["area"] * 0.16**2 * np.log(similarity))
 
     scores = score_keypoints(world(), perfect(world(), shift(0.7501)), None, even)
-    assert list(scores.values()) == pytest.approx([0.6, 1, 1, 0.6, 0.6, 0.6])
+    assert six(scores) == pytest.approx([0.6, 1, 1, 0.6, 0.6, 0.6])
     scores = score_keypoints(world(), perfect(world(), shift(0.7499)), None, even)
-    assert list(scores.values()) == pytest.approx([0.5, 1, 0, 0.5, 0.5, 0.5])
+    assert six(scores) == pytest.approx([0.5, 1, 0, 0.5, 0.5, 0.5])
 
 
 def test_only_the_chosen_images_count(score_keypoints):
@@ -149,7 +157,7 @@ def test_crowds_and_unlabelled_people_neither_help_nor_hurt(score_keypoints, cha
     if found:
         ghosts = Poses(index_to_point(inside)[None], np.ones((1, 17)), [2.0], COCO17)  # surer than all the others
         results += to_results(0, ghosts)
-    assert list(score_keypoints(dataset, results, None, COCO17).values()) == pytest.approx([1] * 6)
+    assert six(score_keypoints(dataset, results, None, COCO17)) == pytest.approx([1] * 6)
 
 
 def test_people_that_are_not_there_cost_precision_but_no_recall(score_keypoints):
@@ -184,7 +192,7 @@ def test_a_real_detector_scores_what_it_scored(score_keypoints):
     results = json.loads((FIXTURE / "detections.json").read_text())
     scores = score_keypoints(FIXTURE / "annotations.json", results, None, COCO17)
     expected = {"AP": 0.379, "AP50": 0.593, "AP75": 0.395, "APM": 0.321, "APL": 0.465, "AR": 0.423}
-    assert scores == pytest.approx(expected, abs=0.0005)
+    assert {name: scores[name] for name in SIX} == pytest.approx(expected, abs=0.0005)
 
 
 def test_similarity_equals_the_slow_one():
@@ -245,8 +253,35 @@ def test_both_engines_give_the_same_figures():
     dataset, results = scattered()
     for ids in (None, range(0, 20, 3)):
         plain, fast = (oks.score_keypoints(dataset, results, ids, COCO17, engine) for engine in oks.ENGINES)
-        assert 0.05 < plain["AP"] < 0.95 and len(set(plain.values())) == 6
+        assert 0.05 < plain["AP"] < 0.95 and len(set(plain.values())) == 8
         assert fast == pytest.approx(plain, abs=1e-12)
+
+
+def test_the_best_f1_is_that_of_the_people_who_are_kept():
+    """Against every threshold there is; recalls are looked at a hundredth apart."""
+    dataset, results = scattered(30)
+    dataset["annotations"] = [each for each in dataset["annotations"] if not each.get("iscrowd")]
+    scores = oks.score_keypoints(dataset, results, None, COCO17)
+
+    def f1(least):
+        kept = [row for row in results if row["score"] >= least]
+        found = 0
+        for image in dataset["images"]:
+            labelled = [each for each in dataset["annotations"] if each["image_id"] == image["id"]]
+            rows = sorted((r for r in kept if r["image_id"] == image["id"]), key=lambda row: -row["score"])
+            points = np.array([row["keypoints"] for row in rows]).reshape(-1, 17, 3)[..., :2]
+            truth = np.array([each["keypoints"] for each in labelled]).reshape(-1, 17, 3)
+            areas = np.array([each["area"] for each in labelled])
+            alike = oks.object_keypoint_similarity(points, truth, areas, np.array(COCO17.sigmas))
+            for row in alike:
+                if len(row) and row.max() >= 0.5:
+                    alike[:, row.argmax()] = 0
+                    found += 1
+        return 2 * found / (len(kept) + len(dataset["annotations"]))
+
+    best = max(f1(row["score"]) for row in results)
+    assert 0.1 < best < 0.95 and f1(0) < best
+    assert scores["F1"] <= f1(scores["F1 at"]) <= best <= scores["F1"] + 0.01
 
 
 def test_an_engine_that_is_not_there_is_one_line(monkeypatch):
@@ -277,9 +312,7 @@ def test_labels_may_leave_out_what_they_need_not_say(score_keypoints, left_out):
         for name in left_out:
             del annotation[name]
     results = perfect(world())
-    assert list(score_keypoints(dataset | {"annotations": people}, results, None, COCO17).values()) == pytest.approx(
-        [1] * 6
-    )
+    assert six(score_keypoints(dataset | {"annotations": people}, results, None, COCO17)) == pytest.approx([1] * 6)
 
 
 def test_the_area_of_the_label_is_the_scale_not_that_of_the_box(score_keypoints):

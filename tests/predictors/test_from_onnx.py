@@ -222,6 +222,9 @@ def test_a_predictor_says_who_it_is(folder):
     assert said["settings"]["input_hw"] == [96, 128]
     others = [{"size": 96}, {"decode": GroupingSettings(threshold=0.3)}, {"described": {**SIZED, "color": "bgr"}}]
     assert all(predictor(**other).describe() != said for other in others)
+    doubtful = predictor(described={**SIZED, "least": 0.03})
+    assert doubtful.least == 0.03 and doubtful.describe() == said  # its people are the same
+    assert predictor().least is None
 
 
 def test_people_are_read_as_asked(folder):
