@@ -33,6 +33,13 @@ class Numbers:
                     return cls(scaled.astype(kind), parts)
         return cls(values, 1)
 
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray], name: str) -> Numbers:
+        return cls(arrays[name], int(arrays[f"{name} parts"]))
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        return {name: self.values, f"{name} parts": np.array(self.parts)}
+
     def __getitem__(self, place) -> np.ndarray:
         return self.values[place] / self.parts
 
@@ -61,6 +68,18 @@ class PackedImages(Mapping[int, Image]):
         ordered = [images[number] for number in self.ids.tolist()]
         self._names = Texts.of(image.file_name for image in ordered)
         self._sizes = np.array([image.size_hw or (0, 0) for image in ordered], np.int64).reshape(-1, 2)
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> PackedImages:
+        """From what `arrays` gave."""
+        made = cls({})
+        made.ids, made._sizes = arrays["ids"], arrays["sizes"]
+        made._names = Texts(arrays["names"], arrays["name ends"])
+        return made
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that there is, by name."""
+        return {"ids": self.ids, "sizes": self._sizes, "names": self._names.text, "name ends": self._names.ends}
 
     def nameless(self) -> int | None:
         """The first image that has no file name."""
@@ -122,6 +141,9 @@ class Records(Sequence):
 class PackedPeople(Mapping[int, list[Person]]):
     """People by the ids of their images; each look makes them anew."""
 
+    _PLAIN = ("order", "first", "areas", "crowd", "corner_ends", "ring_ends")
+    _NUMBERS = ("points", "boxes", "corners")
+
     def __init__(self, images: PackedImages, joints: int, rows: Rows):
         self._images, count = images, len(rows.areas)
         places = np.searchsorted(images.ids, np.frombuffer(rows.images, np.int64))
@@ -132,6 +154,31 @@ class PackedPeople(Mapping[int, list[Person]]):
         self._crowd, self._heads = np.frombuffer(rows.crowd, np.uint8), rows.heads
         self._corners, self._runs = Numbers.of(np.frombuffer(rows.corners)), rows.runs
         self._corner_ends, self._ring_ends = _ends(rows.corner_counts), _ends(rows.ring_counts)
+
+    @classmethod
+    def of_arrays(cls, images: PackedImages, arrays: Mapping[str, np.ndarray]) -> PackedPeople:
+        """From what `arrays` gave, of these images."""
+        made = cls(images, 1, Rows())
+        for name in cls._PLAIN:
+            setattr(made, f"_{name}", arrays[name])
+        for name in cls._NUMBERS:
+            setattr(made, f"_{name}", Numbers.of_arrays(arrays, name))
+        made._heads = dict(zip(arrays["head rows"].tolist(), map(tuple, arrays["heads"].tolist())))
+        runs = Texts(arrays["runs"], arrays["run ends"])
+        made._runs = {row: runs[place].encode() for place, row in enumerate(arrays["run rows"].tolist())}
+        return made
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that there is but the images, by name."""
+        made = {name: getattr(self, f"_{name}") for name in self._PLAIN}
+        for name in self._NUMBERS:
+            made |= getattr(self, f"_{name}").arrays(name)
+        runs = Texts.of(each.decode() for each in self._runs.values())
+        made |= {
+            "head rows": np.array([*self._heads], np.int64),
+            "heads": np.array([*self._heads.values()], np.float64),
+        }
+        return made | {"run rows": np.array([*self._runs], np.int64), "runs": runs.text, "run ends": runs.ends}
 
     def __getitem__(self, number: int) -> list[Person]:
         place = self._images.place(number)

@@ -11,6 +11,7 @@ import numpy as np
 
 from rtpe.errors import UserError
 from rtpe.geometry import index_to_point
+from rtpe.labels import derived
 from rtpe.labels.category import Category, read_category
 from rtpe.labels.fields import Entry, read_id, read_json, shown
 from rtpe.labels.labels import Labels
@@ -60,8 +61,20 @@ def read_labels(source: str | Path | dict[str, Any], skeleton: Skeleton, file: s
         UserError: for what cannot be read or contradicts itself; names the file, the entry, the field, what was wanted
             and what came.
     """
-    raw = source if isinstance(source, dict) else read_json(Path(source))
     name = str(file or (source if not isinstance(source, dict) else "given"))
+    if isinstance(source, dict):
+        return _read(source, name, skeleton)
+    path = Path(source)
+    derived_from = derived.digest(path, skeleton)
+    labels = derived.load(derived_from, name, skeleton)
+    if labels is None:
+        labels = _read(read_json(path), name, skeleton)
+        if derived_from and derived_from == derived.digest(path, skeleton):  # nobody wrote it meanwhile
+            derived.keep(derived_from, labels)
+    return labels
+
+
+def _read(raw: Any, name: str, skeleton: Skeleton) -> Labels:
     if not isinstance(raw, dict) or not all(isinstance(raw.get(part), list) for part in ("images", "annotations")):
         raise UserError(f"annotations {name}: expected a COCO file with images and annotations: check --data.root")
     counts = _Counts()
