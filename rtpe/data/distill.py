@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -141,7 +142,7 @@ class TrainingExamples(Dataset):
         Raises:
             UserError: if there is none.
         """
-        for place in (*range(index, len(self)), *range(index)):
+        for place in chain(range(index, len(self)), range(index)):  # a tuple of them costs as long as an image
             try:
                 return read(place)
             except UnreadableImage as error:

@@ -71,6 +71,22 @@ def test_an_example_is_small_and_complete(cache):
     assert "teacher" not in examples()[0, 0]
 
 
+def test_an_example_costs_the_same_whatever_the_data_sets_size():
+    """A list of all indices for each example was as slow as the image; this one would take all memory."""
+
+    class Endless:
+        skeleton = FACE
+
+        def __len__(self):
+            return 10**12
+
+        def __getitem__(self, index):
+            return samples(4)[index % 4]
+
+    one, other = examples(Endless())[0, 10**11 + 1], examples(samples(4), augment=None)[0, 1]
+    assert_equal_examples(one, other)
+
+
 def test_the_same_key_gives_the_same_view(cache):
     """A resumed run sees what it would have seen; another epoch, image or seed, something else."""
     made, again = (examples(cache=cache, augment=WILD, seed=3) for _ in range(2))
