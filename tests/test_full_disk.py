@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from full_disk import grow, small_disk
+from safetensors.torch import load
 
 from rtpe import build
 from rtpe.cache import Cache, verify
 from rtpe.cli import main
+from rtpe.log import read_history
 from rtpe.skeleton import COCO17
 
 NET = {"width": 16, "stem": 16, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1, "head_blocks": 0}
@@ -44,6 +46,28 @@ def cache(building, tmp_path_factory):
     path = tmp_path_factory.mktemp("cache") / "whole"
     assert main([*building, f"--cache.path={path}", "--cache.codec=float16"]) == 0
     return path
+
+
+@pytest.fixture(scope="module")
+def training(world):
+    """The words of a training, but for its place."""
+    words = ["train", *world, "--loss.teacher=0", "--net.size=64", "--net.numbers={width: 32, stages: 1}"]
+    return [
+        *words,
+        "--train.epochs=2",
+        "--train.minival=4",
+        "--train.batch=4",
+        "--train.workers=0",
+        "--train.pictures=1",
+    ]
+
+
+@pytest.fixture(scope="module")
+def room(training, tmp_path_factory):
+    """The same with room."""
+    out = tmp_path_factory.mktemp("room") / "run"
+    assert main([*training, f"--out={out}"]) == 0
+    return out
 
 
 def size(folder):
@@ -171,3 +195,23 @@ def test_scores_and_their_report(tmp_path, world, weights, capsys):
         assert not torn(disk)
         grow(disk, "16m")
         assert main(words) == 0
+
+
+# where the disk ends: at events, weights, the checkpoint, and at weights and checkpoint of the second epoch
+@pytest.mark.parametrize("free", [4, 16, 1000, 2500, 13000, 16000])
+def test_a_training(tmp_path, world, training, room, capsys, free):
+    with small_disk(tmp_path / "disk", f"{free}k") as disk:
+        run = disk / "run"
+        fails([*training, f"--out={run}"], capsys, run)
+        assert torn(disk) == []
+        if free > 2500:  # an epoch is kept
+            assert main(["validate", *world, f"--weights={run / 'best.safetensors'}"]) == 0
+        grow(disk, "100m")
+        assert main([*training, f"--out={run}"]) == 0
+        said = capsys.readouterr().out
+        assert (f"run {run}: goes on after step 5, in epoch 2" in said) == (free > 2500), said
+        ended, want = (load((folder / "best.safetensors").read_bytes()) for folder in (run, room))
+        assert all(torch.equal(ended[name], want[name]) for name in want)
+        assert [[row["step"] for row in read_history(folder / "history.jsonl")] for folder in (run, room)] == [
+            [5, 10]
+        ] * 2

@@ -75,11 +75,10 @@ def test_a_torn_last_line_is_left_out_and_written_over(tmp_path, torn):
     assert steps_of(tmp_path) == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
-def test_a_damaged_line_in_the_middle_is_named(tmp_path):
-    (tmp_path / HISTORY).write_text('{"step": 1}\n{"stop": 2}\n{"step": 3}\n')
-    with pytest.raises(
-        ValueError, match=r"history.jsonl: line 2 should be an object with a step, got .*stop.*: remove"
-    ):
+@pytest.mark.parametrize("line", ['{"stop": 2}', "stop", "[" * 100_000, '{"step": "stop"}'], ids=len)
+def test_a_damaged_line_in_the_middle_is_named(tmp_path, line):
+    (tmp_path / HISTORY).write_text('{"step": 1}\n' + line + '\n{"step": 3}\n')
+    with pytest.raises(ValueError, match=r"history.jsonl: line 2 should be an object with a step, got b'.*': remove"):
         Log(tmp_path, resume_step=3)
     assert len((tmp_path / HISTORY).read_text().splitlines()) == 3  # and nothing is lost
 

@@ -14,6 +14,7 @@ from rtpe.cache.codecs import codec as codec_of
 from rtpe.cache.stores import STORES
 from rtpe.errors import UserError
 from rtpe.files import write_file
+from rtpe.plain import read_json
 from rtpe.skeleton import Skeleton
 
 FORMAT = 2
@@ -93,13 +94,11 @@ class Manifest:
             UserError: if the folder or the file is missing, damaged, or of another format.
         """
         try:
-            if (path / FILE).exists() and not (path / FILE).is_file():
-                raise OSError("no file")  # a pipe has no end
-            raw = json.loads((path / FILE).read_text())
+            raw = read_json(path / FILE)
         except OSError as error:
             what = f"has no {FILE}" if path.is_dir() else "there is no such folder"
             raise UserError(f"cache {path}: {what}: build it with `rtpe cache build` or check --cache.path") from error
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise UserError(
                 f"cache {path}: {FILE} is no JSON ({error}): restore it or build the cache again"
             ) from error

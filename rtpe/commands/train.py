@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -88,33 +89,34 @@ def _train(settings: Train) -> Path:
     epoch_batches = len(epoch_order(len(examples), chosen.batch, chosen.seed, 0, chosen.passes))
     if fabric.global_rank == 0:
         config.save(settings, out / "settings.yaml")
-    log = Log(out, resume_step=state.step or None) if fabric.global_rank == 0 else None
     schedule = _schedule(settings)
     ship = partial(_ship, settings, state, everything.skeleton)
-    if log:
-        chosen = f"; {len(minival)} held out choose the best epoch" if len(minival) else ""
-        print(f"run {out}: learns from {len(examples)} images{chosen}", flush=True)
-    if log and state.step:
-        mend(settings, state, schedule.progress(state, epoch_batches) >= 1, ship)
-    try:
-        fit(
-            fabric,
-            state,
-            _criterion(fabric, settings, everything.skeleton),
-            schedule,
-            partial(_own_batches(fabric, settings, examples).epoch, left_out=left_out.found),
-            epoch_batches,
-            lambda means: _after_epoch(fabric, settings, state, minival, shown, means, log, left_out, len(examples)),
-            ship,
-            out,
-        )
-    except KeyboardInterrupt:
+    with closing(Log(out, resume_step=state.step or None)) if fabric.global_rank == 0 else nullcontext() as log:
         if log:
-            say_stopped(out, state)
-        raise
-    if log:
-        _finish(settings, state, minival, shown, examples, log)
-        log.close()
+            kept = f"; {len(minival)} held out choose the best epoch" if len(minival) else ""
+            print(f"run {out}: learns from {len(examples)} images{kept}", flush=True)
+        if log and state.step:
+            mend(settings, state, schedule.progress(state, epoch_batches) >= 1, ship)
+        try:
+            fit(
+                fabric,
+                state,
+                _criterion(fabric, settings, everything.skeleton),
+                schedule,
+                partial(_own_batches(fabric, settings, examples).epoch, left_out=left_out.found),
+                epoch_batches,
+                lambda means: _after_epoch(
+                    fabric, settings, state, minival, shown, means, log, left_out, len(examples)
+                ),
+                ship,
+                out,
+            )
+        except KeyboardInterrupt:
+            if log:
+                say_stopped(out, state)
+            raise
+        if log:
+            _finish(settings, state, minival, shown, examples, log)
     return out / WEIGHTS
 
 

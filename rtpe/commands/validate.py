@@ -175,7 +175,7 @@ def _notes(rows: Sequence[Row]) -> Iterator[str]:
     if any(row.oracle for row in rows):
         yield "oracle: what its maps would give if the labels were known, a bound and no score"
     for row in rows:
-        if row.values.get("F1", -1.0) >= 0 and not row.oracle:
+        if row.values.get("F1", -1.0) > 0 and not row.oracle:
             yield f"{row.name}: F1 {row.values['F1']:.3f} at OKS .5 with rtpe predict --least {row.values['F1 at']:.3g}"
     if any(value == -1.0 for row in rows for value in row.values.values() if isinstance(value, float)):
         yield "-: these images hold no such person, or nothing that the score is of"

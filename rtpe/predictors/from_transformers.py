@@ -7,7 +7,6 @@ those of one are asked.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from rtpe.errors import UserError
 from rtpe.nets.file_kind import failed_download
+from rtpe.plain import read_json
 from rtpe.predictors.checksum import of_files
 from rtpe.predictors.pretrained import on_hub, quiet, read_net, reason
 from rtpe.predictors.top_down import TopDownPredictor, TopDownSettings, net_look
@@ -141,7 +141,7 @@ def _fetched(name: str) -> Path:
 def _require_vitpose(weights: str, folder: Path) -> None:
     """Raise UserError if config.json is missing, or says that this is another net."""
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = read_json(folder / "config.json", "utf-8")
         told = {
             "model_type": config.get("model_type"),
             "backbone_config.model_type": (config.get("backbone_config") or {}).get("model_type", "vitpose_backbone"),
