@@ -285,7 +285,7 @@ FAULTS = {
     "no configuration": (lambda f: (f / "config.json").unlink(), "no config.json in it, so no ViTPose: give a folder"),
     "torn configuration": (lambda f: broken(f, "config.json", '{"a'), r"config.json cannot be read \(Unterminated"),
     "no object": (lambda f: broken(f, "config.json", "[]"), "config.json cannot be read"),
-    "nested without end": (lambda f: broken(f, "config.json", "[" * 100_000), r"config.json cannot be read \(nested too"),
+    "nested deep": (lambda f: broken(f, "config.json", "[" * 100_000), r"config.json cannot be read \(nested too"),
     "another net": (lambda f: reconfigured(f, model_type="vit"), "model_type: expected vitpose, got vit: give a"),
     "another backbone": (
         lambda f: reconfigured(f, backbone_config={"model_type": "timm_backbone", "backbone": "resnet18"}),
