@@ -26,6 +26,7 @@ COMMANDS = {
     "cache verify": ("CacheVerify", "rtpe.commands.cache", "cache_verify"),
     "cache merge": ("CacheMerge", "rtpe.commands.cache", "cache_merge"),
     "cache convert": ("CacheConvert", "rtpe.commands.cache", "cache_convert"),
+    "cache import": ("CacheImport", "rtpe.commands.cache", "cache_import"),
     "train": ("Train", "rtpe.commands.train", "train"),
     "validate": ("Validate", "rtpe.commands.validate", "validate"),
     "study norms": ("StudyNorms", "rtpe.commands.norms", "norms"),

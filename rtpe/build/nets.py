@@ -17,6 +17,7 @@ from rtpe.errors import UserError
 from rtpe.limits import MAPPING, refuse_unknown, whole
 from rtpe.nets.higher_hrnet import HigherHRNet
 from rtpe.nets.hrnet import HRNet, PoseHRNet, trunk_numbers
+from rtpe.nets.rep_student import RepStudent
 from rtpe.nets.simple_baseline import SimpleBaseline
 from rtpe.nets.student import Student
 from rtpe.nets.weights import load_into, load_weights, read_metadata, refuse_others, save_weights
@@ -26,6 +27,7 @@ from rtpe.skeleton import Skeleton
 
 NETS = {
     "student": Student,
+    "rep_student": RepStudent,
     "higher_hrnet": HigherHRNet,
     "pose_hrnet": PoseHRNet,
     "simple_baseline": SimpleBaseline,
@@ -54,7 +56,15 @@ def net(kind: str, numbers: Mapping[str, Any], joints: int, setting: str = "net.
         raise UserError(f"{setting}.{error}") from error
 
 
-COUNTS = ("stages", "blocks", "modules", "bottlenecks", "deconvs", "head_blocks")  # of layers: each has a tensor
+COUNTS = (
+    "stages",
+    "blocks",
+    "convs",
+    "modules",
+    "bottlenecks",
+    "deconvs",
+    "head_blocks",
+)  # of layers: each has a tensor
 
 
 def refuse_false(

@@ -27,6 +27,7 @@ from rtpe.build.nets import (
 from rtpe.config import CropSettings, DecodeSettings, TeacherSettings
 from rtpe.errors import UserError
 from rtpe.limits import DEVICE, SIDE
+from rtpe.nets.repvgg import merged
 from rtpe.nets.weights import load_into, load_weights, read_metadata, sha256
 from rtpe.predictors import Predictor
 from rtpe.predictors.as_skeleton import AsSkeleton
@@ -169,7 +170,7 @@ def _on_whole_images(
         raise UserError(SIDE.refusal("teacher.size", size))
     try:
         return DensePredictor(
-            made,
+            merged(made),
             own,
             read,
             name=_name(Path(settings.weights)),

@@ -5,11 +5,13 @@ rtpe cache info --cache.path caches/hpe0001-train
 rtpe cache verify --cache.path caches/hpe0001-train --repair true
 rtpe cache merge --sources '[caches/part-1, caches/part-2]' --cache.path caches/hpe0001-train
 rtpe cache convert --source caches/hpe0001-train --cache.path caches/plain --cache.store npz --cache.codec float16
+rtpe cache import --results people.results.json --data.root datasets/coco --cache.path caches/found
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,14 +30,17 @@ from rtpe.cache import (
     refuse_other_images,
     verify,
 )
+from rtpe.cache.drawn import drawn_maps
 from rtpe.cache.w48 import PREDICTOR, SUFFIX, read_w48
 from rtpe.commands.score import cached_people, score
 from rtpe.commands.shares import share_of
 from rtpe.commands.shortages import named_shortages
 from rtpe.commands.table import write_json
-from rtpe.config import CacheBuild, CacheConvert, CacheInfo, CacheMerge, CacheVerify, DataSettings
+from rtpe.config import CacheBuild, CacheConvert, CacheImport, CacheInfo, CacheMerge, CacheVerify, DataSettings
+from rtpe.data.results import read_results
 from rtpe.errors import UserError
 from rtpe.images import UnreadableImage, file_bytes, read_image
+from rtpe.plain import read_regular
 from rtpe.structures import Prediction
 
 COCO_IMAGES = 123_287  # train2017 and val2017, for a projection that everyone can judge
@@ -153,6 +158,48 @@ def cache_convert(settings: CacheConvert) -> None:
         added, kept = report.added, report.kept
     size = Cache.open(path).bytes_per_image
     print(f"cache {path}: {added} entries added, {kept} were there, {size / 1000:.1f} KB an image")
+
+
+def cache_import(settings: CacheImport) -> None:
+    """Make a cache of the people in a results file; images that cannot be read are listed as skipped."""
+    path = _asked(settings.cache.path, "no place for the cache: pass --cache.path FOLDER")
+    results = Path(_asked(settings.results, "nothing to import: pass --results FILE.json"))
+    images = build.dataset(settings.data)
+    read = read_results(results, images.records, images.skeleton)
+    manifest = Manifest(
+        predictor={
+            "name": settings.name or results.name.partition(".")[0],
+            "weights_sha256": hashlib.sha256(read_regular(results)).hexdigest(),
+            "settings": {"results": results.name},
+        },
+        skeleton=images.skeleton,
+        source=f"{images.root.name}/{images.split}",
+        store=settings.cache.store,
+        codec=settings.cache.codec,
+        settings=config.as_dict(settings),
+    )
+    sources, built = images.sources(), 0
+    with Cache.create(path, manifest) as cache:
+        refuse_ids(path, sources)
+        refuse_other_images(cache, sources)
+        kept = len(cache)
+        for image_id, name, file in tqdm(sources, unit="image", disable=None):
+            if image_id in cache:
+                continue
+            try:
+                poses, size_hw = read.people[image_id], read_image(file).shape[:2]
+                cache.add(image_id, name, Prediction(drawn_maps(poses, size_hw), poses), file_bytes(file))
+                built += 1
+            except UnreadableImage as error:
+                cache.add_skipped(image_id, name, str(error))
+        skipped, size = len(cache.skipped), cache.bytes_per_image
+    nobody = sum(not len(poses) for poses in read.people.values())
+    print(f"cache {path}: {built} built, {kept} kept, {skipped} skipped, {size / 1000:.1f} KB an image")
+    print(f"results {results}: {sum(map(len, read.people.values()))} people; none on {nobody} of {len(sources)} images")
+    if read.others:
+        print(f"results {results}: left out {read.others} rows of other images")
+    if read.clipped:
+        print(f"results {results}: {read.clipped} joints have a score above 1, which counts as 1")
 
 
 def _convert_w48(settings: CacheConvert, source: Path, path: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ rtpe train --config runs/s/settings.yaml --out runs/again       # repeat a recor
 from rtpe.config.commands import (
     CacheBuild,
     CacheConvert,
+    CacheImport,
     CacheInfo,
     CacheMerge,
     CacheVerify,
@@ -34,6 +35,7 @@ from rtpe.views import ViewSettings
 __all__ = [
     "CacheBuild",
     "CacheConvert",
+    "CacheImport",
     "CacheInfo",
     "CacheMerge",
     "CachePath",

@@ -180,6 +180,24 @@ class CacheConvert:
 
 
 @dataclass(frozen=True)
+class CacheImport(Checked):
+    """Make a cache of the people in a COCO keypoint results file: whatever predicts poses can teach.
+
+    Its maps are drawn: a Gaussian at each joint, as high as the joint's score.
+
+    Attributes:
+        results: JSON file, a list of {image_id or file_name, keypoints, score}; keypoints are x, y and score of each
+            joint in turn. Images that it does not name are taken for images without people.
+        name: of what found them, for tables; empty for that of the file.
+    """
+
+    results: str = ""
+    name: str = ""
+    data: DataSettings = field(default_factory=DataSettings)
+    cache: CacheSettings = field(default_factory=lambda: CacheSettings(codec="poses"))
+
+
+@dataclass(frozen=True)
 class Synth(Checked):
     """Draw the synthetic world: people in poor painters' photographs, as a COCO data set.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rtpe.config.commands import CacheBuild, CacheConvert, CacheInfo, Predict, StudyNorms, Train, Validate
+from rtpe.config.commands import CacheBuild, CacheConvert, CacheImport, CacheInfo, Predict, StudyNorms, Train, Validate
 from rtpe.config.parts import DataSettings
 from rtpe.config.training import NetSettings, OptimSettings
 from rtpe.errors import UserError
@@ -31,7 +31,7 @@ def _idle(settings: Any) -> Iterator[tuple[str, Any, str]]:
         if settings.train.minival_split and not settings.train.minival and not isinstance(settings, StudyNorms):
             yield "train.minival_split", settings.train.minival_split, "with train.minival 0: pass how many of it"
         yield from _of_stem(settings.net)
-    if isinstance(settings, CacheBuild | CacheConvert | CacheInfo | Predict | Validate):
+    if isinstance(settings, CacheBuild | CacheConvert | CacheImport | CacheInfo | Predict | Validate):
         usual = DataSettings()
         for name in OF_TRAINING:
             if getattr(settings.data, name) != getattr(usual, name):

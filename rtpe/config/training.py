@@ -10,7 +10,7 @@ from rtpe.limits import BELOW_ONE, SEED, SIDE, WEIGHT, Checked, above, at_least,
 Weight = float | list[list[float]]
 # values of what nothing is instantiated or imported
 Plain = bool | int | float | str | list | dict | None
-NETS = ("student", "higher_hrnet", "pose_hrnet", "simple_baseline", "readout")
+NETS = ("student", "rep_student", "higher_hrnet", "pose_hrnet", "simple_baseline", "readout")
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class NetSettings(Checked):
     """The net to train.
 
     Attributes:
-        kind: student, higher_hrnet, pose_hrnet, simple_baseline or readout.
+        kind: student, rep_student, higher_hrnet, pose_hrnet, simple_baseline or readout.
         numbers: its arguments, such as {width: 48}; those that are not given are as in `init`.
         init: weights to start from; every tensor that fits by name and shape is taken.
         stem: weights of a HigherHRNet whose stem the student keeps, frozen, or an .onnx file; empty for a stem of its

@@ -32,15 +32,29 @@ def encode_poses(heatmaps: np.ndarray, tags: Tags) -> bytes:
 
 
 def decode_poses(blob: bytes, people: Poses) -> Maps:
-    """Draw the people, whose points are in cell coordinates: each joint as high as its score.
+    """Draw the people, whose points are in cell coordinates: see `draw`.
 
-    Joints of one kind merge by the maximum. Around a joint that is the highest the tag is its person's number times
-    TAG_STEP, from 1 on; elsewhere it is 0.
+    Around a joint that is the highest the tag is its person's number times TAG_STEP, from 1 on; elsewhere it is 0.
     """
     dims, shape, raw = unpack(blob)
     spread = _SPREAD.unpack(raw)[0] or _PLAIN_SPREAD
     if not _NARROWEST <= spread <= _WIDEST:
         raise UserError(f"its peaks are {spread:g} cells wide")
+    heatmaps, owners = draw(people, shape, spread)
+    return heatmaps, np.repeat(owners[None] * np.float32(TAG_STEP), dims, axis=0) if dims else None
+
+
+def draw(people: Poses, shape: tuple[int, int, int], spread: float) -> tuple[np.ndarray, np.ndarray]:
+    """Gaussians at people's joints, each as high as the joint's score; those of one kind merge by the maximum.
+
+    Args:
+        people: in cell coordinates.
+        shape: (K, h, w).
+        spread: standard deviation in cells.
+
+    Returns:
+        heatmaps, (K, h, w) float32, and whose joint is the highest there: the person's number from 1 on, or 0.
+    """
     heatmaps, owners = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for person, joint in np.argwhere(people.scores > 0):
         window, shown = _gaussian(people.points[person, joint], spread, shape[1:])
@@ -48,7 +62,7 @@ def decode_poses(blob: bytes, people: Poses) -> Maps:
         highest = shown > heatmaps[joint][window]
         heatmaps[joint][window][highest] = shown[highest]
         owners[joint][window][highest] = person + 1
-    return heatmaps, np.repeat(owners[None] * np.float32(TAG_STEP), dims, axis=0) if dims else None
+    return heatmaps, owners
 
 
 def _gaussian(point: np.ndarray, spread: float, size_hw: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray]:

@@ -1,0 +1,118 @@
+"""The student that is designed by latency: plain 3x3 convolutions, wide at coarse strides, heads at stride 8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rtpe.limits import FLAG, NULL, choice, each, multiple, refuse_others, whole
+from rtpe.nets.blocks import Outputs
+from rtpe.nets.frozen import Freezable
+from rtpe.nets.hrnet import initialise
+from rtpe.nets.repvgg import RepConv
+
+LEVELS = 4  # strides 4, 8, 16, 32
+# channels at strides 2, 4, 8, 16 and 32; 3x3 convolutions at strides 4 to 32 beside the strided ones; of the neck
+SIZES = {
+    "nano": ((16, 32, 64, 128, 192), (1, 1, 2, 1), 64),
+    "s": ((32, 64, 96, 192, 256), (1, 2, 4, 2), 96),
+    "m": ((32, 64, 128, 256, 384), (1, 4, 6, 3), 128),
+    "l": ((32, 64, 160, 320, 512), (1, 4, 8, 4), 160),
+}
+LIMITS = {
+    "joints": whole(1),
+    "size": choice(*SIZES),
+    "widths": NULL | each(multiple(16), count=LEVELS + 1),
+    "convs": NULL | each(whole(0), count=LEVELS),
+    "neck": NULL | multiple(32),
+    "stride": choice(4, 8),
+    "tags": FLAG,
+    "centres": FLAG,
+}
+REACH = 16.0  # cells: as far as an offset of 1 reaches, so that offsets are learnt as fast as other maps
+
+
+class RepStudent(Freezable):
+    """Heatmaps, and what tells people apart, by convolutions that processors are fast at.
+
+    Args:
+        joints: heatmaps, and tags or offsets.
+        size: nano, s, m or l: what the next three are where they are not given.
+        widths: channels at strides 2, 4, 8, 16 and 32.
+        convs: 3x3 convolutions at strides 4, 8, 16 and 32, besides the one that leads there.
+        neck: channels that all levels are brought to.
+        stride: of the maps, 4 or 8.
+        tags: whether there are tags to tell people apart by.
+        centres: whether there are people's centres and offsets to tell them apart by.
+
+    Attributes:
+        numbers: the arguments, by name.
+
+    Raises:
+        UserError: for a choice that there is not.
+    """
+
+    def __init__(
+        self,
+        joints: int = 17,
+        size: str = "s",
+        widths: Sequence[int] | None = None,
+        convs: Sequence[int] | None = None,
+        neck: int | None = None,
+        stride: int = 8,
+        tags: bool = False,
+        centres: bool = True,
+    ):
+        super().__init__()
+        numbers: dict[str, Any] = {"joints": joints, "size": size, "widths": widths, "convs": convs, "neck": neck}
+        self.numbers = {**numbers, "stride": stride, "tags": tags, "centres": centres}
+        refuse_others(self.numbers, LIMITS)
+        usual = SIZES[size]
+        widths, convs, neck = widths or usual[0], convs or usual[1], neck or usual[2]
+        self.stem = RepConv(3, widths[0], stride=2)
+        self.levels = nn.ModuleList(
+            nn.Sequential(RepConv(before, after, stride=2), *(RepConv(after, after) for _ in range(count)))
+            for before, after, count in zip(widths, widths[1:], convs)
+        )
+        self.first = {4: 0, 8: 1}[stride]
+        self.side = nn.ModuleList(nn.Conv2d(channels, neck, 1) for channels in widths[1 + self.first :])
+        self.neck = RepConv(neck, neck)
+        self.heatmaps = nn.Conv2d(neck, joints, 1)
+        self.tags = nn.Conv2d(neck, joints, 1) if tags else None
+        self.centres = nn.Conv2d(neck, 1, 1) if centres else None
+        self.offsets = nn.Conv2d(neck, 2 * joints, 1) if centres else None
+        initialise(self)
+        for head in filter(None, (self.heatmaps, self.tags, self.centres, self.offsets)):
+            nn.init.normal_(head.weight, std=0.001)  # maps start at nothing, as nearly all of their cells should end
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Normalised images, (B, 3, H, W), sides multiples of 32.
+
+        Returns:
+            heatmaps, (B, K, h, w), h = H/stride, w = W/stride; tags, centres and offsets, (B, .., h, w), as far as
+            there are such heads.
+        """
+        seen = self._features(images)
+        tags = self.tags(seen) if self.tags else None
+        centres = {"centres": self.centres(seen), "offsets": REACH * self.offsets(seen)} if self.centres else {}
+        return Outputs([self.heatmaps(seen)], tags, **centres)
+
+    def maps(self, images: Tensor) -> tuple[Tensor | None, ...]:
+        """Heatmaps and the tags or None, (B, K, h, w) each; centres and offsets, if any."""
+        out = self(images)
+        return (out.heatmaps[-1], out.tags) + ((out.centres, out.offsets) if self.centres else ())
+
+    def _features(self, images: Tensor) -> Tensor:
+        """What the heads see, (B, neck, h, w)."""
+        x, levels = self.stem(images), []
+        for level in self.levels:
+            x = level(x)
+            levels.append(x)
+        sides = [side(level) for side, level in zip(self.side, levels[self.first :])]
+        merged = sides[-1]
+        for finer in sides[-2::-1]:
+            merged = finer + F.interpolate(merged, scale_factor=2.0, mode="nearest")
+        return self.neck(merged)
