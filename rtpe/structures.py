@@ -107,9 +107,11 @@ class PoseMaps:
         image_hw: height and width of the original image.
         tags: (T, K, h, w) float32 associative embeddings, or None; T is 2 if a flipped run added its own numbering.
         pafs: (2 L, h, w) float32 part-affinity fields, x and y of each limb in turn, or None.
-        centres: (1, h, w) float32, one peak of height about 1 per person, or None. No cache keeps these two.
+        centres: (1, h, w) float32, one peak of height about 1 per person, or None. No cache keeps these three.
         offsets: (2 K, h, w) float32, x and y of each joint in turn: in cells, from the centre of a cell to the joint of
             the person whose centre is there; or None.
+        shifts: (2 K, h, w) float32, x and y of each joint in turn: in cells, from the centre of a cell to the joint
+            whose peak is there; or None.
         peak_sigma: how wide the peaks of the heatmaps are, a standard deviation in cells; None where it is unknown.
 
     Raises:
@@ -124,6 +126,7 @@ class PoseMaps:
     pafs: np.ndarray | None = None
     centres: np.ndarray | None = None
     offsets: np.ndarray | None = None
+    shifts: np.ndarray | None = None
     peak_sigma: float | None = None
 
     def __post_init__(self):
@@ -136,7 +139,7 @@ class PoseMaps:
             raise UserError(
                 f"pafs: expected (2 L, {self.heatmaps.shape[1]}, {self.heatmaps.shape[2]}), got {self.pafs.shape}"
             )
-        for name, channels in (("centres", 1), ("offsets", 2 * joints)):
+        for name, channels in (("centres", 1), ("offsets", 2 * joints), ("shifts", 2 * joints)):
             maps, want = getattr(self, name), (channels, *self.heatmaps.shape[1:])
             if maps is not None and maps.shape != want:
                 raise UserError(f"{name}: expected {want}, got {maps.shape}")
@@ -149,11 +152,11 @@ class PoseMaps:
         """The channels that another skeleton asks for, in its order; fields of the old limbs are left behind."""
         order = skeleton.order_in(self.skeleton)
         tags = None if self.tags is None else self.tags[:, order]
-        offsets = self.offsets
-        if offsets is not None:
-            offsets = offsets.reshape(-1, 2, *self.size_hw)[order].reshape(-1, *self.size_hw)
-        heatmaps = self.heatmaps[order]
-        return replace(self, heatmaps=heatmaps, tags=tags, offsets=offsets, pafs=None, skeleton=skeleton)
+        pairs = {name: getattr(self, name) for name in ("offsets", "shifts")}
+        for name, maps in pairs.items():
+            if maps is not None:
+                pairs[name] = maps.reshape(-1, 2, *self.size_hw)[order].reshape(-1, *self.size_hw)
+        return replace(self, heatmaps=self.heatmaps[order], tags=tags, **pairs, pafs=None, skeleton=skeleton)
 
 
 @dataclass(frozen=True)

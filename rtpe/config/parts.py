@@ -145,7 +145,8 @@ class DecodeSettings(Checked):
         threshold: least height of a peak.
         tag_threshold: tags closer than this belong to one person.
         max_people: at most so many an image.
-        refine: argmax, quarter or dark; corner is argmax as the published readout head has it, half a cell off.
+        refine: argmax, quarter or dark; corner is argmax as the published readout head has it, half a cell off; shifts,
+            with centres alone, is what the net says of the place in the cell.
         fill: a joint that a person lacks is sought among the peaks near it above this, with centres put where the
             offset points, if there is more heat than this; null seeks none.
     """
@@ -154,7 +155,7 @@ class DecodeSettings(Checked):
     threshold: float = limited(0.1, at_least(0))
     tag_threshold: float = limited(1.0, above(0))
     max_people: int = limited(30, at_least(1))
-    refine: Literal["argmax", "quarter", "dark", "corner"] = "dark"
+    refine: Literal["argmax", "quarter", "dark", "corner", "shifts"] = "dark"
     fill: float | None = limited(0.05, at_least(0) | NULL)
 
 

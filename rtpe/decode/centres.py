@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from rtpe.decode.confidence import expected_similarity
-from rtpe.decode.peaks import Peaks, argmax, local_maxima, refiner
+from rtpe.decode.peaks import SHIFTS, Peaks, Refiner, argmax, local_maxima, refiner
 from rtpe.decode.suppress import suppress
 from rtpe.errors import UserError
 from rtpe.limits import FINITE, KERNEL, NULL, OVERLAP, at_least, limited, refuse_own
@@ -29,7 +29,7 @@ class CentreSettings:
         threshold: a centre and a joint need more heat than this.
         max_people: at most so many people, those with the hottest centres.
         kernel: two peaks of one map are at least about half this many cells apart; odd.
-        refine: sub-pixel refinement: argmax, quarter or dark.
+        refine: sub-pixel refinement: argmax, quarter or dark; or shifts, as the net says it.
         reach: a peak is a person's joint within this share of the person's size of where the offset points; the size
             is the diagonal of the box around all those places. Half the kernel at least.
         fill: a joint without a peak is put where its offset points if the heat there exceeds this; null leaves it out.
@@ -50,7 +50,8 @@ class CentreSettings:
     nms: float = limited(0.8, OVERLAP)
 
     def __post_init__(self):
-        refiner(self.refine)
+        if self.refine != SHIFTS:
+            refiner(self.refine)
         refuse_own(self, "centres.")
 
 
@@ -74,7 +75,7 @@ def from_centres(maps: PoseMaps, settings: CentreSettings) -> Poses:
     sizes = np.linalg.norm(np.ptp(guesses, axis=1), axis=-1)
     reaches = np.maximum(settings.reach * sizes, settings.kernel // 2)
     owned = _owned(guesses, reaches, peaks)
-    points, scores = _placed(guesses, owned, peaks, maps.heatmaps, settings.refine)
+    points, scores = _placed(guesses, owned, peaks, maps.heatmaps, refiner(settings.refine, maps.shifts))
     person_scores = expected_similarity(points, scores, maps.skeleton, _ERROR)
     kept = (scores > 0).any(axis=1) & (person_scores >= settings.min_score)
     if settings.fill is not None:
@@ -111,13 +112,13 @@ def _owned(guesses: np.ndarray, reaches: np.ndarray, peaks: Peaks) -> np.ndarray
 
 
 def _placed(
-    guesses: np.ndarray, owned: np.ndarray, peaks: Peaks, heatmaps: np.ndarray, refine: str
+    guesses: np.ndarray, owned: np.ndarray, peaks: Peaks, heatmaps: np.ndarray, refine: Refiner
 ) -> tuple[np.ndarray, np.ndarray]:
     """Joints where their peaks are, else where they were guessed, (P, K, 2) cells; the peaks' heat, else 0, (P, K)."""
     points, scores = guesses.copy(), np.zeros(owned.shape)
     found = owned >= 0
     chosen = peaks.only(owned[found])
-    points[found] = refiner(refine)(heatmaps, *chosen[:3])
+    points[found] = refine(heatmaps, *chosen[:3])
     scores[found] = chosen.scores
     return points, scores
 

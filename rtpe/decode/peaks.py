@@ -11,6 +11,7 @@ import numpy as np
 from rtpe.errors import UserError
 from rtpe.geometry import HALF, index_to_point, point_to_index
 
+SHIFTS = "shifts"  # the refinement that a net gives itself
 Refiner = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -193,15 +194,37 @@ def _newton_step(logs: np.ndarray) -> np.ndarray:
     return np.where(((determinant > 0) & (gxx < 0))[:, None], step, np.nan)
 
 
+def shifted(shifts: np.ndarray) -> Refiner:
+    """The refiner that lets a net say where in the cell a peak is.
+
+    Args:
+        shifts: (2 K, h, w), see `PoseMaps.shifts`.
+
+    >>> shifts = np.zeros((2, 4, 4))
+    >>> shifts[:, 1, 2] = [0.2, -0.4]
+    >>> shifted(shifts)(np.zeros((1, 4, 4)), [0], [1], [2]).tolist()
+    [[2.7, 1.1]]
+    """
+    pairs = shifts.reshape(-1, 2, *shifts.shape[1:])
+    return lambda heatmaps, joints, ys, xs: argmax(heatmaps, joints, ys, xs) + pairs[joints, :, ys, xs]
+
+
 REFINERS: dict[str, Refiner] = {"argmax": argmax, "quarter": quarter, "dark": dark, "corner": corner}
 
 
-def refiner(name: str) -> Refiner:
+def refiner(name: str, shifts: np.ndarray | None = None) -> Refiner:
     """The sub-pixel refiner of that name: (heatmaps, joints, ys, xs) -> (N, 2) points in cell coordinates.
 
+    Args:
+        shifts: of the maps, which the one of that name needs.
+
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or the maps have no shifts.
     """
+    if name == SHIFTS:
+        if shifts is None:
+            raise UserError(f"refine {SHIFTS}: the maps have none: choose from {', '.join(REFINERS)}")
+        return shifted(shifts)
     if name not in REFINERS:
         raise UserError(f"unknown refiner {name!r}: choose from {', '.join(REFINERS)}")
     return REFINERS[name]

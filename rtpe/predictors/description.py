@@ -13,6 +13,8 @@ from rtpe.geometry import Affine, centred, letterbox, round_up
 from rtpe.plain import read_regular, yaml_value
 from rtpe.skeleton import Skeleton, skeleton
 
+KINDS = ("heatmaps", "tags", "pafs", "centres", "offsets", "shifts")
+
 
 class Channels(NamedTuple):
     """An output of a network, and the channels of it that are wanted, in the wanted order."""
@@ -31,11 +33,15 @@ class Description:
         stride: input pixels a cell.
         heatmaps, tags: one channel for each joint.
         pafs: x and y of each limb of the skeleton in turn.
+        centres: one channel, with a peak at each person's centre.
+        offsets: x and y of each joint in turn, in cells: from a person's centre to the joint.
+        shifts: x and y of each joint in turn, in cells: from the cell of a peak to the joint.
+        origin: offsets and shifts are told from the centre of a cell, or from its corner.
         to_skeleton: the joints that are asked of it, or None for all of its own.
         input: the name of its input, or None if it has but one.
         input_hw: every image is letterboxed into this size; or None, and then:
         short_side, max_side: the input's short side gets this length, less where its long side would exceed the other;
-            both sides are rounded up to the stride, the image is centred in them.
+            both sides are rounded up to the stride, or to `multiple`, the image is centred in them.
         top_down: it sees one person a crop, of size input_hw, instead of the whole image.
         color: order of its three input channels, rgb or bgr.
         scale, mean, std: it takes (value * scale - mean) / std of values 0..255; mean and std are in that order.
@@ -51,11 +57,16 @@ class Description:
     heatmaps: Channels
     tags: Channels | None = None
     pafs: Channels | None = None
+    centres: Channels | None = None
+    offsets: Channels | None = None
+    shifts: Channels | None = None
+    origin: str = "centre"
     to_skeleton: Skeleton | None = None
     input: str | None = None
     input_hw: tuple[int, int] | None = None
     short_side: int | None = None
     max_side: int | None = None
+    multiple: int | None = None
     top_down: bool = False
     color: str = "rgb"
     scale: float = 1.0
@@ -70,12 +81,22 @@ class Description:
             raise UserError("top_down: expected input_hw, the size of a crop, got a short_side")
         if self.input_hw and any(side % self.stride for side in self.input_hw):
             raise UserError(f"input_hw: expected multiples of the stride {self.stride}, got {list(self.input_hw)}")
-        for kind in ("heatmaps", "tags"):
-            chosen, joints = self.maps.get(kind), len(self.skeleton)
-            if chosen and len(chosen.channels) != joints:
+        if (self.centres is None) != (self.offsets is None):
+            raise UserError("centres, offsets: give both of them, or neither")
+        if self.origin != "centre" and not (self.offsets or self.shifts):
+            raise UserError(f"origin {self.origin}: has no effect without offsets or shifts: leave it out")
+        joints = len(self.skeleton)
+        wanted = {"heatmaps": joints, "tags": joints, "centres": 1, "offsets": 2 * joints, "shifts": 2 * joints}
+        for kind, count in wanted.items():
+            chosen = self.maps.get(kind)
+            if chosen and len(chosen.channels) != count:
                 raise UserError(
-                    f"{kind}.channels: expected {joints} for {self.skeleton.name}, got {len(chosen.channels)}"
+                    f"{kind}.channels: expected {count} for {self.skeleton.name}, got {len(chosen.channels)}"
                 )
+        if self.multiple and (self.multiple % self.stride or self.input_hw):
+            raise UserError(
+                f"multiple: expected one of the stride {self.stride}, beside short_side, got {self.multiple}"
+            )
         self._check_channels()
         self.joints.order_in(self.skeleton)
 
@@ -103,8 +124,8 @@ class Description:
 
     @property
     def maps(self) -> dict[str, Channels]:
-        """Its kinds of maps: heatmaps, and tags and pafs if it has them."""
-        return {kind: getattr(self, kind) for kind in ("heatmaps", "tags", "pafs") if getattr(self, kind)}
+        """Its kinds of maps: heatmaps, and others as far as it has them."""
+        return {kind: getattr(self, kind) for kind in KINDS if getattr(self, kind)}
 
     def frame(self, image_hw: tuple[int, int]) -> tuple[tuple[int, int], Affine]:
         """The size of the input for such an image, and the map from the image to it; the aspect is kept."""
@@ -113,14 +134,14 @@ class Description:
         scale = self.short_side / min(image_hw)
         if self.max_side:
             scale = min(scale, self.max_side / max(image_hw))
-        input_hw = tuple(round_up(side * scale, self.stride) for side in image_hw)
+        input_hw = tuple(round_up(side * scale, self.multiple or self.stride) for side in image_hw)
         return input_hw, centred(image_hw, input_hw, scale)
 
 
 def read_description(path: str | Path) -> Description:
     """Read a YAML file with the keys of `Description`.
 
-    `heatmaps` and `tags` are `{output: name, channels: [...]}`; `pafs` are `{output: name, limbs: [...]}`, a limb
+    All kinds of maps but one are `{output: name, channels: [...]}`; `pafs` are `{output: name, limbs: [...]}`, a limb
     being `[from, to, channel of x, channel of y]`.
 
     Raises:
@@ -134,7 +155,7 @@ def read_description(path: str | Path) -> Description:
     required = [field.name for field in fields(Description) if field.default is MISSING]
     try:
         values = _values(raw, _KEYS, required)
-        for kind in ("heatmaps", "tags", "pafs"):
+        for kind in KINDS:
             if kind in values:
                 values[kind] = _channels(values[kind], values["skeleton"])
         return Description(**values)
@@ -219,10 +240,15 @@ _KEYS = {
     "heatmaps": _output("heatmaps", _CHANNELS),
     "tags": _output("tags", _CHANNELS),
     "pafs": _output("pafs", _LIMBS),
+    "centres": _output("centres", _CHANNELS),
+    "offsets": _output("offsets", _CHANNELS),
+    "shifts": _output("shifts", _CHANNELS),
+    "origin": _Key("centre or corner", lambda value: value in ("centre", "corner"), str),
     "input": _Key("the name of an input", _is_text, str),
     "input_hw": _Key("[height, width]", _list_of(_is_natural, 2), tuple),
     "short_side": _Key("a whole number above 0", _is_natural, int),
     "max_side": _Key("a whole number above 0", _is_natural, int),
+    "multiple": _Key("a whole number above 0", _is_natural, int),
     "top_down": _Key("true or false", lambda value: isinstance(value, bool), bool),
     "color": _Key("rgb or bgr", lambda value: value in ("rgb", "bgr"), str),
     "scale": _Key("a number", _is_number, float),

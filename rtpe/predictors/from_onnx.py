@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from rtpe.decode.centres import CentreSettings, from_centres
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.decode.paf import PafSettings, assemble
 from rtpe.errors import UserError
-from rtpe.geometry import Affine, cells
+from rtpe.geometry import HALF, Affine, cells
 from rtpe.images import warp
 from rtpe.predictors.checksum import checksum_of
 from rtpe.predictors.description import Description, read_description
@@ -26,7 +27,10 @@ from rtpe.predictors.top_down import Look, TopDownPredictor, TopDownSettings
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes, PoseMaps, Prediction
 
-_DECODERS = {PafSettings: assemble, GroupingSettings: group}
+_DECODERS = {PafSettings: assemble, CentreSettings: from_centres, GroupingSettings: group}
+Reading = PafSettings | CentreSettings | GroupingSettings
+# keys that go unsaid where nobody asks for them, as before there was a choice: old caches go on
+_LATER = {"centres": None, "offsets": None, "shifts": None, "origin": "centre", "multiple": None}
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,13 @@ class OnnxPredictor:
     """A network in a file as a predictor; `from_onnx` makes it.
 
     Its maps are those of the network on its own grid, the people are read with part-affinity fields if it has them,
-    else with tags, else one person is read.
+    else with centres and offsets, else with tags, else one person is read.
     """
 
     network: Network
     description: Description
     weights_sha256: str
-    decode: PafSettings | GroupingSettings
+    decode: Reading
     batch: int
 
     @property
@@ -87,6 +91,8 @@ class OnnxPredictor:
             maps = {kind: of_all[i] for kind, of_all in chosen.items()}
             if "tags" in maps:
                 maps["tags"] = maps["tags"][None]
+            for kind in {"offsets", "shifts"} & maps.keys() if described.origin == "corner" else ():
+                maps[kind] = maps[kind] - HALF
             to_image = affine.inverse() @ cells(described.stride)
             yield PoseMaps(to_image=to_image, image_hw=image.shape[:2], skeleton=described.skeleton, **maps)
 
@@ -97,7 +103,7 @@ def from_onnx(
     size: int | tuple[int, int] | None = None,
     threads: int | None = None,
     batch: int = 8,
-    decode: PafSettings | GroupingSettings | None = None,
+    decode: Reading | None = None,
 ) -> OnnxPredictor:
     """Load a network and its description.
 
@@ -120,8 +126,16 @@ def from_onnx(
     elif size is not None:
         described = replace(described, input_hw=tuple(size), short_side=None)
     network, checksum = _opened(Path(weights), description, described, threads)
-    decode = decode or (PafSettings() if described.pafs else GroupingSettings())
+    decode = decode or _reading(described)
     return OnnxPredictor(network, described, checksum, decode, network.shape[0] or batch)
+
+
+def _reading(described: Description) -> Reading:
+    if described.pafs:
+        return PafSettings()
+    if described.centres:
+        return CentreSettings(refine="shifts" if described.shifts else "dark")
+    return GroupingSettings()
 
 
 def top_down_from_onnx(
@@ -173,7 +187,7 @@ def _said(described: Description) -> dict[str, Any]:
     names = {"skeleton": described.skeleton.name, "to_skeleton": described.joints.name}
     said = json.loads(json.dumps(asdict(described) | names))
     del said["least"]
-    return said
+    return {name: value for name, value in said.items() if name not in _LATER or value != _LATER[name]}
 
 
 def _channels(

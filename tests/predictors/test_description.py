@@ -111,6 +111,27 @@ def test_sizes_of_inputs(folder, rule, image_hw, want):
             "pafs.limbs: \\[left_eye, right_eye\\] of skeleton tri missing",
         ),
         (
+            {**SIZED, "centres": {"output": "rest", "channels": [0]}},
+            "centres, offsets: give both of them, or neither",
+        ),
+        (
+            {**SIZED, "offsets": {"output": "rest", "channels": [0, 1, 2, 3, 4, 5]}},
+            "centres, offsets: give both of them, or neither",
+        ),
+        (
+            {**SIZED, "shifts": {"output": "rest", "channels": [0, 1, 2]}},
+            "shifts.channels: expected 6 for tri, got 3",
+        ),
+        (
+            {**SIZED, "centres": {"output": "a", "channels": [0, 1]}, "offsets": {"output": "b", "channels": [0, 1]}},
+            "centres.channels: expected 1 for tri, got 2",
+        ),
+        ({**SIZED, "origin": "corner"}, "origin corner: has no effect without offsets or shifts: leave it out"),
+        ({**SIZED, "origin": "top"}, "origin: expected centre or corner, got 'top'"),
+        ({**SIZED, "multiple": 32}, "multiple: expected one of the stride 8, beside short_side, got 32"),
+        ({**PLAIN, "short_side": 96, "multiple": 12}, "multiple: expected one of the stride 8, beside short_side, got"),
+        ({**SIZED, "least": "low"}, "least: expected a number, got 'low'"),
+        (
             {**SIZED, "pafs": {"output": "heat", "limbs": [["nose", 0, 1]]}},
             "pafs.limbs: expected a list of \\[from, to, channel of x, channel of y\\], got ",
         ),

@@ -227,6 +227,53 @@ def test_a_predictor_says_who_it_is(folder):
     assert predictor().least is None
 
 
+CENTRED = {
+    **SIZED,
+    "centres": {"output": "rest", "channels": [0]},
+    "offsets": {"output": "rest", "channels": [2, 1, 4, 3, 6, 5]},  # the network has y first
+    "shifts": {"output": "rest", "channels": [8, 7, 10, 9, 12, 11]},
+}
+
+
+@pytest.mark.parametrize("origin", ["centre", "corner"])
+def test_centres_offsets_and_shifts_make_a_person(folder, origin):
+    """Red, green and blue light up where the joints are, white light is the centre; all of it for one cell each."""
+    place = {"centre": 0.0, "corner": 0.5}[origin]
+    rest = np.zeros((13, 12, 16))
+    joints, shift = [(4, 3), (9, 3), (6, 8)], (0.3, -0.2)  # x, y of their cells; all in the same place of their cells
+    for joint, (x, y) in enumerate(joints):
+        rest[2 + 2 * joint], rest[1 + 2 * joint] = x - 7 + place, y - 5 + place
+        rest[8 + 2 * joint], rest[7 + 2 * joint] = shift[0] + place, shift[1] + place
+    rest[0] = -1.0
+    rest[0, 5, 7] = 0.9
+    net = save_net({"heat": (np.eye(3), np.zeros((3, 1, 1))), "rest": (np.zeros((13, 3)), rest)})
+    image = np.zeros((96, 128, 3), np.uint8)
+    for joint, (x, y) in enumerate(joints):
+        image[8 * y : 8 * y + 8, 8 * x : 8 * x + 8, joint] = 255
+    made = predictor({**CENTRED, "origin": origin}, net)
+    (found,) = made([image])
+    want = 8 * (index_to_point(np.array(joints, float)) + shift)
+    np.testing.assert_allclose(found.poses.points, want[None], atol=1e-4)
+    np.testing.assert_allclose(found.poses.scores, 1)
+    unrefined = {name: value for name, value in CENTRED.items() if name != "shifts"}
+    (found,) = predictor({**unrefined, "origin": origin}, net)([image])  # by the heat alone: the cell's centre
+    np.testing.assert_allclose(found.poses.points, 8 * index_to_point(np.array(joints, float))[None], atol=1e-4)
+
+
+def test_what_nobody_asks_for_goes_unsaid(folder):
+    """Caches made before a key was there go on."""
+    said = predictor().describe()["settings"].keys()
+    assert said.isdisjoint({"centres", "offsets", "shifts", "origin", "multiple", "least"})
+
+
+def test_sides_are_rounded_up_to_what_the_network_asks(folder):
+    sized = {**PLAIN, "scale": 1 / 255, "short_side": 64, "max_side": 200, "multiple": 32}
+    made = predictor(sized)
+    for size_hw, want in (((64, 64), (64, 64)), ((64, 65), (64, 96)), ((40, 70), (64, 128)), ((50, 500), (32, 224))):
+        maps = made([np.zeros((*size_hw, 3), np.uint8)])[0].maps
+        assert maps.size_hw == (want[0] // STRIDE, want[1] // STRIDE)
+
+
 def test_people_are_read_as_asked(folder):
     assert isinstance(from_onnx_settings(PLAIN | {"input_hw": [96, 128]}), GroupingSettings)
     pafs = {"output": "heat", "limbs": [["left_eye", "right_eye", 3, 4]]}
