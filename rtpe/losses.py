@@ -89,3 +89,22 @@ def offset_loss(offsets: Tensor, indices: Tensor, targets: Tensor, counts: Tenso
     size = sizes.clamp(min=SMALLEST)[:, :, None, None, None]
     error = F.smooth_l1_loss(told / size, targets / size, reduction="none", beta=TURN).sum(-1)
     return (error * counts).sum() / counts.sum().clamp(min=1)
+
+
+def shift_loss(shifts: Tensor, indices: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
+    """Smooth L1, in cells, of where joints are told to be in the cells around them.
+
+    Args:
+        shifts: (B, 2 K, h, w), x and y of each joint in turn.
+        indices: (B, P, N, K) cells in the flattened h x w grid.
+        targets: (B, P, N, K, 2) in cells.
+        counts: (B, P, N, K) bool, which of them are judged.
+    """
+    batch, people, cells, joints = indices.shape
+    if people == 0:
+        return shifts.sum() * 0.0
+    flat = shifts.float().view(batch, joints, 2, -1)
+    places = indices.permute(0, 3, 1, 2).flatten(2)[:, :, None].expand(-1, -1, 2, -1)
+    told = flat.gather(3, places).view(batch, joints, 2, people, cells).permute(0, 3, 4, 1, 2)
+    error = F.smooth_l1_loss(told, targets, reduction="none", beta=TURN).sum(-1)
+    return (error * counts).sum() / counts.sum().clamp(min=1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from reference.tags import tag_losses as slow_tag_losses
 
-from rtpe.losses import feature_loss, heatmap_loss, offset_loss, segmentation_loss, tag_losses
+from rtpe.losses import feature_loss, heatmap_loss, offset_loss, segmentation_loss, shift_loss, tag_losses
 
 SHAPE = (2, 3, 4, 5)
 
@@ -230,6 +230,43 @@ def test_an_offset_off_by_a_share_of_the_size_costs_the_same_for_all_people():
         target = torch.tensor([0.25 * size, 0.0]).view(1, 1, 1, 1, 2)
         index, counts = torch.zeros(1, 1, 1, dtype=torch.long), torch.ones(1, 1, 1, 1, dtype=torch.bool)
         assert offset_loss(told, index, target, counts, torch.tensor([[size]])).item() == pytest.approx(0.2)
+
+
+def shift_case(people, seed=0):
+    """shifts (2, 6, 4, 5), indices (2, P, 9, 3), targets (2, P, 9, 3, 2), counts (2, P, 9, 3)."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (2, people, 9, 3)
+    return (
+        torch.randn(2, 6, 4, 5, generator=generator),
+        torch.randint(0, 20, shape, generator=generator),
+        torch.randn(*shape, 2, generator=generator),
+        torch.rand(shape, generator=generator) > 0.4,
+    )
+
+
+@pytest.mark.parametrize("people", [1, 3])
+def test_shifts_cost_what_the_slow_loop_says(people):
+    """In cells, whoever it is: squares up to a tenth of a cell."""
+    shifts, indices, targets, counts = shift_case(people)
+    errors = []
+    for image, person, cell, joint in counts.nonzero().tolist():
+        row, column = divmod(indices[image, person, cell, joint].item(), 5)
+        error = 0.0
+        for axis in range(2):
+            told = shifts[image, 2 * joint + axis, row, column].item()
+            off = abs(told - targets[image, person, cell, joint, axis].item())
+            error += off**2 / 0.2 if off < 0.1 else off - 0.05
+        errors.append(error)
+    assert shift_loss(shifts, indices, targets, counts).item() == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+@pytest.mark.parametrize("people", [0, 2])
+def test_shifts_of_nobody_cost_nothing_and_still_have_a_gradient(people):
+    shifts, indices, targets, counts = shift_case(people)
+    shifts.requires_grad_()
+    loss = shift_loss(shifts, indices, targets, torch.zeros_like(counts))
+    loss.backward()
+    assert loss == 0 and shifts.grad is not None and not shifts.grad.any()
 
 
 def test_the_same_features_cost_nothing():

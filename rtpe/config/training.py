@@ -57,6 +57,7 @@ class LossSettings(Checked):
         person: the attention maps against the person masks.
         centre: the heatmap of people's centres, of a net that has one.
         offset: the offsets from centres to joints, of a net that has them.
+        shift: the places of joints in their cells, of a net that tells them.
         stem: the features of the net's own stem against those of the stem that --net.imitate names.
         sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
         widen: a teacher's peaks that are narrower than the least of the sigmas are made as wide.
@@ -72,6 +73,7 @@ class LossSettings(Checked):
     person: Weight = limited(0.0, WEIGHT)
     centre: Weight = limited(0.0, WEIGHT)
     offset: Weight = limited(0.0, WEIGHT)
+    shift: Weight = limited(0.0, WEIGHT)
     stem: Weight = limited(0.0, WEIGHT)
     sigmas: list[float] = limited([2.0], each(above(0)))
     widen: bool = True

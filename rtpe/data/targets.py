@@ -102,3 +102,28 @@ def cell_indices(points: Tensor, size_hw: tuple[int, int]) -> tuple[Tensor, Tens
     x = points[..., 0].floor().long().clamp(0, width - 1)
     y = points[..., 1].floor().long().clamp(0, height - 1)
     return y * width + x, points[..., 2] > 0
+
+
+def shift_targets(points: Tensor, size_hw: tuple[int, int], reach: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    """What the cells around each joint are to say of its place; a cell speaks of the nearest joint of its kind alone.
+
+    Args:
+        points: (B, P, K, 3) in cells.
+        reach: cells that are further away from the joint's own do not speak of it.
+
+    Shape: -> (B, P, N, K) int64 indices of the cells into the flattened grid; (B, P, N, K, 2) from each cell's centre
+    to the joint, in cells; (B, P, N, K) bool, which of them count.
+    """
+    height, width = size_hw
+    around = torch.arange(-reach, reach + 1, device=points.device)
+    window = torch.stack(torch.meshgrid(around, around, indexing="xy"), dim=-1).flatten(0, 1)
+    cells = points[:, :, None, :, :2].floor().long() + window[:, None]
+    inside = ((cells >= 0) & (cells < cells.new_tensor([width, height]))).all(-1)
+    places, visible = index_to_point(cells.to(points)), points[..., 2] > 0
+    targets = points[:, :, None, :, :2] - places
+    others = places[:, :, :, :, None] - points[:, None, None, ..., :2].transpose(3, 4)
+    apart = others.norm(dim=-1).masked_fill(~visible[:, None, None].transpose(3, 4), torch.inf)
+    own = torch.arange(points.shape[1], device=points.device)[:, None, None]
+    nearest = apart.argmin(-1) == own if len(own) else inside
+    indices = cells[..., 1].clamp(0, height - 1) * width + cells[..., 0].clamp(0, width - 1)
+    return indices, targets, inside & visible[:, :, None] & nearest

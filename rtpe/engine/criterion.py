@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rtpe.data.loader import Batch
-from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centres
+from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centres, shift_targets
 from rtpe.engine.optim import at_progress
 from rtpe.errors import UserError
 from rtpe.limits import WEIGHT
-from rtpe.losses import feature_loss, heatmap_loss, offset_loss, segmentation_loss, tag_losses
+from rtpe.losses import feature_loss, heatmap_loss, offset_loss, segmentation_loss, shift_loss, tag_losses
 from rtpe.nets.blocks import Outputs, normalise
 
-TERMS = ("teacher", "truth", "pull", "push", "person", "centre", "offset", "stem")
+TERMS = ("teacher", "truth", "pull", "push", "person", "centre", "offset", "shift", "stem")
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,9 @@ class Criterion:
         if self._asked("person") and outputs.attention:
             levels = [self._person(level, batch) for level in outputs.attention]
             terms["person"] = torch.stack(levels).mean()
+        if self._asked("shift") and outputs.shifts is not None:
+            points, grid_hw = _in_cells(batch, outputs.shifts), outputs.shifts.shape[2:]
+            terms["shift"] = shift_loss(outputs.shifts, *shift_targets(points, grid_hw))
         if self.imitated is not None and self.weights["stem"]:
             terms["stem"] = feature_loss(outputs.stem, self.imitated(normalise(batch.images)))
         return terms

@@ -25,6 +25,8 @@ class Outputs:
         centres: (B, 1, h, w) heatmap of people's centres, no sigmoid, or None.
         offsets: (B, 2 K, h, w), x and y of each joint in turn: in cells, from the centre of a cell to the joint of the
             person whose centre is there; or None.
+        shifts: (B, 2 K, h, w), x and y of each joint in turn: in cells, from the centre of a cell to the joint that is
+            in it or beside it; or None.
         stem: (B, C, h, w) features of the net's own stem, where there is one that learns.
     """
 
@@ -33,6 +35,7 @@ class Outputs:
     attention: list[Tensor] | None = None
     centres: Tensor | None = None
     offsets: Tensor | None = None
+    shifts: Tensor | None = None
     stem: Tensor | None = None
 
 
@@ -43,6 +46,7 @@ class Maps(NamedTuple):
     tags: Tensor | None = None
     centres: Tensor | None = None
     offsets: Tensor | None = None
+    shifts: Tensor | None = None
 
 
 def normalise(images: Tensor) -> Tensor:

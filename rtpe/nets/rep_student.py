@@ -31,6 +31,7 @@ LIMITS = {
     "stride": choice(4, 8),
     "tags": FLAG,
     "centres": FLAG,
+    "shifts": FLAG,
 }
 REACH = 16.0  # cells: as far as an offset of 1 reaches, so that offsets are learnt as fast as other maps
 
@@ -47,6 +48,7 @@ class RepStudent(Freezable):
         stride: of the maps, 4 or 8.
         tags: whether there are tags to tell people apart by.
         centres: whether there are people's centres and offsets to tell them apart by.
+        shifts: whether it says where in its cell a peak is (`--decode.refine shifts`).
 
     Attributes:
         numbers: the arguments, by name.
@@ -65,10 +67,11 @@ class RepStudent(Freezable):
         stride: int = 8,
         tags: bool = False,
         centres: bool = True,
+        shifts: bool = False,
     ):
         super().__init__()
         numbers: dict[str, Any] = {"joints": joints, "size": size, "widths": widths, "convs": convs, "neck": neck}
-        self.numbers = {**numbers, "stride": stride, "tags": tags, "centres": centres}
+        self.numbers = {**numbers, "stride": stride, "tags": tags, "centres": centres, "shifts": shifts}
         refuse_others(self.numbers, LIMITS)
         usual = SIZES[size]
         widths, convs, neck = widths or usual[0], convs or usual[1], neck or usual[2]
@@ -84,26 +87,27 @@ class RepStudent(Freezable):
         self.tags = nn.Conv2d(neck, joints, 1) if tags else None
         self.centres = nn.Conv2d(neck, 1, 1) if centres else None
         self.offsets = nn.Conv2d(neck, 2 * joints, 1) if centres else None
+        self.shifts = nn.Conv2d(neck, 2 * joints, 1) if shifts else None
         initialise(self)
-        for head in filter(None, (self.heatmaps, self.tags, self.centres, self.offsets)):
+        for head in filter(None, (self.heatmaps, self.tags, self.centres, self.offsets, self.shifts)):
             nn.init.normal_(head.weight, std=0.001)  # maps start at nothing, as nearly all of their cells should end
 
     def forward(self, images: Tensor) -> Outputs:
         """Normalised images, (B, 3, H, W), sides multiples of 32.
 
         Returns:
-            heatmaps, (B, K, h, w), h = H/stride, w = W/stride; tags, centres and offsets, (B, .., h, w), as far as
-            there are such heads.
+            heatmaps, (B, K, h, w), h = H/stride, w = W/stride; tags, centres, offsets and shifts, (B, .., h, w), as far
+            as there are such heads.
         """
         seen = self._features(images)
         tags = self.tags(seen) if self.tags else None
         centres = {"centres": self.centres(seen), "offsets": REACH * self.offsets(seen)} if self.centres else {}
-        return Outputs([self.heatmaps(seen)], tags, **centres)
+        return Outputs([self.heatmaps(seen)], tags, **centres, shifts=self.shifts(seen) if self.shifts else None)
 
     def maps(self, images: Tensor) -> tuple[Tensor | None, ...]:
-        """Heatmaps and the tags or None, (B, K, h, w) each; centres and offsets, if any."""
+        """Heatmaps, and tags, centres, offsets and shifts, each of them a tensor or None."""
         out = self(images)
-        return (out.heatmaps[-1], out.tags) + ((out.centres, out.offsets) if self.centres else ())
+        return out.heatmaps[-1], out.tags, out.centres, out.offsets, out.shifts
 
     def _features(self, images: Tensor) -> Tensor:
         """What the heads see, (B, neck, h, w)."""

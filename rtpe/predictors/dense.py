@@ -36,7 +36,7 @@ class DensePredictor:
 
     Attributes:
         net: takes (B, 3, H, W) normalised images, gives heatmaps (B, K, h, w), tags (B, K, h, w) or None and, if it has
-            them, centres (B, 1, h, w) and offsets (B, 2 K, h, w).
+            them, centres (B, 1, h, w), offsets and shifts (B, 2 K, h, w).
         decode: reads the people from the maps of one image.
         name, weights_sha256: who speaks.
         size: of the input: its short side, or (height, width) or the one number for both if letterboxed.
@@ -207,11 +207,12 @@ class DensePredictor:
 
     def _unflipped(self, maps: Maps) -> Maps:
         """Maps of the mirrored image, laid over those of the image: left joints become right ones again."""
-        heatmaps, tags, centres, offsets = (None if each is None else each.flip(-1) for each in maps)
+        heatmaps, tags, centres, *pairs = (None if each is None else each.flip(-1) for each in maps)
         order = self.skeleton.flip
         tags = None if tags is None else tags[:, order]
-        offsets = None if offsets is None else _turned(offsets, order)
-        return Maps(heatmaps[:, order], tags, centres, offsets)
+        return Maps(
+            heatmaps[:, order], tags, centres, *(each if each is None else _turned(each, order) for each in pairs)
+        )
 
     def _stride(self, heatmaps: np.ndarray, input_hw: tuple[int, int]) -> float:
         stride = input_hw[1] / heatmaps.shape[-1]
@@ -234,10 +235,11 @@ def _turned(offsets: Tensor, order: Sequence[int]) -> Tensor:
 
 
 def _projected(maps: Maps, input_hw: tuple[int, int]) -> Maps:
-    """Maps with a cell for each pixel of the input; offsets, which are in cells, grow with the number of them."""
+    """Maps with a cell for each pixel of the input; what is told in cells grows with the number of them."""
     stride = input_hw[1] / maps.heatmaps.shape[-1]
     maps = Maps(*(None if each is None else _resized(each, input_hw) for each in maps))
-    return maps if maps.offsets is None else maps._replace(offsets=maps.offsets * stride)
+    told = {name: each * stride for name in ("offsets", "shifts") if (each := getattr(maps, name)) is not None}
+    return maps._replace(**told)
 
 
 def _resized(maps: Tensor, size_hw: Sequence[int]) -> Tensor:

@@ -8,7 +8,7 @@ from reference.centres import offset_targets as slow_offsets
 from reference.gaussians import gaussian_maps as slow
 
 from rtpe.data import targets
-from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centres
+from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centres, shift_targets
 from rtpe.decode.peaks import dark, local_maxima
 
 SIZE_HW = (9, 13)
@@ -158,3 +158,37 @@ def test_two_people_of_one_centre_do_not_contradict_each_other():
     points = torch.tensor([[[[4.0, 4, 1], [6, 4, 1]], [[5.0, 3, 1], [5, 5, 1]]]])
     _, _, counts = offset_targets(points, person_centres(points)[0], SIZE_HW)
     assert counts[0, 0].any() and not counts[0, 1].any()
+
+
+@pytest.mark.parametrize("count, reach", [(2, 1), (3, 1), (6, 2)])
+def test_shifts_equal_the_slow_loop(count, reach):
+    """Every cell near a visible joint, within the grid, speaks of the joint of its kind that is nearest to it."""
+    points = people(count, seed=count, size_hw=(4, 5))  # crowded: joints of one kind share cells
+    indices, shifts, counts = shift_targets(points, (4, 5), reach)
+    want, got = {}, {}
+    for joint in range(4):
+        seen = [
+            (person, *points[0, person, joint, :2].tolist()) for person in range(count) if points[0, person, joint, 2]
+        ]
+        for row in range(4):
+            for column in range(5):
+                off = [(np.hypot(x - column - 0.5, y - row - 0.5), person, x, y) for person, x, y in seen]
+                if off:
+                    _, person, x, y = min(off)
+                    if abs(np.floor(x) - column) <= reach and abs(np.floor(y) - row) <= reach:
+                        want[joint, row, column] = (person, x - column - 0.5, y - row - 0.5)
+    for _, person, cell, joint in counts.nonzero().tolist():
+        row, column = divmod(indices[0, person, cell, joint].item(), 5)
+        assert (joint, row, column) not in got
+        got[joint, row, column] = (person, *shifts[0, person, cell, joint].tolist())
+    assert got.keys() == want.keys() and len(want) > 3
+    for key, value in want.items():
+        assert got[key] == pytest.approx(value, abs=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_nobody_shifts_nothing(count):
+    points = people(count)
+    points[..., 2] = 0
+    indices, shifts, counts = shift_targets(points, SIZE_HW)
+    assert indices.shape == (1, count, 9, 4) and shifts.shape == (1, count, 9, 4, 2) and not counts.any()

@@ -270,3 +270,19 @@ def test_a_setting_that_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError) as error:
         CentreSettings(**wrong)
     assert str(error.value) == message
+
+
+def test_shifts_put_joints_where_the_net_says():
+    """Whatever the heat says of it: it is flat here. Without shifts nobody can be read so."""
+    offsets = np.array([[0, 0], [-10, 0], [10, 0]])
+    maps = lit([(16, 16, 0.9)], [offsets], [(0, 16, 16, 0.9), (1, 16, 6, 0.9), (2, 16, 26, 0.9)])
+    shifts = np.random.default_rng(0).uniform(-0.5, 0.5, (6, 32, 32)).astype(np.float32)
+    people = from_centres(replace(maps, shifts=shifts), CentreSettings(refine="shifts"))
+    want = [[x + 0.5 + shifts[2 * k, 16, x], 16.5 + shifts[2 * k + 1, 16, x]] for k, x in enumerate((16, 6, 26))]
+    np.testing.assert_allclose(people.points, [want], atol=1e-6)
+    with pytest.raises(
+        ValueError, match="refine shifts: the maps have none: choose from argmax, quarter, dark, corner"
+    ):
+        from_centres(maps, CentreSettings(refine="shifts"))
+    turned = replace(maps, shifts=shifts).as_skeleton(Skeleton("rip", PAIR.joints[::-1], (), (0.1, 0.1, 0.1)))
+    np.testing.assert_array_equal(turned.shifts, shifts.reshape(3, 2, 32, 32)[::-1].reshape(6, 32, 32))

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from miniature import FACE
 
 from rtpe.data.loader import Batch, as_batch, collate
-from rtpe.data.targets import gaussian_maps, offset_targets, person_centres
+from rtpe.data.targets import gaussian_maps, offset_targets, person_centres, shift_targets
 from rtpe.engine.criterion import Criterion
 from rtpe.nets.blocks import Outputs, normalise
 from rtpe.nets.higher_hrnet import HigherHRNet
 
 TERMS = ("teacher", "truth", "pull", "push", "person")  # and, of nets with centres:
-CENTRES = ("centre", "offset")
+CENTRES = ("centre", "offset", "shift")
 ALL = dict.fromkeys(TERMS, 1.0)
 
 
@@ -257,6 +257,21 @@ def test_perfect_centres_cost_nothing_at_any_resolution(side):
     assert criterion(with_centres(views, side, sigma=1.0), views)["centre"] > 0
     views.points[..., 0] += 4
     assert all(value > 0 for value in criterion(with_centres(batch(), side), views).values())
+
+
+@pytest.mark.parametrize("side", [8, 16, 32])
+def test_perfect_shifts_cost_nothing_at_any_resolution(side):
+    views, criterion = batch(), Criterion(only("shift"))
+    points = views.points * torch.tensor([side / 64, side / 64, 1.0])
+    indices, shifts, counts = shift_targets(points, (side, side))
+    told = torch.full((2, 3, 2, side * side), 99.0)
+    image, person, cell, joint = counts.nonzero().unbind(1)
+    told[image, joint, :, indices[image, person, cell, joint]] = shifts[image, person, cell, joint]
+    out = Outputs([], shifts=told.flatten(1, 2).unflatten(2, (side, side)))
+    assert criterion(out, views)["shift"] < 1e-10  # float32
+    views.points[..., 0] += 4
+    assert criterion(out, views)["shift"] > 0
+    assert Criterion(ALL)(out, batch()).keys() == Criterion(only("shift"))(outputs(16), batch()).keys() == set()
 
 
 def test_centres_are_not_judged_without_a_weight_or_without_heads():

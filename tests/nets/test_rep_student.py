@@ -39,7 +39,7 @@ def test_a_merged_convolution_is_the_sum_of_its_branches(inputs, outputs, stride
     assert (conv.same is None) == (inputs != outputs or stride == 2)
 
 
-@pytest.mark.parametrize("numbers", [{}, {"stride": 4}, {"tags": True}, {"centres": False}], ids=str)
+@pytest.mark.parametrize("numbers", [{}, {"stride": 4}, {"tags": True}, {"centres": False}, {"shifts": True}], ids=str)
 def test_a_merged_net_gives_the_same_maps(numbers):
     torch.manual_seed(0)
     net = trained(RepStudent(joints=5, **SMALL, **numbers))
@@ -59,10 +59,10 @@ def test_a_merged_net_gives_the_same_maps(numbers):
 
 @pytest.mark.parametrize("stride", [4, 8])
 def test_maps_are_of_the_stride(stride):
-    out = RepStudent(joints=5, stride=stride, tags=True, **SMALL)(torch.zeros(2, 3, 64, 96))
+    out = RepStudent(joints=5, stride=stride, tags=True, shifts=True, **SMALL)(torch.zeros(2, 3, 64, 96))
     grid = (64 // stride, 96 // stride)
-    assert [maps.shape for maps in (*out.heatmaps, out.tags, out.centres, out.offsets)] == [
-        (2, count, *grid) for count in (5, 5, 1, 10)
+    assert [maps.shape for maps in (*out.heatmaps, out.tags, out.centres, out.offsets, out.shifts)] == [
+        (2, count, *grid) for count in (5, 5, 1, 10, 10)
     ]
 
 
@@ -100,7 +100,7 @@ def test_what_is_no_such_net_is_refused(numbers, said):
 
 def test_every_part_learns():
     torch.manual_seed(0)
-    net = RepStudent(joints=5, tags=True, **SMALL)
+    net = RepStudent(joints=5, tags=True, shifts=True, **SMALL)
     out = net(torch.randn(2, 3, 64, 64))
-    sum((maps**2).sum() for maps in (*out.heatmaps, out.tags, out.centres, out.offsets)).backward()
+    sum((maps**2).sum() for maps in (*out.heatmaps, out.tags, out.centres, out.offsets, out.shifts)).backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.parameters())

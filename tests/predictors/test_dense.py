@@ -52,14 +52,14 @@ class Lopsided(nn.Module):
 
 
 class Centred(Lopsided):
-    """The same with centres and offsets, and without tags."""
+    """The same with centres, offsets and shifts, and without tags."""
 
     def __init__(self):
         super().__init__()
-        self.centre, self.offset = (nn.Conv2d(3, count, 3, stride=4, padding=1) for count in (1, 6))
+        self.centre, *self.pairs = (nn.Conv2d(3, count, 3, stride=4, padding=1) for count in (1, 6, 6))
 
     def maps(self, images):
-        return self.heat(images), None, self.centre(images), self.offset(images)
+        return self.heat(images), None, self.centre(images), *(each(images) for each in self.pairs)
 
 
 class Broken(Centred):
@@ -79,7 +79,7 @@ class Broken(Centred):
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("scales", [(1,), (1, 2)], ids=str)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("place, kind", list(enumerate(["heatmaps", "tags", "centres", "offsets"])))
+@pytest.mark.parametrize("place, kind", list(enumerate(["heatmaps", "tags", "centres", "offsets", "shifts"])))
 def test_maps_that_are_no_numbers_are_an_error(place, kind, value, scales, flip):
     """Weights of NaN, or an overflow in bfloat16, would be an image without people."""
     message = rf"^test: {kind}: expected finite values, got NaN or infinity: check its weights, or pass --teacher"
@@ -217,7 +217,7 @@ def test_the_flipped_run_by_hand():
 
 
 def test_the_flipped_run_of_centres_by_hand():
-    """Offsets point the other way in x, from the mirrored cell, to the joint of the other side."""
+    """Offsets and shifts point the other way in x, from the mirrored cell, to the joint of the other side."""
     net, (image,) = Centred(), photographs([(64, 64)])
     (found,) = predictor(net, size=64, flip=True)([image])
     (plain,) = predictor(net, size=64)([image])
@@ -227,10 +227,12 @@ def test_the_flipped_run_of_centres_by_hand():
     )
     centres = (plain.maps.centres + mirrored.maps.centres[..., ::-1]) / 2
     np.testing.assert_allclose(found.maps.centres, centres, atol=1e-5)  # float32 of values about 1
-    for joint, other in enumerate([0, 2, 1]):
-        for axis, sign in enumerate([-1, 1]):
-            one, flipped = plain.maps.offsets[2 * joint + axis], mirrored.maps.offsets[2 * other + axis][:, ::-1]
-            np.testing.assert_allclose(found.maps.offsets[2 * joint + axis], (one + sign * flipped) / 2, atol=1e-5)
+    for kind in ("offsets", "shifts"):
+        told, plainly, mirroredly = (getattr(each.maps, kind) for each in (found, plain, mirrored))
+        for joint, other in enumerate([0, 2, 1]):
+            for axis, sign in enumerate([-1, 1]):
+                one, flipped = plainly[2 * joint + axis], mirroredly[2 * other + axis][:, ::-1]
+                np.testing.assert_allclose(told[2 * joint + axis], (one + sign * flipped) / 2, atol=1e-5)
 
 
 def test_centres_and_offsets_are_those_of_scale_1():
@@ -238,6 +240,7 @@ def test_centres_and_offsets_are_those_of_scale_1():
     (one,), (several,) = (predictor(Centred(), scales=scales)([image]) for scales in ((1,), (0.5, 1, 2)))
     np.testing.assert_array_equal(one.maps.centres, several.maps.centres)
     np.testing.assert_array_equal(one.maps.offsets, several.maps.offsets)
+    np.testing.assert_array_equal(one.maps.shifts, several.maps.shifts)
 
 
 def test_a_mirrored_image_gives_mirrored_maps_if_flipped_runs_are_averaged():
@@ -477,8 +480,9 @@ def test_projected_maps_are_as_large_as_the_input():
     assert found.maps.size_hw == tuple(4 * side for side in plain.maps.size_hw) == (128, 192)
     np.testing.assert_allclose(centroid(found.maps), place, atol=0.1)
     (found,), (plain,) = (predictor(Centred(), project=project)(photographs([(64, 64)])) for project in (True, False))
-    offsets = 4 * slow.enlarged(plain.maps.offsets, (128, 128))  # in cells that are a quarter as large
-    np.testing.assert_allclose(found.maps.offsets, offsets, atol=1e-4)  # float32 of values about 4
+    for kind in ("offsets", "shifts"):
+        told = 4 * slow.enlarged(getattr(plain.maps, kind), (128, 128))  # in cells that are a quarter as large
+        np.testing.assert_allclose(getattr(found.maps, kind), told, atol=1e-4)  # float32 of values about 4
     np.testing.assert_allclose(found.maps.centres, slow.enlarged(plain.maps.centres, (128, 128)), atol=1e-5)
 
 
