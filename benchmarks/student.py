@@ -36,13 +36,14 @@ from rtpe.cli import status
 from rtpe.commands.table import print_table, write_json
 from rtpe.errors import UserError
 from rtpe.nets.cost import gmacs, parameters
+from rtpe.nets.repvgg import merged
 from rtpe.nets.residual import BasicBlock
 from rtpe.nets.stems import GraphTrunk
 from rtpe.nets.student import ContextAwareModule, PlainModule
 from rtpe.skeleton import skeleton
 
 PROJECT = Path(__file__).resolve().parents[1]
-RECIPES = "recipes/student_*.yaml"
+RECIPES = "recipes/*student_*.yaml"
 WARM = 2  # passes before those that count
 BLOCKS = {"basic": BasicBlock, "cam": ContextAwareModule, "plain": PlainModule}
 PLACES = ((32, 64), (64, 64), (96, 32), (128, 16), (192, 8))  # channels, side of the map
@@ -53,7 +54,7 @@ class StudentBenchmark:
     """Measure students on this machine's processor.
 
     Attributes:
-        recipes: YAML files of `rtpe train`; empty for all of recipes/student_*.yaml.
+        recipes: YAML files of `rtpe train`; empty for all students of recipes/.
         blocks: measure the blocks that students are made of instead.
         passes: of which the median counts.
         out: JSON file for the rows.
@@ -118,7 +119,7 @@ def _students(recipes: list[str]) -> Iterator[Subject]:
             continue
         size_hw = (chosen.net.size, chosen.net.size)
         random = replace(chosen.net, init="", learn=[])  # what it costs does not depend on them
-        net = build.trainable_net(random, len(skeleton(chosen.data.skeleton))).eval()
+        net = merged(build.trainable_net(random, len(skeleton(chosen.data.skeleton))).eval())
         facts = {"name": Path(path).stem, "size": chosen.net.size, "numbers": net.numbers}
         facts |= {"parameters": parameters(net), "gmacs": gmacs(net, size_hw)}
         yield Subject(Deployed(net).eval(), torch.randn(1, 3, *size_hw), facts)
