@@ -33,6 +33,7 @@ _COLOUR = {
 _CORRUPT = "Corrupt JPEG data: "
 _SURPLUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]+)")
 _LEFT_OVER = 64  # bytes: more than that is an image's data, of which the decoder has lost its place
+_HEAD = 64 << 10  # bytes of a JPEG file in which its EXIF begins
 _FIXED_BITS = 4  # cv2 draws with fixed-point coordinates: 1/16 pixel
 
 
@@ -56,6 +57,14 @@ def file_bytes(source: str | Path | Readable) -> int | None:
         return None if path is None else os.stat(path).st_size
     except (OSError, ValueError):  # missing, or no name that a file can have
         return None
+
+
+def is_turned(path: str | Path) -> bool:
+    """Whether a JPEG file's EXIF asks to turn or mirror it; False if it cannot be read."""
+    try:
+        return jpeg.orientation(read_regular(path, _HEAD)) != 1
+    except (OSError, ValueError):
+        return False
 
 
 def read_image(path: str | Path | Readable, upright: bool = False) -> np.ndarray:

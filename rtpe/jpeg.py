@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 START, END, SCAN, HUFFMAN, LOWEST_FRAME, HIGHEST_FRAME = 0xD8, 0xD9, 0xDA, 0xC4, 0xC0, 0xCF
+APP1, ORIENTATION = 0xE1, 274
 NO_FRAMES = (HUFFMAN, 0xC8, 0xCC)  # tables whose numbers lie between those of frames
 WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA))
 IN_DATA = (HUFFMAN, SCAN, *range(0xD0, 0xD8))  # what follows the data of a scan that is not the last
@@ -46,6 +47,30 @@ def size_hw(raw: bytes) -> tuple[int, int] | None:
         if _is_frame(marker) and len(body) >= 5:
             return int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
     return None
+
+
+def orientation(raw: bytes) -> int:
+    """How the image is to be turned, by its EXIF: 1 as it is, 2 to 8 mirrored or turned (Exif 2.32, tag 274)."""
+    for marker, body, _ in _segments(raw):
+        if marker == APP1 and body[:6] == b"Exif\0\0":
+            return _orientation(body[6:])
+        if marker == SCAN:
+            break
+    return 1
+
+
+def _orientation(tiff: bytes) -> int:
+    """That of the first directory of a TIFF header; 1 if it has none."""
+    order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
+    if order is None:
+        return 1
+    first = int.from_bytes(tiff[4:8], order)
+    count = int.from_bytes(tiff[first : first + 2], order)
+    for at in range(first + 2, min(first + 2 + 12 * count, len(tiff) - 11), 12):
+        if int.from_bytes(tiff[at : at + 2], order) == ORIENTATION:
+            value = int.from_bytes(tiff[at + 8 : at + 10], order)
+            return value if 1 <= value <= 8 else 1
+    return 1
 
 
 def fault(raw: bytes) -> str:

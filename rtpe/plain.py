@@ -18,14 +18,17 @@ VALUES = 100_000  # of a YAML file, its aliases written out: the largest recipe 
 NESTED = "nested too deep"
 
 
-def read_regular(path: str | Path) -> bytes:
+def read_regular(path: str | Path, most: int = -1) -> bytes:
     """The bytes of a regular file, or of what a link leads to.
+
+    Args:
+        most: only the first so many; all by default.
 
     Raises:
         OSError: if there is none; a pipe or a device, which may never end, is refused without waiting for it.
     """
     with open(path, "rb", opener=_regular) as file:
-        return file.read()
+        return file.read(most)
 
 
 def read_json(path: str | Path, encoding: str | None = None) -> Any:

@@ -1,5 +1,7 @@
 """What a training draws: the teacher's word beside an image is about that image."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -117,3 +119,41 @@ def test_what_a_training_lacks_is_printed(settings, capsys):
     assert "labels of 3 of 6 images of" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"all of the images are held out, .* fewer than --train.minival 2"):
         training_examples(replace(settings, more=[]), own.only([]), says=True)
+
+
+@pytest.mark.parametrize("way", ["a copy", "the same split", "a folder of photographs"])
+def test_held_out_photographs_are_learnt_from_nowhere(way, settings, tmp_path, capsys):
+    """Whatever number, folder or split they have beside the one that they are scored in."""
+    everything = build.dataset(settings.data)
+    chosen = replace(settings, more=[], cache=CachePath())
+    if way == "the same split":
+        chosen = replace(chosen, train=OptimSettings(minival=2, minival_split="train2017"))
+        minival, own = held_out(chosen, everything)
+        assert len(own) == 6
+    else:
+        minival, own = held_out(chosen, everything)
+        photos = tmp_path / "photos"
+        if way == "a copy":
+            shutil.copytree(tmp_path / "images" / "train2017", photos / "images" / "val2017")
+            (photos / "annotations").mkdir()
+            raw = json.loads(everything.annotations.read_text())
+            for row in raw["images"]:
+                row["id"] += 100
+            for row in raw["annotations"]:
+                row["image_id"] += 100
+            (photos / "annotations" / "person_keypoints_val2017.json").write_text(json.dumps(raw))
+            more = MoreDataSettings(root=str(photos), split="val2017")
+        else:
+            shutil.copytree(tmp_path / "images" / "train2017", photos)
+            more = MoreDataSettings(root=str(photos), cache=str(tmp_path / "cache"))
+            with Cache.create(tmp_path / "cache", Manifest({"name": "teller"}, COCO17)) as cache:
+                for image_id, name, file in build.dataset(more).sources():
+                    maps = PoseMaps(np.zeros((17, 16, 16), np.float32), cells(4), (64, 64), COCO17)
+                    cache.add(image_id, name, Prediction(maps, Poses.none(COCO17)), file_bytes(file))
+            chosen = replace(chosen, cache=settings.cache, loss=replace(chosen.loss, truth=0.0))
+        chosen = replace(chosen, more=[more])
+    examples = training_examples(chosen, own, True, minival)
+    assert "left out 2 of 6 images of" in capsys.readouterr().out
+    held = {(name, file_bytes(source)) for _, name, source in minival.sources()}
+    learnt = [(name, file_bytes(source)) for part in examples.samples.parts for _, name, source in part.sources()]
+    assert len(learnt) == (4 if way == "the same split" else 8) and held.isdisjoint(learnt)

@@ -143,12 +143,25 @@ def test_a_score_of_nothing_is_a_dash(world, changed, tmp_path, capsys):
     assert "-1.0" not in out and "-: these images hold no such person" in out
 
 
-def lying(root, name, hw):
+def lying(root, name, hw, orientation=6, order="<"):
     """A photograph of a camera held on its side: rows of the file as they came, and EXIF that says so."""
     image = encode_jpeg(np.full((*hw, 3), 90, np.uint8))
-    exif = b"Exif\0\0" + struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x112, 3, 1, 6, 0, 0)
+    mark = {"<": b"II", ">": b"MM"}[order]
+    exif = b"Exif\0\0" + struct.pack(order + "2sHIHHHIHHI", mark, 42, 8, 1, 0x112, 3, 1, orientation, 0, 0)
     path = root / "images/val2017" / name
     path.write_bytes(image[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + image[2:])
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_turns_that_sizes_cannot_tell_are_said(world, changed, orientation, order, capsys):
+    """Square photographs that were turned or mirrored; 1 is as it is, 0 and 9 are none."""
+    root = changed()
+    for image in json.loads((root / LABELS).read_text())["images"]:
+        lying(root, image["file_name"], (64, 64), orientation, order)
+    assert main(["validate", f"--weights={root}/net.safetensors", f"--data.root={root}", "--data.split=val2017"]) == 0
+    said = f"data {root}: 6 of 6 images looked at are turned or mirrored by their EXIF: labels are taken to be of"
+    assert (said in capsys.readouterr().err) == (2 <= orientation <= 8)
 
 
 @pytest.mark.parametrize("how", ["turned", "half", "by one pixel"])

@@ -35,9 +35,11 @@ def write_data(root, names=NAMES, ids=None, seed=0, split="val2017", size_hw=(64
     for name in names:
         grey = rng.integers(0, 200, (*size_hw, 3), np.uint8) // rng.integers(1, 60)
         write_image(root / "images" / split / name, grey.astype(np.uint8))
+    half = size_hw[0] // 32  # of a side of 64
+    keypoints = (np.array(KEYPOINTS).reshape(17, 3) * [half / 2, half / 2, 1]).ravel().tolist()
     people = [
-        {"id": i, "image_id": i, "category_id": 1, "iscrowd": 0, "bbox": [10, 10, 40, 40], "area": 1600.0,
-         "keypoints": KEYPOINTS, "num_keypoints": 3} for i in ids
+        {"id": i, "image_id": i, "category_id": 1, "iscrowd": 0, "bbox": [5 * half, 5 * half, 20 * half, 20 * half],
+         "area": 400.0 * half**2, "keypoints": keypoints, "num_keypoints": 3} for i in ids
     ]  # fmt: skip
     labels = {
         "images": [

@@ -192,7 +192,8 @@ def _boxes(
             f"boxes truth: nobody labelled the images of {images.root}: pass --teacher.boxes FILE, COCO detections"
         )
     cleaned = published and not isinstance(getattr(images, "whole", images), MpiiDataset)
-    return truth_boxes(images, cleaned), {"from": TRUTH, **({"cleaned": True} if cleaned else {})}
+    source = {"from": TRUTH, "boxes": getattr(images, "whole", images).labels.boxes_digest}
+    return truth_boxes(images, cleaned), {**source, **({"cleaned": True} if cleaned else {})}
 
 
 def _named(name: str, settings: TeacherSettings) -> str:

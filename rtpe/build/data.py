@@ -12,9 +12,12 @@ from rtpe.data.folder import FolderDataset
 from rtpe.data.mpii import MpiiDataset, mpii_file
 from rtpe.data.person_crops import PersonCrops
 from rtpe.errors import UserError
+from rtpe.images import is_turned
 from rtpe.skeleton import COCO17, MPII16, skeleton
 
 Images = CocoDataset | FolderDataset | PersonCrops
+LOOKED_AT = 500  # images of a split, all over it: their first bytes are read in a twentieth of a second
+MANY_TURNED = 0.02  # of them
 _told: set[str] = set()  # notes that were printed: a file is read anew for each split and part
 
 
@@ -39,12 +42,27 @@ def dataset(settings: DataSettings) -> Images:
 
 def tell(images: Images) -> None:
     """Print on stderr, once and in the first process alone, what reading the data left out, estimated or changed."""
-    notes = images.notes if images.labels is None else images.labels.notes
+    notes = images.notes if images.labels is None else (*images.labels.notes, *_turned(images))
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         for note in notes:
             if note not in _told:
                 print(note, file=sys.stderr, flush=True)
     _told.update(notes)
+
+
+def _turned(images: CocoDataset) -> list[str]:
+    """What to say if labelled photographs are to be turned by their EXIF: which way up they were labelled, none tells.
+
+    Sizes tell it of those that lie on their side, and these are refused when they are read.
+    """
+    records = images.sources()[:: max(1, len(images) // LOOKED_AT)]
+    turned = sum(is_turned(photograph.path) for _, _, photograph in records)
+    if not turned or turned < MANY_TURNED * len(records):
+        return []
+    return [
+        f"data {images.root}: {turned} of {len(records)} images looked at are turned or mirrored by their EXIF: labels "
+        "are taken to be of the pixels as they are stored, `exiftran -ai` turns the pixels themselves"
+    ]
 
 
 def cache(path: str, of: Images) -> Cache:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import PurePath
 
 from rtpe import build
 from rtpe.build import Images
@@ -14,6 +16,7 @@ from rtpe.data.coco import fixed_choice
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.joined import Joined, JoinedCaches
 from rtpe.errors import UserError
+from rtpe.images import file_bytes
 
 STRIDE = 4  # of the maps of nets that do not say another
 
@@ -65,8 +68,11 @@ def _tell_unlabelled(minival: Images, says: bool) -> None:
         )
 
 
-def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamples:
+def training_examples(settings: Train, own: Images, says: bool, minival: Images | None = None) -> TrainingExamples:
     """What is trained on: these images of `--data` and all of `--more`, what is left out counted and said.
+
+    Args:
+        minival: whose photographs are left out, under whatever number they are there.
 
     Raises:
         UserError: if there is no image, only some of them have a cache, or a cache has none of its images.
@@ -78,7 +84,8 @@ def training_examples(settings: Train, own: Images, says: bool) -> TrainingExamp
             _refuse_without_labels(images, each)
     if says and settings.loss.teacher and not any(path for _, _, path in sets):
         print("no --cache.path: learns from labels alone, without a teacher", flush=True)
-    parts = [_part(*each, says) for each in sets]
+    held = {} if minival is None else _files(minival)
+    parts = [_part(_without(images, held, says), each, path, says) for images, each, path in sets]
     size, labels = settings.net.size, settings.loss.truth != 0
     joined = Joined([images for images, _ in parts])
     thresholds = [each.person_threshold for each in (settings.data, *settings.more)]
@@ -124,6 +131,24 @@ def shown_examples(settings: Train, minival: Images, examples: TrainingExamples)
     cache = Cache.open(path)  # it may have none of these few
     refuse_other_images(cache, minival.sources())
     return spread_out(held_out, settings.train.pictures), JoinedCaches(held_out, [cache])
+
+
+def _files(images: Images) -> dict[tuple[str, int | None], int]:
+    """The names and sizes of files, without folders, and how many there are of each."""
+    return Counter((PurePath(name).name, file_bytes(source)) for _, name, source in images.sources())
+
+
+def _without(images: Images, held: Mapping[tuple[str, int | None], int], says: bool) -> Images:
+    """The images but for those that are held out, from whatever folder: no net is scored by what it has learnt."""
+    names = {name for name, _ in held}
+    learnt = [
+        image_id
+        for image_id, name, source in images.sources()
+        if PurePath(name).name in names and (PurePath(name).name, file_bytes(source)) in held
+    ]
+    if says and learnt:
+        print(f"left out {len(learnt)} of {len(images)} images of {images.root.name}/{images.split}: they are held out")
+    return images.only(set(images.ids) - set(learnt)) if learnt else images
 
 
 def _part(images: Images, settings: DataSettings, path: str, says: bool) -> tuple[Images, Cache | None]:

@@ -82,7 +82,7 @@ def _train(settings: Train) -> Path:
         settings = without_labels(settings, says=fabric.global_rank == 0)
     minival, rest = held_out(settings, everything, says=fabric.global_rank == 0)
     refuse_unreadable(minival)
-    examples, left_out = training_examples(settings, rest, says=fabric.global_rank == 0), LeftOut()
+    examples, left_out = training_examples(settings, rest, fabric.global_rank == 0, minival), LeftOut()
     shown = shown_examples(settings, minival, examples)
     state = _state(fabric, settings, examples, data_of(examples, minival))
     chosen = settings.train

@@ -16,6 +16,8 @@ from rtpe.plain import read_json
 from rtpe.structures import Boxes
 
 THIN = 1e-3  # pixels
+SHARES = 1.5  # pixels: boxes that all lie this near the corner are shares of the image's sides
+ENOUGH = 3  # boxes, at least, to tell that
 
 
 def truth_boxes(images: CocoDataset, cleaned: bool = False) -> dict[int, Boxes]:
@@ -77,6 +79,11 @@ def read_boxes(path: str | Path, image_ids: Iterable[int], least: float = 0.0, c
         raise UserError(
             f"boxes {path}: none of its {len(rows)} boxes is of these {len(found)} images (the first of them is "
             f"{next(iter(found))}): pass the --teacher.boxes of this split"
+        )
+    if len(ours) >= ENOUGH and all(max(row["bbox"]) <= SHARES for row in ours):
+        raise UserError(
+            f"boxes {path}: expected pixels, got {shown(ours[0]['bbox'])} and the like, shares of the image's sides: "
+            "multiply them by width and height"
         )
     for row in ours:
         if row["category_id"] in (None, category) and row["score"] >= least and _has_area(row["bbox"]):

@@ -69,7 +69,7 @@ def as_coco(records: Sequence[dict[str, Any]], file: str | Path = "records") -> 
     people = [_person(place, record, file) for place, record in enumerate(records)]
     names = sorted({str(record["image"]) for record in records})
     numbers = [int(Path(name).stem) if Path(name).stem.isdecimal() else 0 for name in names]
-    if len(set(numbers)) != len(names) or 0 in numbers:
+    if len(set(numbers)) != len(names) or 0 in numbers or max(numbers, default=0) >= 1 << 63:
         numbers = list(range(1, len(names) + 1))
     number_of = dict(zip(names, numbers))
     return {

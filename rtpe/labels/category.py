@@ -26,12 +26,16 @@ class Category:
         skeleton: the joints that are labelled.
         order: where each joint of that skeleton stands in the file's lists; None if they are in its order.
         names: of all categories, by id.
+        numbers: of all categories of people; several where they have the same joints.
+        nameless: whether the file has numbers for the joints' names.
     """
 
     number: int | None
     skeleton: Skeleton
     order: list[int] | None
     names: dict[int, str]
+    numbers: frozenset[int | None] = frozenset()
+    nameless: bool = False
 
     def holds(self, entry: Entry) -> bool:
         """Whether an annotation is of a person.
@@ -39,33 +43,41 @@ class Category:
         Raises:
             UserError: if it is of a category that the file does not list.
         """
-        if entry.fields.get("category_id") is None and len(self.names) <= 1:
+        if self.number is None or (entry.fields.get("category_id") is None and len(self.names) <= 1):
             return True
         number = entry.id("category_id")
         if self.names and number not in self.names:
             listed = ", ".join(f"{one} ({name})" for one, name in self.names.items())
             entry.refuse("category_id", f"a category that the file lists, {listed}")
-        return number == self.number
+        return number == self.number or number in self.numbers
 
 
 def read_category(file: str, raw: dict[str, Any], annotations: Sequence[Entry], skeleton: Skeleton) -> Category:
     """The category of people: the one named person, else the only one with keypoints, else the only one.
 
+    One named person that nobody with joints is of gives way to the only other one with joints. Several, none of which
+    is named person, are all of people if they name the same joints.
+
     Raises:
         UserError: if it cannot be told, or its joints are others than the skeleton's.
     """
     listed = _listed(file, raw)
-    by_number = {_number(entry, len(listed)): entry for entry in listed}
-    if len(by_number) != len(listed):
-        raise UserError(f"annotations {file}: categories: an id is there twice: number them apart")
+    by_number: dict[int | None, Entry] = {}
+    for entry in listed:
+        same = by_number.setdefault(_number(entry, len(listed)), entry)
+        if same.fields != entry.fields:
+            raise UserError(f"annotations {file}: categories: an id is there twice: number them apart")
     posed = Counter(entry.id("category_id") for entry in annotations if _posed(entry))
-    number = _chosen(file, by_number, posed) if listed else _only(file, annotations, posed)
+    numbers = _chosen(file, by_number, posed) if listed else [_only(file, annotations, posed)]
+    number = numbers[0]
     names = {} if None in by_number else {one: str(entry.fields.get("name")) for one, entry in by_number.items()}
     joints = by_number[number].fields.get("keypoints") if listed else None
     if not joints:
-        return Category(number, _by_count(annotations, skeleton), None, names)
+        return Category(number, _by_count(annotations, skeleton), None, names, frozenset(numbers))
+    if _numbered(joints):
+        return Category(number, _by_count(annotations, skeleton), None, names, frozenset(numbers), nameless=True)
     labelled_as, order = _order(by_number[number], joints, skeleton)
-    return Category(number, labelled_as, order, names)
+    return Category(number, labelled_as, order, names, frozenset(numbers))
 
 
 def joint_names(names: Sequence[str]) -> list[str]:
@@ -104,12 +116,17 @@ def _posed(entry: Entry) -> bool:
     return bool(entry.fields.get("keypoints")) and entry.fields.get("category_id") is not None
 
 
-def _chosen(file: str, by_number: dict[int | None, Entry], posed: Counter) -> int | None:
+def _chosen(file: str, by_number: dict[int | None, Entry], posed: Counter) -> list[int | None]:
     named = [number for number, one in by_number.items() if str(one.fields.get("name")).strip().lower() == "person"]
     with_joints = [number for number, one in by_number.items() if one.fields.get("keypoints") or posed[number]]
+    if named and len(with_joints) == 1 and posed[with_joints[0]] and not any(posed[number] for number in named):
+        return with_joints
     for candidates in (named, [number for number in named if number in with_joints], with_joints, list(by_number)):
         if len(candidates) == 1:
-            return candidates[0]
+            return candidates
+    joints = [by_number[number].fields.get("keypoints") for number in with_joints]
+    if joints and joints[0] and not named and all(each == joints[0] for each in joints):
+        return with_joints
     there = ", ".join(f"{number} ({one.fields.get('name')})" for number, one in by_number.items())
     raise UserError(f"annotations {file}: categories {there}: cannot tell which is people: name one of them person")
 
@@ -127,6 +144,15 @@ def _only(file: str, annotations: Sequence[Entry], posed: Counter) -> int | None
     return next(iter(numbers), DEFAULT)
 
 
+def _numbered(joints: Any) -> bool:
+    """Whether the names of joints are only numbers, as some tools give them unasked: 1, 2, ... or new-point-0, ..."""
+    whole = isinstance(joints, list) and all(isinstance(name, str | int) for name in joints)
+    bare = [re.sub(r"^(new|key)?[-_ ]?(key)?point[-_ ]?", "", str(name).lower()) for name in joints] if whole else []
+    return whole and all(name.isdecimal() for name in bare) and [int(name) for name in bare] in (
+        list(range(len(bare))), list(range(1, len(bare) + 1)),
+    )  # fmt: skip
+
+
 def _by_count(annotations: Sequence[Entry], skeleton: Skeleton) -> Skeleton:
     """The skeleton of labels without names: the given one, or COCO's, which has all but the neck of OpenPose's."""
     lists = (entry.fields.get("keypoints") for entry in annotations)
@@ -139,6 +165,8 @@ def _order(entry: Entry, joints: Any, skeleton: Skeleton) -> tuple[Skeleton, lis
     if not isinstance(joints, list) or not all(isinstance(name, str) for name in joints):
         entry.refuse("keypoints", "a list of names")
     names = joint_names(joints)
+    known = {name.replace("_", ""): name for name in joint_names((*skeleton.joints, *COCO17.joints))}
+    names = [known.get(name.replace("_", ""), name) for name in names]
     if skeleton == OPENPOSE18 and sorted(names) == sorted(joint_names(COCO17.joints)):
         skeleton = COCO17
     wanted = joint_names(skeleton.joints)

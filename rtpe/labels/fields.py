@@ -76,6 +76,8 @@ class Entry:
         value = self.fields.get(field)
         if value is None:
             return False
+        if value == "":
+            return False
         if isinstance(value, list | dict) or value not in (0, 1, "0", "1"):
             self.refuse(field, "0 or 1")
         return value in (1, "1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from rtpe.labels.packed import PackedPeople
 from rtpe.labels.people import Image, Person
@@ -29,6 +30,17 @@ class Labels:
     people: Mapping[int, list[Person]]
     category: int = 1
     notes: tuple[str, ...] = ()
+
+    @property
+    def boxes_digest(self) -> str:
+        """Of all people's boxes, 16 hexadecimal digits."""
+        found = blake2b(digest_size=8)
+        for number in self.images:
+            found.update(f"{number}".encode())
+            for person in self.people[number]:
+                if person.labelled:
+                    found.update(person.box_xywh.astype("<f8").tobytes())
+        return found.hexdigest()
 
     def labelled(self, ids: Iterable[int]) -> int:
         """How many people with labelled joints there are on these images."""

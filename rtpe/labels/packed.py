@@ -144,10 +144,11 @@ class PackedPeople(Mapping[int, list[Person]]):
     _PLAIN = ("order", "first", "areas", "crowd", "corner_ends", "ring_ends")
     _NUMBERS = ("points", "boxes", "corners")
 
-    def __init__(self, images: PackedImages, joints: int, rows: Rows):
+    def __init__(self, images: PackedImages, joints: int, rows: Rows, without: Iterable[int] = ()):
         self._images, count = images, len(rows.areas)
         places = np.searchsorted(images.ids, np.frombuffer(rows.images, np.int64))
-        self._order = np.argsort(places, kind="stable")
+        order = np.argsort(places, kind="stable")
+        self._order = order[~np.isin(order, np.array([*without], np.int64))]
         self._first = np.searchsorted(places[self._order], np.arange(len(images) + 1))
         self._points = Numbers.of(np.frombuffer(rows.points).reshape(count, joints, 3))
         self._boxes, self._areas = Numbers.of(np.frombuffer(rows.boxes).reshape(-1, 4)), np.frombuffer(rows.areas)
@@ -202,6 +203,10 @@ class PackedPeople(Mapping[int, list[Person]]):
         points = self._points[:].reshape(-1, 3)
         return points[points[:, 2] > 0, :2]
 
+    def given(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(P, K, 3) points and (P, 4) boxes of these rows of the file."""
+        return self._points[rows], self._boxes[rows]
+
     def _person(self, row: int) -> Person:
         return Person(
             points=self._points[row],
@@ -245,6 +250,32 @@ class Rows:
             self.corners.frombytes(np.array(ring, np.float64).tobytes())
         if person.head_box is not None:
             self.heads[row] = person.head_box
+
+    def twins(self, alike: float) -> list[int]:
+        """Rows without joints whose box is that of a person of the same image who has joints.
+
+        Args:
+            alike: intersection over union of two such boxes, at least.
+        """
+        count = len(self.areas)
+        images, boxes = np.frombuffer(self.images, np.int64), np.frombuffer(self.boxes).reshape(-1, 4)
+        seen = np.frombuffer(self.points).reshape(count, -1, 3)[..., 2].any(axis=1) if count else np.zeros(0, bool)
+        real = (boxes[:, 2:] > 0).all(axis=1) & (np.frombuffer(self.crowd, np.uint8) == 0)
+        bare, posed = np.flatnonzero(~seen & real), np.flatnonzero(seen & real)
+        posed = posed[np.argsort(images[posed], kind="stable")]
+        first, last = (np.searchsorted(images[posed], images[bare], side) for side in ("left", "right"))
+        ones = np.repeat(bare, last - first)
+        steps = np.arange(len(ones)) - np.repeat(np.cumsum(last - first) - (last - first), last - first)
+        others = posed[np.repeat(first, last - first) + steps]
+        return sorted(set(ones[_overlap(boxes[ones], boxes[others]) >= alike].tolist()))
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes, (N, 4) left, top, width, height."""
+    low = np.maximum(one[:, :2], other[:, :2])
+    high = np.minimum(one[:, :2] + one[:, 2:], other[:, :2] + other[:, 2:])
+    common = np.clip(high - low, 0, None).prod(axis=1)
+    return common / (one[:, 2:].prod(axis=1) + other[:, 2:].prod(axis=1) - common)
 
 
 def _ends(counts: array) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +11,21 @@ from rtpe.errors import UserError
 from rtpe.geometry import index_to_point
 from rtpe.labels import derived
 from rtpe.labels.category import Category, read_category
-from rtpe.labels.fields import Entry, read_id, read_json, shown
+from rtpe.labels.contradictions import misplaced, refuse_shares
+from rtpe.labels.fields import Entry, read_id, read_json
 from rtpe.labels.labels import Labels
-from rtpe.labels.outlines import read_outline
+from rtpe.labels.notes import Counts, sentences
+from rtpe.labels.outlines import described, read_outline
 from rtpe.labels.packed import PackedImages, PackedPeople, Rows
 from rtpe.labels.people import Image, Person
-from rtpe.skeleton import Skeleton
+from rtpe.skeleton import MPII16, Skeleton
 
 # of 229 people in COCO's photographs the body fills .47 to .56 of the box, whose sides are 1.2 to 1.4 times the
 # extent of six joints and more
 BODY_SHARE = 0.53
 BOX_OVER_JOINTS = 1.25
-SHARES = 1.0  # pixels: labels that all lie this near the corner are shares of the image's sides
 LEAST_SHARE, LARGEST_SHARE = 0.01, 1.5  # of the box: beyond, an area is not that of a body in it
-ENOUGH = 3  # labelled joints, at least, to tell shares of the sides from pixels
-
-
-@dataclass
-class _Counts:
-    """What is worth a sentence below: how often, and of what."""
-
-    other: Counter = field(default_factory=Counter)
-    unlisted: int = 0
-    areas: int = 0
-    implausible: int = 0
-    boxes: int = 0
-    turned: int = 0
-    visibilities: int = 0
-    contradictions: int = 0
-    outside: int = 0
-    repeated: int = 0
-    pointlike: int = 0
+ALIKE = 0.9  # intersection over union: two boxes so much alike are of one person
 
 
 def read_labels(source: str | Path | dict[str, Any], skeleton: Skeleton, file: str | Path = "") -> Labels:
@@ -77,41 +59,79 @@ def read_labels(source: str | Path | dict[str, Any], skeleton: Skeleton, file: s
 def _read(raw: Any, name: str, skeleton: Skeleton) -> Labels:
     if not isinstance(raw, dict) or not all(isinstance(raw.get(part), list) for part in ("images", "annotations")):
         raise UserError(f"annotations {name}: expected a COCO file with images and annotations: check --data.root")
-    counts = _Counts()
-    images = _images(name, raw["images"], counts)
+    counts = Counts()
+    images, same = _images(name, raw["images"], counts)
     entries = [Entry.of(name, "annotation", place, one) for place, one in enumerate(raw["annotations"])]
     category = read_category(name, raw, entries, skeleton)
-    rows = Rows()
+    rows, sizes, known = Rows(), [], set()
     for entry in entries:
         if not category.holds(entry):
             counts.other[category.names.get(entry.id("category_id"), f"category {entry.id('category_id')}")] += 1
             continue
         number = entry.id("image_id")
+        number = same.get(number, number)
         if number not in images:
             counts.unlisted += 1
-        else:
-            rows.add(number, _person(entry, images[number], category, counts))
+            continue
+        person, given = _person(entry, images[number], category, counts)
+        told = hash((number, person.points.tobytes(), given.tobytes(), person.crowd))
+        if told in known and (person.points.any() or given.any()):
+            counts.twice += 1
+            continue
+        known.add(told)
+        rows.add(number, person)
+        if given.any() and not person.crowd:
+            sizes.append((len(rows.areas) - 1, *(images[number].size_hw or (0, 0))))
     packed = PackedImages(images)
-    people = PackedPeople(packed, len(category.skeleton), rows)
-    _refuse_shares(name, people.labelled_joints() - index_to_point(0.0))
+    twins = rows.twins(ALIKE)
+    counts.twins = len(twins)
+    people = PackedPeople(packed, len(category.skeleton), rows, twins)
+    refuse_shares(name, people.labelled_joints() - index_to_point(0.0))
+    sizes = np.array(sizes, np.int64).reshape(-1, 3)
+    counts.misplaced = misplaced(name, *people.given(sizes[:, 0]), sizes[:, 1:])
     number = 1 if category.number is None else category.number
-    notes = tuple(_notes(name, category, counts))
+    notes = sentences(name, category, counts, BODY_SHARE)
     return Labels(name, category.skeleton, packed, people, number, notes)
 
 
-def _images(file: str, rows: list, counts: _Counts) -> dict[int, Image]:
+def _images(file: str, rows: list, counts: Counts) -> tuple[dict[int, Image], dict[int, int]]:
+    """The images by id, each file once; and for further ids of a file the one that stands for it."""
     images: dict[int, Image] = {}
+    by_name: dict[str, int] = {}
+    same: dict[int, int] = {}
     for place, row in enumerate(rows):
         entry = Entry.of(file, "image", place, row)
         number, image = entry.id("id"), Image(_file_name(entry), _size_hw(entry))
-        if number in images and images[number] != image:
-            raise UserError(
-                f"annotations {file}: images {images[number].file_name} and {image.file_name} have the same id "
-                f"{number}: number them apart"
-            )
         counts.repeated += number in images
-        images[number] = image
-    return images
+        if number in images:
+            images[number] = _one(file, number, images[number], image)
+            continue
+        first = by_name.setdefault(image.file_name, number) if image.file_name else number
+        if first == number:
+            images[number] = image
+        elif number not in same:
+            images[first], same[number] = _one(file, first, images[first], image), first
+            counts.joined += 1
+    return images, same
+
+
+def _one(file: str, number: int, image: Image, other: Image) -> Image:
+    """Two records of one image as one, which has the size that either of them has.
+
+    Raises:
+        UserError: if they contradict each other.
+    """
+    if image.file_name != other.file_name:
+        raise UserError(
+            f"annotations {file}: images {image.file_name} and {other.file_name} have the same id {number}: number "
+            "them apart"
+        )
+    if image.size_hw and other.size_hw and image.size_hw != other.size_hw:
+        raise UserError(
+            f"annotations {file}: image {image.file_name} is listed with {described(image.size_hw)} and with "
+            f"{described(other.size_hw)}: correct one of them"
+        )
+    return image if image.size_hw else other
 
 
 def _file_name(entry: Entry) -> str:
@@ -120,33 +140,35 @@ def _file_name(entry: Entry) -> str:
         return ""
     if not isinstance(name, str) or not name or "\0" in name:
         entry.refuse("file_name", "the name of a file")
-    return name
+    return name.removeprefix("./") or name
 
 
 def _size_hw(entry: Entry) -> tuple[int, int] | None:
-    """Height and width; None if one of them is absent or 0."""
+    """Height and width; None if one of them is absent, 0 or -1."""
     sides = []
     for name in ("height", "width"):
         value = entry.fields.get(name)
-        side = 0 if value is None else read_id(value)
+        side = 0 if value in (None, -1) else read_id(value)
         if side is None or side < 0:
             entry.refuse(name, "a whole number of pixels")
         sides.append(side)
     return (sides[0], sides[1]) if all(sides) else None
 
 
-def _person(entry: Entry, image: Image, category: Category, counts: _Counts) -> Person:
+def _person(entry: Entry, image: Image, category: Category, counts: Counts) -> tuple[Person, np.ndarray]:
+    """A person, and the box that the file has of it, zeros if none."""
     points = _points(entry, category, counts)
     crowd = entry.flag("iscrowd")
     joints = points[points[:, 2] > 0, :2]
     counts.contradictions += _contradicts(entry.fields.get("num_keypoints"), len(joints))
     counts.outside += 0 if image.size_hw is None else _far_outside(joints, image.size_hw)
     points[:, :2] = np.where(points[:, 2:] > 0, index_to_point(points[:, :2]), 0)
-    box = _box(entry, counts)
-    area = entry.number("area")
+    given = box = _box(entry, counts)
+    area = _area(entry)
     if len(joints) and not crowd:
         box, area = _estimated(box, area, joints, counts)
-    head = entry.numbers("head_box", 4)
+    of_mpii = category.skeleton.joints == MPII16.joints  # other sets may call something else so
+    head = entry.numbers("head_box", 4) if of_mpii else None
     return Person(
         points=points,
         box_xywh=box,
@@ -154,14 +176,21 @@ def _person(entry: Entry, image: Image, category: Category, counts: _Counts) -> 
         outline=read_outline(entry, image.size_hw),
         crowd=crowd,
         head_box=None if head is None else tuple(head.tolist()),
-    )
+    ), given
 
 
-def _points(entry: Entry, category: Category, counts: _Counts) -> np.ndarray:
+def _area(entry: Entry) -> float:
+    """Square pixels; 0 if the file has none, or less than none."""
+    value = entry.fields.get("area")
+    below = isinstance(value, int | float) and not isinstance(value, bool) and -np.inf < value < 0
+    return 0.0 if value == "" or below else entry.number("area")
+
+
+def _points(entry: Entry, category: Category, counts: Counts) -> np.ndarray:
     """(K, 3) x, y and visibility as in the file, in the skeleton's order; 0, 0, 0 where there is no label."""
     skeleton, order = category.skeleton, category.order
     value = entry.fields.get("keypoints")
-    if not value:
+    if value is None or value == []:
         return np.zeros((len(skeleton), 3))
     if not isinstance(value, list) or len(value) % 3:
         entry.refuse("keypoints", "x, y, v of each joint in one list")
@@ -174,13 +203,20 @@ def _points(entry: Entry, category: Category, counts: _Counts) -> np.ndarray:
     points = blank.numbers("keypoints", len(value)).reshape(-1, 3)
     counts.visibilities += int((~np.isin(points[:, 2], (0, 1, 2))).sum())
     points[points[:, 2] <= 0] = 0
+    absent = (points[:, 2] > 0) & ((points[:, :2] == 0).all(axis=1) | (points[:, :2] == -1).all(axis=1))
+    counts.corners += int(absent.sum())
+    points[absent] = 0
     return points if order is None else points[order]
 
 
 def _without_blanks(values: list) -> list:
     """The numbers with joints without a label at 0, 0, 0, wherever the file has them: at null, at NaN, ..."""
     rows = (values[place : place + 3] for place in range(0, len(values), 3))
-    return [number for row in rows for number in ((0, 0, 0) if row[2] == 0 or row == [None] * 3 else row)]
+    return [number for row in rows for number in ((0, 0, 0) if row[2] == 0 or all(map(_blank, row)) else row)]
+
+
+def _blank(value: Any) -> bool:
+    return value is None or value == "" or value != value  # the last of them is NaN
 
 
 def _contradicts(said: Any, labelled: int) -> bool:
@@ -193,8 +229,10 @@ def _far_outside(joints: np.ndarray, size_hw: tuple[int, int]) -> int:
     return int(((joints < -sides) | (joints > 2 * sides)).any(axis=1).sum())
 
 
-def _box(entry: Entry, counts: _Counts) -> np.ndarray:
+def _box(entry: Entry, counts: Counts) -> np.ndarray:
     """(4,) x, y, width, height; zeros if the file has none."""
+    if entry.fields.get("bbox") == [None] * 4:
+        return np.zeros(4)
     box = entry.numbers("bbox", 4)
     if box is None:
         return np.zeros(4)
@@ -204,7 +242,7 @@ def _box(entry: Entry, counts: _Counts) -> np.ndarray:
     return box
 
 
-def _estimated(box: np.ndarray, area: float, joints: np.ndarray, counts: _Counts) -> tuple[np.ndarray, float]:
+def _estimated(box: np.ndarray, area: float, joints: np.ndarray, counts: Counts) -> tuple[np.ndarray, float]:
     """Box and area of somebody with labelled joints, estimated where the file has none."""
     if not (box[2:] > 0).all():
         counts.boxes += 1
@@ -224,33 +262,3 @@ def _box_around(joints: np.ndarray) -> np.ndarray:
     sides = BOX_OVER_JOINTS * (high - low)
     sides = np.maximum(sides, sides.max() / 4)  # joints in one line
     return np.concatenate([(low + high - sides) / 2, sides])
-
-
-def _refuse_shares(file: str, joints: np.ndarray) -> None:
-    if len(joints) >= ENOUGH and (np.abs(joints) <= SHARES).all() and (joints % 1).any():
-        raise UserError(
-            f"annotations {file}: keypoints: expected pixels, got {shown(joints[0].tolist())} and the like, in shares, "
-            "not pixels: multiply them by width and height"
-        )
-
-
-def _notes(file: str, category: Category, counts: _Counts) -> list[str]:
-    c, other = counts, ", ".join(f"{count} {name}" for name, count in counts.other.most_common())
-    sentences = (
-        (c.other.total(), f"left out {c.other.total()} annotations of other categories: {other}"),
-        (category.order is not None, f"joints are reordered to the order of {category.skeleton.name}"),
-        (c.repeated, f"{c.repeated} images are listed twice and taken once"),
-        (c.unlisted, f"left out {c.unlisted} annotations of images that are not listed"),
-        (c.areas, f"estimated the area of {c.areas} people: {BODY_SHARE} of their boxes"),
-        (c.implausible, f"the area of {c.implausible} people contradicts their boxes: OKS is measured by the area"),
-        (c.boxes, f"estimated the box of {c.boxes} people: around their joints"),
-        (c.pointlike, f"{c.pointlike} people have one labelled joint and no box: their size is taken for 1 pixel"),
-        (c.turned, f"turned {c.turned} boxes of negative width or height"),
-        (
-            c.visibilities,
-            f"{c.visibilities} joints have a visibility other than 0, 1 and 2: above 0 is labelled",
-        ),
-        (c.contradictions, f"num_keypoints of {c.contradictions} people contradicts their keypoints: the latter count"),
-        (c.outside, f"{c.outside} labelled joints lie outside their images by more than its sides"),
-    )
-    return [f"annotations {file}: {sentence}" for count, sentence in sentences if count]

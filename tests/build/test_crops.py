@@ -14,6 +14,7 @@ from rtpe.data.boxes import truth_boxes
 from rtpe.data.coco import CocoDataset
 from rtpe.data.mpii import MpiiDataset
 from rtpe.errors import UserError
+from rtpe.labels import read_labels
 from rtpe.skeleton import COCO17, MPII16
 
 NETS = {
@@ -65,7 +66,7 @@ def test_a_top_down_teacher_builds_a_cache_that_trains_a_student(kind, words, wo
     held = Cache.open(path)
     assert held.manifest.predictor["name"] == f"{kind}@truth_boxes" and held.manifest.size == [64, 64]
     settings = held.manifest.predictor["settings"]
-    assert settings["boxes"] == {"from": "truth"}
+    assert settings["boxes"] == {"from": "truth", "boxes": CocoDataset(world, "train2017").labels.boxes_digest}
     assert settings["net"]["color"] == ("bgr" if kind == "simple_baseline" else "rgb")
     people = {image_id: len(boxes) for image_id, boxes in truth_boxes(CocoDataset(world, "train2017")).items()}
     assert all(len(held.poses(image_id)) <= people[image_id] for image_id in held.ids) and sum(people.values()) > 0
@@ -129,7 +130,16 @@ def test_the_labels_boxes_are_cleaned_where_crops_are_as_published(how, world, w
         crop=CropSettings(size=[64, 64], **how),
     )  # fmt: skip
     made = build.predictor(teacher, DecodeSettings(), COCO17, "cpu", images)
-    assert made.boxes_from == ({"from": "truth", "cleaned": True} if how else {"from": "truth"})
+    source = {"from": "truth", "boxes": images.labels.boxes_digest}
+    assert made.boxes_from == (source | {"cleaned": True} if how else source)
+    few = build.predictor(teacher, DecodeSettings(), COCO17, "cpu", images.only(images.ids[:1]))
+    assert few.boxes_from == made.boxes_from  # parts of a build, and a limit, are of one teacher
+    first = next(person for number in images.ids for person in images.people[number] if person.labelled)
+    assert first.box_xywh.any()
+    raw = json.loads(images.annotations.read_text())
+    next(row for row in raw["annotations"] if any(row["keypoints"]))["bbox"][0] += 1
+    moved = read_labels(raw, COCO17)
+    assert moved.boxes_digest != images.labels.boxes_digest == read_labels(images.annotations, COCO17).boxes_digest
     want = truth_boxes(images, cleaned=bool(how))
     assert all(made.boxes[number].xywh.tolist() == want[number].xywh.tolist() for number in images.ids)
 
@@ -146,7 +156,8 @@ def test_mpiis_boxes_are_as_published_already(weights, tmp_path):
         crop=CropSettings(size=[64, 64], by_index=True),
     )  # fmt: skip
     made = build.predictor(teacher, DecodeSettings(), MPII16, "cpu", images)
-    assert made.boxes_from == {"from": "truth"} and made.boxes[1].xywh.tolist() == [[-0.5, 17, 100, 100]]
+    assert made.boxes_from["from"] == "truth" and "cleaned" not in made.boxes_from
+    assert made.boxes[1].xywh.tolist() == [[-0.5, 17, 100, 100]]
 
 
 def test_any_net_may_be_shown_crops(world, tmp_path):

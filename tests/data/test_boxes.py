@@ -131,6 +131,7 @@ def test_detections_are_read_by_image(tmp_path):
         ([detection(7, [1, 2, 3])], "row 0: expected image_id, bbox of 4 numbers and score"),
         ([detection("seven", [1, 2, 3, 4])], "row 0: expected image_id, bbox of 4 numbers and score"),
         ([detection(7, [1, 2, 3, 4], None)], "row 0: expected image_id, bbox of 4 numbers and score"),
+        ([detection(7, [0.1, 0.2, 0.5, 0.9])] * 3, r"expected pixels, got \[0.1, 0.2, 0.5, 0.9\] and the like, shares"),
         ([detection(7, [1, 2, 3, float("nan")])], "row 0: expected image_id, bbox of 4 numbers and score"),
     ],
 )

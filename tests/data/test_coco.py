@@ -19,7 +19,7 @@ SQUARE = np.s_[10:20, 30:50]  # rows and columns
 def a_person(image_id=1, **changes):
     """A labelled person without an outline."""
     keypoints = [0] * 51
-    keypoints[:6] = [12, 7, 2, 0, 0, 1]
+    keypoints[:6] = [12, 7, 2, 1, 0, 1]
     row = {"id": 1, "image_id": image_id, "category_id": 1, "iscrowd": 0, "area": 99.0, "bbox": [5, 5, 10, 10]}
     return {**row, "num_keypoints": 2, "keypoints": keypoints, "segmentation": [], **changes}
 
@@ -96,10 +96,10 @@ def test_images_come_by_id(dataset):
 
 
 def test_integer_keypoints_are_pixel_centres(dataset):
-    """Pixel 12 is labelled, so the joint is taken to be at its centre; joint 1 at pixel (0, 0) is labelled, too."""
+    """Pixel 12 is labelled, so the joint is taken to be at its centre; joint 1 at pixel (1, 0) is labelled, too."""
     (person,) = dataset([a_person()])[0].points
     assert person[0].tolist() == [12.5, 7.5, 2.0]
-    assert person[1].tolist() == [0.5, 0.5, 1.0]
+    assert person[1].tolist() == [1.5, 0.5, 1.0]
     assert not person[2:].any()  # what is not labelled is nowhere, not at half a pixel
 
 
@@ -142,7 +142,7 @@ def test_the_person_mask_is_the_union_of_outlines(dataset):
 
 def test_no_person_mask_if_somebody_has_no_outline(dataset):
     """A box is no body, and a mask that lacks somebody would teach the attention to look away."""
-    assert dataset([a_person(segmentation=OUTLINES["polygon"]), a_person()])[0].person is None
+    assert dataset([a_person(segmentation=OUTLINES["polygon"]), a_person(bbox=[9, 8, 7, 6])])[0].person is None
 
 
 def test_only_some_images(dataset):

@@ -57,7 +57,7 @@ def test_pixels_are_numbered_from_one(tmp_path):
 
 
 def test_people_of_one_image_come_together(tmp_path):
-    made = MpiiDataset(write(tmp_path, [record("2.png"), record("1.png"), record("2.png")]), "valid")
+    made = MpiiDataset(write(tmp_path, [record("2.png"), record("1.png"), record("2.png", scale=0.3)]), "valid")
     assert made.ids == [1, 2] and [len(sample.points) for sample in made] == [1, 2]
     assert [name for _, name, _ in made.sources()] == ["1.png", "2.png"] and made.path(0).is_file()
     few = made.only([2])

@@ -81,7 +81,7 @@ def test_each_person_is_alone_in_its_crop(whole):
 
 
 def test_a_share_of_the_people_may_count_as_unlabelled(whole):
-    crops = PersonCrops(whole(*(a_person(number) for number in range(1, 5)))).with_share_of_labels(0.5)
+    crops = PersonCrops(whole(*(a_person(number, (10, 5, 20 + number, 30)) for number in range(1, 5)))).with_share_of_labels(0.5)
     labelled = [sample for sample in crops if sample.labelled]
     assert len(crops) == 4 and len(labelled) == 2 and {each.image_id for each in labelled}.isdisjoint(crops.bare)
     assert [each.image_id for each in labelled] == crops.with_labels().ids
@@ -122,7 +122,7 @@ def test_a_box_outside_of_its_image_is_an_image_that_cannot_be_read(whole):
 
 
 def test_the_setting_chooses_crops(whole):
-    root = whole(a_person(), a_person(2)).root
+    root = whole(a_person(), a_person(2, (10, 5, 25, 30))).root
     settings = DataSettings(root=str(root), split="val", crops=1.25)
     assert len(dataset(settings)) == 2 and dataset(settings).split == "val, people times 1.25"
     assert isinstance(dataset(DataSettings(root=str(root), split="val")), CocoDataset)

@@ -82,7 +82,7 @@ def other_id(labels):
 
 
 def one_more(labels):
-    labels["images"].append({**labels["images"][0], "id": 99})
+    labels["images"].append({"id": 99, "file_name": "./1.png/../1.png", "height": 64, "width": 64})
 
 
 @pytest.mark.parametrize(

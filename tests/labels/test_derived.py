@@ -26,7 +26,7 @@ def file(tmp_path):
     images[1] = {"id": 3, "file_name": "3.jpg"}  # of no size
     people = []
     for number in range(12):
-        points = np.column_stack([rng.integers(1, 60, (17, 2)) + 1 / 3, rng.integers(1, 3, 17)])
+        points = np.column_stack([rng.integers(2, 30, (17, 2)) + 1 / 3, rng.integers(1, 3, 17)])
         each = {
             "id": number,
             "image_id": (7, 3, 3, 9)[number % 4],
@@ -58,7 +58,8 @@ def test_everything_comes_back(folder, file):
     before = kept.stat().st_ino
     assert facts(read_labels(file, COCO17)) == read
     assert facts(derived.load(kept.stem, str(file), COCO17)) == read and kept.stat().st_ino == before
-    assert len(read[2][3]) == 6 and len(read[4]) == 2  # people of images that are not listed, and an estimated area
+    assert len(read[2][3]) == 6
+    assert len(read[4]) == 2  # people of images that are not listed, and an estimated area
 
 
 def test_a_file_elsewhere_is_named_where_it_is(folder, file, tmp_path):
