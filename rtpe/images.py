@@ -34,6 +34,7 @@ _CORRUPT = "Corrupt JPEG data: "
 _SURPLUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]+)")
 _LEFT_OVER = 64  # bytes: more than that is an image's data, of which the decoder has lost its place
 _HEAD = 64 << 10  # bytes of a JPEG file in which its EXIF begins
+_TIFF = (b"II*\0", b"MM\0*")
 _FIXED_BITS = 4  # cv2 draws with fixed-point coordinates: 1/16 pixel
 
 
@@ -60,7 +61,7 @@ def file_bytes(source: str | Path | Readable) -> int | None:
 
 
 def is_turned(path: str | Path) -> bool:
-    """Whether a JPEG file's EXIF asks to turn or mirror it; False if it cannot be read."""
+    """Whether the EXIF of a JPEG, PNG or TIFF file asks to turn or mirror it; False if it cannot be read."""
     try:
         return jpeg.orientation(read_regular(path, _HEAD)) != 1
     except (OSError, ValueError):
@@ -99,6 +100,8 @@ def read_reduced(path: str | Path | Readable, least: float, upright: bool = Fals
     size_hw = jpeg.size_hw(raw)
     factor = _factor(size_hw, least) if size_hw else 1
     image = _decoded(path, raw, _COLOUR[factor] | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION))
+    if not upright and raw[:4] in _TIFF:  # cv2 turns these whatever it is told
+        image = _unturned(image, jpeg.orientation(raw))
     return (image, factor) if size_hw else _halved(image, least)
 
 
@@ -118,15 +121,50 @@ def _read_bytes(path: str | Path) -> bytes:
 def _decoded(path: str | Path, raw: bytes, flags: int) -> np.ndarray:
     try:
         with remarks() as heard:
-            image = cv2.imdecode(np.frombuffer(raw, np.uint8), flags) if raw else None
+            deep = cv2.IMREAD_ANYDEPTH if _may_be_deep(raw) else 0
+            image = cv2.imdecode(np.frombuffer(raw, np.uint8), flags | deep) if raw else None
         if image is None:
             raise UnreadableImage(f"image {path}: not an image that can be decoded")
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        image = cv2.cvtColor(_eight_bits(path, image), cv2.COLOR_BGR2RGB)
     except (cv2.error, MemoryError) as error:
         raise UnreadableImage(f"image {path}: {_refusal(error)}") from error
     if jpeg.is_jpeg(raw) and (damage := _damage(heard, raw)):
         raise UnreadableImage(f"image {path}: damaged: {damage}")
     return image
+
+
+def _may_be_deep(raw: bytes) -> bool:
+    """Whether a file may have more than 8 bits a channel."""
+    return raw[:4] in _TIFF or (raw[:4] == b"\x89PNG" and raw[24:25] == b"\x10")
+
+
+def _eight_bits(path: str | Path, image: np.ndarray) -> np.ndarray:
+    """An image of up to 16 bits as uint8; of cameras that use 10 or 12 of them the upper ones are empty.
+
+    Raises:
+        UnreadableImage: if its values are no whole numbers from 0 on.
+    """
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype != np.uint16:
+        raise UnreadableImage(f"image {path}: has values of {image.dtype}: save it with 8 or 16 bits, from 0 on")
+    highest = int(image.max(initial=0))
+    used = next((bits for bits in (10, 12) if 255 < highest < 1 << bits), 16)
+    return (image >> (used - 8)).astype(np.uint8)
+
+
+def _unturned(image: np.ndarray, orientation: int) -> np.ndarray:
+    """The image as the file has its rows, from one that was turned as its EXIF says."""
+    back = {
+        2: lambda turned: turned[:, ::-1],
+        3: lambda turned: turned[::-1, ::-1],
+        4: lambda turned: turned[::-1],
+        5: lambda turned: turned.transpose(1, 0, 2),
+        6: lambda turned: np.rot90(turned),
+        7: lambda turned: turned[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda turned: np.rot90(turned, -1),
+    }.get(orientation)
+    return image if back is None else np.ascontiguousarray(back(image))
 
 
 def _refusal(error: Exception) -> str:

@@ -50,7 +50,15 @@ def size_hw(raw: bytes) -> tuple[int, int] | None:
 
 
 def orientation(raw: bytes) -> int:
-    """How the image is to be turned, by its EXIF: 1 as it is, 2 to 8 mirrored or turned (Exif 2.32, tag 274)."""
+    """How the image is to be turned, by its EXIF: 1 as it is, 2 to 8 mirrored or turned (Exif 2.32, tag 274).
+
+    Of a PNG the chunk is read, of a TIFF file its own tag.
+    """
+    if raw[:2] in (b"II", b"MM"):
+        return _orientation(raw)
+    if raw[:4] == b"\x89PNG":
+        _, found, chunk = raw.partition(b"eXIf")
+        return _orientation(chunk) if found else 1
     for marker, body, _ in _segments(raw):
         if marker == APP1 and body[:6] == b"Exif\0\0":
             return _orientation(body[6:])

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rtpe.errors import UserError
 
@@ -102,6 +102,7 @@ NONE = Limit("0", lambda value: _is_number(value) and value == 0)
 NULL = Limit("null", lambda value: value is None)
 FLAG = Limit("true or false", lambda value: isinstance(value, bool))
 MAPPING = Limit("settings by name", lambda value: isinstance(value, Mapping))
+SOME_TEXT = Limit("a text that is not empty", lambda value: isinstance(value, str) and value.strip() != "")
 KERNEL = Limit("odd and 3 or more", lambda value: whole(3).holds(value) and value % 2 == 1)
 OVERLAP = Limit("above 0, up to 1", lambda value: _is_number(value) and 0 < value <= 1)
 EMPTY = Limit("an empty list", lambda value: value == [])
@@ -174,7 +175,9 @@ def beyond(kind: type, values: Mapping[str, Any], prefix: str = "") -> Iterator[
     types = get_type_hints(kind)
     for field in dataclasses.fields(kind):
         name, value = f"{prefix}{field.name}", values.get(field.name)
-        limit = field.metadata.get(_KEY)
+        limit, kind_of = field.metadata.get(_KEY), types[field.name]
+        if field.name in values and value is None and not limit and not _takes_null(kind_of):
+            yield f"{name}: expected {_PLAIN.get(get_origin(kind_of) or kind_of, 'settings by name')}, got null"
         if field.name in values and limit and not limit.holds(value):
             yield limit.refusal(name, value)
         for place, inner in _within(types[field.name], name, value):
@@ -182,6 +185,20 @@ def beyond(kind: type, values: Mapping[str, Any], prefix: str = "") -> Iterator[
                 each for each in (types[field.name], *get_args(types[field.name])) if dataclasses.is_dataclass(each)
             )
             yield from beyond(of, inner, place)
+
+
+_PLAIN = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+    dict: "a mapping",
+}
+
+
+def _takes_null(kind: Any) -> bool:
+    return type(None) in get_args(kind) or (get_origin(kind) is Literal and None in get_args(kind))
 
 
 def _within(kind: Any, name: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -156,7 +156,10 @@ USER_ERRORS = {
         ["train", "--data.root={world}", "--train.minival=0", "--loss.truth=[[1, 1], [0, 2]]"],
         "loss.truth: expected 0 or more, or [[progress, weight], ...]",
     ),
-    "unknown net": (["train", "--data.root={world}", "--net.kind=huge"], "choose from student, higher_hrnet"),
+    "unknown net": (
+        ["train", "--data.root={world}", "--net.kind=huge"],
+        "choose from student, rep_student, higher_hrnet",
+    ),
     "unknown number": (["train", "--data.root={world}", "--net.numbers={widht: 3}"], "widht"),
     "untaught centres": (
         ["train", "--data.root={world}", "--net.numbers={centres: true}", "--train.minival=0"],

@@ -34,6 +34,7 @@ NETS = {
     "readout": readout,
 }
 JOINTS = "joints"
+MOST_FITS = 0.5  # of a net's numbers: less from its `init` is worth a word
 WHOLE = whole(1, 4096)
 NETWORK_FILES = (".onnx", ".xml")
 
@@ -275,6 +276,13 @@ def _start(made: nn.Module, settings: NetSettings) -> None:
     lacking = [name for name, p in made.named_parameters() if not p.requires_grad and name not in given]
     if lacking:
         raise UserError(f"weights {settings.init}: lack {lacking[0]}, which --net.learn freezes: let it learn too")
+    numbers, count = (sum(each.numel() for each in tensors.values()) for tensors in (fitting, own))
+    if numbers < MOST_FITS * count:
+        print(
+            f"net.init {settings.init}: only {len(fitting)} of {len(own)} tensors fit this {settings.kind}, "
+            f"{numbers / count:.1%} of its numbers: the others start at random",
+            flush=True,
+        )
     made.load_state_dict({**own, **fitting})
 
 

@@ -15,6 +15,7 @@ from rtpe.commands.shortages import named_shortages
 from rtpe.commands.table import write_json
 from rtpe.config import Predict
 from rtpe.draw import draw_poses
+from rtpe.errors import UserError
 from rtpe.images import read_image, write_image
 from rtpe.metrics.oks import to_results
 from rtpe.structures import Poses
@@ -32,11 +33,17 @@ def predict(settings: Predict) -> Path:
 def _predict(settings: Predict) -> Path:
     where = build.device(settings.device)
     images, out = build.dataset(settings.data), Path(settings.out)
+    if settings.draw and images.annotations is None and out.resolve().is_relative_to(Path(images.root).resolve()):
+        raise UserError(
+            f"out {out}: lies within --data.root {images.root}, where its pictures would count as photographs next "
+            "time: choose another --out"
+        )
     build.require_readable(images)
     teacher = settings.teacher
     teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
     predictor = build.predictor(teacher, settings.decode, images.skeleton, where, images)
     least, why = _least(settings.least, getattr(predictor, "least", None))
+    _make(out)
     sources = {image_id: (name, source) for image_id, name, source in images.sources()}
     category = 1 if images.labels is None else images.labels.category
     rows: list[dict] = []
@@ -50,7 +57,6 @@ def _predict(settings: Predict) -> Path:
         poses = poses.only(poses.person_scores >= least)
         if settings.draw:
             _draw(source, poses, _place(out / PICTURES, name))
-    out.mkdir(parents=True, exist_ok=True)
     write_json(rows, out / RESULTS)
     people = _counted(len(rows), scores, f"{least:.3g}{why}")
     print(f"{people} in {len(images) - len(skipped)} of {len(images)} images: {out / RESULTS}")
@@ -59,6 +65,18 @@ def _predict(settings: Predict) -> Path:
     for reason in skipped[:5]:
         print(f"skipped: {reason}")
     return out / RESULTS
+
+
+def _make(out: Path) -> None:
+    """The folder of the results, before hours are spent on them.
+
+    Raises:
+        UserError: if it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out {out}: cannot be made a folder ({error.strerror}): choose another --out") from error
 
 
 def _least(asked: float | None, own: float | None) -> tuple[float, str]:

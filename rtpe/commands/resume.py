@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy as np
 
 from rtpe import build, config
 from rtpe.build import Images
+from rtpe.cache import Manifest
 from rtpe.config import Train
 from rtpe.data.distill import TrainingExamples
 from rtpe.engine.checkpoint import TrainingState
 from rtpe.errors import UserError
 from rtpe.log import HISTORY, read_history
+from rtpe.nets.weights import sha256
 
 LAST = "last.pt"
 WEIGHTS = "best.safetensors"
@@ -44,13 +47,26 @@ def refuse_other_settings(run: Path, held: Mapping[str, Any], settings: Train) -
             raise UserError(f"run {run}: has {name} {had}, not {wants}: choose another --out{weights}")
 
 
-def data_of(examples: TrainingExamples, held_out: Images) -> dict[str, Any]:
-    """What a run learns from and is scored on: how many images, and a hash of their ids."""
+def data_of(examples: TrainingExamples, held_out: Images, imitate: str = "") -> dict[str, Any]:
+    """What a run learns from and is scored on: how many images, a hash of their ids, and who teaches.
+
+    Args:
+        imitate: weights of a student whose stem is imitated.
+    """
+    caches = [] if examples.cache is None else [each.manifest for each in examples.cache.caches if each is not None]
+    teachers = [f"{each.predictor.get('name')} ({_identity(each)})" for each in caches]
+    teachers += [f"{imitate} ({sha256(imitate)[:16]})"] if imitate else []
     digest = blake2b(digest_size=16)
     for part in (*examples.samples.parts, held_out):
         digest.update(f"{len(part)} ".encode())
         digest.update(np.array(part.ids, np.int64))
-    return {"images": len(examples), "held out": len(held_out), "ids": digest.hexdigest()}
+    return {"images": len(examples), "held out": len(held_out), "ids": digest.hexdigest(), "teachers": teachers}
+
+
+def _identity(held: Manifest) -> str:
+    """A hash of what a cache was made by."""
+    said = json.dumps([held.predictor, held.codec], sort_keys=True, default=str)
+    return blake2b(said.encode(), digest_size=8).hexdigest()
 
 
 def refuse_other_data(run: Path, held: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -60,6 +76,15 @@ def refuse_other_data(run: Path, held: Mapping[str, Any], given: Mapping[str, An
         UserError: if they are others.
     """
     if held == given:
+        return
+    taught, teaches = (data.get("teachers", given["teachers"]) for data in (held, given))
+    if taught != teaches:
+        first, second = next(pair for pair in zip_longest(taught, teaches, fillvalue="nobody") if pair[0] != pair[1])
+        raise UserError(
+            f"run {run}: was taught by {first}, not by {second}: pass the caches it was trained with, or choose "
+            "another --out"
+        )
+    if {**held, "teachers": teaches} == given:  # of a version that did not know who taught
         return
     had, wants = (f"{data['images']} images, {data['held out']} held out" for data in (held, given))
     differ = f"has {had}, not {wants}" if had != wants else f"has other images ({had}, of other ids)"

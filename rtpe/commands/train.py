@@ -23,7 +23,6 @@ from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -84,7 +83,7 @@ def _train(settings: Train) -> Path:
     refuse_unreadable(minival)
     examples, left_out = training_examples(settings, rest, fabric.global_rank == 0, minival), LeftOut()
     shown = shown_examples(settings, minival, examples)
-    state = _state(fabric, settings, examples, data_of(examples, minival))
+    state = _state(fabric, settings, examples, minival)
     chosen = settings.train
     epoch_batches = len(epoch_order(len(examples), chosen.batch, chosen.seed, 0, chosen.passes))
     if fabric.global_rank == 0:
@@ -120,11 +119,12 @@ def _train(settings: Train) -> Path:
     return out / WEIGHTS
 
 
-def _state(fabric: Fabric, settings: Train, examples: TrainingExamples, data: dict[str, Any]) -> TrainingState:
+def _state(fabric: Fabric, settings: Train, examples: TrainingExamples, minival: Images) -> TrainingState:
     """A fresh run, or where the last one stood."""
     last = Path(settings.out) / LAST
     if last.exists():  # before weights are read, which another net could not take
         refuse_other_settings(last.parent, settings_of(last), settings)
+    data = data_of(examples, minival, settings.net.imitate)
     net = build.trainable_net(settings.net, len(examples.samples.skeleton)).to(memory_format=torch.channels_last)
     refuse_untaught(settings, net)
     ema = copy.deepcopy(net).requires_grad_(False).to(fabric.device)

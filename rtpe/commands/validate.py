@@ -72,6 +72,8 @@ def validate(settings: Validate) -> list[dict]:
     if settings.compare and (settings.weights or settings.teacher.weights or settings.cache.path):
         raise UserError("compare: names all that is scored: name weights and caches there, and nowhere else")
     build.device(settings.device)  # before any work
+    if settings.out and Path(settings.out).is_dir():
+        raise UserError(f"out {settings.out}: is a folder: pass --out FILE.json")
     images = _labelled_images(settings)
     rows: list[Row] = []
     for item in settings.compare or [""]:

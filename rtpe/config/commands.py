@@ -14,8 +14,10 @@ from rtpe.config.parts import (
     TeacherSettings,
 )
 from rtpe.config.training import LossSettings, NetSettings, OptimSettings
-from rtpe.limits import DEVICE, FINITE, NULL, SEED, Checked, at_least, each, limited
+from rtpe.limits import DEVICE, FINITE, NULL, SEED, SOME_TEXT, Checked, at_least, each, limited, whole
 from rtpe.views import ViewSettings
+
+MANY = 10_000_000  # images: no world is larger
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Train(Checked):
     view: ViewSettings = field(default_factory=ViewSettings)
     train: OptimSettings = field(default_factory=OptimSettings)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
-    out: str = "runs/student"
+    out: str = limited("runs/student", SOME_TEXT)
     device: str = limited("auto", DEVICE)
 
 
@@ -54,7 +56,7 @@ class StudyNorms(Train):
     variants: list[str] = field(default_factory=list)
     seeds: list[int] = limited([0, 1, 2], each(SEED))
     jobs: int = limited(1, at_least(1))
-    out: str = "runs/norms"
+    out: str = limited("runs/norms", SOME_TEXT)
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Predict(Checked):
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     weights: str = ""
     decode: DecodeSettings = field(default_factory=DecodeSettings)
-    out: str = "runs/predicted"
+    out: str = limited("runs/predicted", SOME_TEXT)
     least: float | None = limited(None, FINITE | NULL)
     draw: bool = False
     device: str = limited("auto", DEVICE)
@@ -210,9 +212,9 @@ class Synth(Checked):
         workers: processes that draw.
     """
 
-    out: str = "datasets/synthetic"
-    train: int = limited(2000, at_least(0))
-    val: int = limited(200, at_least(0))
+    out: str = limited("datasets/synthetic", SOME_TEXT)
+    train: int = limited(2000, whole(0, MANY))
+    val: int = limited(200, whole(0, MANY))
     size: int = limited(320, at_least(32))
     seed: int = limited(0, SEED)
     workers: int = limited(2, at_least(0))
@@ -230,7 +232,7 @@ class Demo(Checked):
         minutes: of training at most.
     """
 
-    out: str = "runs/demo"
+    out: str = limited("runs/demo", SOME_TEXT)
     data: str = "datasets/demo"
     train: int = limited(2000, at_least(1))
     val: int = limited(200, at_least(1))

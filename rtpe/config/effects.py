@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rtpe.config.commands import CacheBuild, CacheConvert, CacheImport, CacheInfo, Predict, StudyNorms, Train, Validate
-from rtpe.config.parts import DataSettings
+from rtpe.config.parts import DataSettings, TeacherSettings
 from rtpe.config.training import NetSettings, OptimSettings
 from rtpe.errors import UserError
 
@@ -31,6 +32,8 @@ def _idle(settings: Any) -> Iterator[tuple[str, Any, str]]:
         if settings.train.minival_split and not settings.train.minival and not isinstance(settings, StudyNorms):
             yield "train.minival_split", settings.train.minival_split, "with train.minival 0: pass how many of it"
         yield from _of_stem(settings.net)
+        if settings.net.imitate and not settings.loss.stem:
+            yield "net.imitate", settings.net.imitate, "without --loss.stem above 0: pass a weight for it"
     if isinstance(settings, CacheBuild | CacheConvert | CacheImport | CacheInfo | Predict | Validate):
         usual = DataSettings()
         for name in OF_TRAINING:
@@ -38,6 +41,12 @@ def _idle(settings: Any) -> Iterator[tuple[str, Any, str]]:
                 yield f"data.{name}", getattr(settings.data, name), "but in rtpe train: leave it out"
     if isinstance(settings, Predict | Validate):
         yield from _of_weights(settings)
+    if isinstance(settings, Validate) and settings.cache.path:
+        usual = TeacherSettings()
+        for each in dataclasses.fields(TeacherSettings):
+            got = getattr(settings.teacher, each.name)
+            if each.name != "weights" and got != getattr(usual, each.name):
+                yield f"teacher.{each.name}", got, f"beside --cache.path {settings.cache.path}: leave it out"
 
 
 def _of_schedule(train: OptimSettings) -> Iterator[tuple[str, Any, str]]:

@@ -35,7 +35,7 @@ def parse(command: type[Settings], arguments: list[str] | None, prog: str) -> Se
             name, and by that of the recipe that it is from.
     """
     parser = _parser(command, prog)
-    words = _with_lists(sys.argv[1:] if arguments is None else arguments, command)
+    words = _recipes_first(_with_lists(sys.argv[1:] if arguments is None else arguments, command))
     refuse_typed(words, command, prog)
     of_recipe: dict[str, str] = {}
     for recipe in recipes(words):
@@ -111,6 +111,19 @@ def _with_lists(arguments: list[str], command: type) -> list[str]:
             joined.append(f"[{', '.join(map(_quoted, rest[:end]))}]")
             rest = rest[end:]
     return joined
+
+
+def _recipes_first(arguments: list[str]) -> list[str]:
+    """The arguments with all of `--config` before the others: what is typed counts, wherever it stands."""
+    recipes_, others, rest = [], [], list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "--config":
+            recipes_ += [word, *rest[:1]]
+            del rest[:1]
+        else:
+            (recipes_ if word.startswith("--config=") else others).append(word)
+    return recipes_ + others
 
 
 def _quoted(text: str) -> str:

@@ -83,7 +83,10 @@ def _refuse_misshapen(where: str, node: yaml.Node, kind: Any, name: str = "") ->
     for key, value in node.value if dataclasses.is_dataclass(kind) else []:
         if not isinstance(key, yaml.ScalarNode):
             raise UserError(f"{where}: expected names of settings, got a list for one: correct it")
-        _refuse_misshapen(where, value, _kind(kind, [key.value]), f"{name}.{key.value}".lstrip("."))
+        inner = f"{name}.{key.value}".lstrip(".")
+        if key.value not in get_type_hints(kind) and not key.tag.endswith(":merge"):
+            raise UserError(f"{where}: {inner}: no such setting: see --help")
+        _refuse_misshapen(where, value, _kind(kind, [key.value]), inner)
 
 
 def _of_settings(kind: Any) -> bool:

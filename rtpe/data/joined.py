@@ -92,6 +92,11 @@ class JoinedCaches:
         person_thresholds: for each part, the score that a person needs to be one; without them all people are there.
     """
 
+    @property
+    def caches(self) -> list[Cache]:
+        """One for each part."""
+        return [cache for cache, _ in self._of_part]
+
     def __init__(self, images: Joined, caches: Sequence[Cache], person_thresholds: Sequence[float] = ()):
         thresholds = person_thresholds or [-math.inf] * len(caches)
         self._images, self._of_part = images, list(zip(caches, thresholds, strict=True))

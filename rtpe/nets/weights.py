@@ -109,6 +109,12 @@ def refuse_others(net: nn.Module, state: Mapping[str, Tensor], path: str | Path)
     missing = [name for name in own if name not in state and not name.endswith(COUNTER)]
     unexpected = [name for name in state if name not in own]
     misshapen = [name for name in own if name in state and own[name].shape != state[name].shape]
+    for name in own:
+        if name in state and own[name].is_floating_point() and not state[name].is_floating_point():
+            raise UserError(
+                f"weights {path}: {name} holds {str(state[name].dtype).removeprefix('torch.')} where floats are "
+                "wanted: a quantised file: choose the weights that it was made of"
+            )
     problems = []
     if missing:
         problems.append(f"{len(missing)} missing (first {missing[0]})")

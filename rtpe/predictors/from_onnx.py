@@ -85,7 +85,7 @@ class OnnxPredictor:
         """The maps of images that have one input size, all that the network gives."""
         described, input_hw = self.description, frames[0][0]
         outputs = self.network.run(_inputs(images, frames, described))
-        chosen = {kind: _channels(described, outputs, kind, input_hw) for kind in described.maps}
+        chosen = {kind: _channels(described, outputs, kind, len(images), input_hw) for kind in described.maps}
         require_finite(described.name, EXPORT, **chosen)
         for i, (image, (_, affine)) in enumerate(zip(images, frames)):
             maps = {kind: of_all[i] for kind, of_all in chosen.items()}
@@ -177,7 +177,7 @@ def _look(network: Network, described: Description) -> Look:
 
     def look(crops: np.ndarray) -> np.ndarray:
         outputs = network.run(_normalised(crops, described))
-        return _channels(described, outputs, "heatmaps", crops.shape[1:3])[:, order]
+        return _channels(described, outputs, "heatmaps", len(crops), crops.shape[1:3])[:, order]
 
     return look
 
@@ -191,8 +191,9 @@ def _said(described: Description) -> dict[str, Any]:
 
 
 def _channels(
-    described: Description, outputs: dict[str, np.ndarray], kind: str, input_hw: tuple[int, int]
+    described: Description, outputs: dict[str, np.ndarray], kind: str, count: int, input_hw: tuple[int, int]
 ) -> np.ndarray:
+    """The maps of that kind, (B, C, h, w) for B images."""
     name, channels = described.maps[kind]
     grid_hw = tuple(side // described.stride for side in input_hw)
     got = outputs[name].shape[1:]
@@ -200,6 +201,11 @@ def _channels(
         raise UserError(
             f"network {described.name}: {kind}: output {name} should hold {max(channels) + 1} or more "
             f"channels of {grid_hw} cells, got {got}: correct stride or channels"
+        )
+    if len(outputs[name]) != count:
+        raise UserError(
+            f"network {described.name}: {kind}: output {name} has maps of {len(outputs[name])} images for {count}: "
+            "export it with a free number of images, or pass --teacher.batch 1"
         )
     return outputs[name][:, list(channels)]
 

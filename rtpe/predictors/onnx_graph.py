@@ -72,6 +72,13 @@ class _Sketch:
         return self.numbers[name]
 
     def keep(self, values: np.ndarray) -> int:
+        """The number of a constant.
+
+        Raises:
+            UserError: if it is not finite.
+        """
+        if not np.isfinite(values).all():
+            raise UserError("holds NaN or infinity among its constants: choose other weights")
         self.kept.append(np.array(values, np.float32, order="C"))
         return -len(self.kept)
 
@@ -228,6 +235,8 @@ def _resize(sketch: _Sketch, node, attributes: dict[str, Any]) -> int:
     scales = sketch.constants.get(node.input[2]) if len(node.input) > 2 else None
     mode, cells = attributes.get("mode", "nearest"), attributes.get("coordinate_transformation_mode", "half_pixel")
     rounded = attributes.get("nearest_mode", "round_prefer_floor")
+    if attributes.get("antialias"):
+        raise UserError(f"Resize {node.output[0]}: smooths before it takes cells: choose a tensor before it")
     if scales is None or len(scales) != 4:
         raise UserError(f"Resize {node.output[0]}: expected four constant scales: choose a tensor before it")
     whole = all(scale == int(scale) for scale in scales)

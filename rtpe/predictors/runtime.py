@@ -24,7 +24,7 @@ _NAMES = {
     "int32": ("tensor(int32)", "i32"),
     "int64": ("tensor(int64)", "i64"),
 }
-FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)", "tensor(bfloat16)", "f16", "f32", "f64", "bf16")
+FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)", "f16", "f32", "f64", "bf16")
 _TYPES = {each: np.dtype(name) for name, both in _NAMES.items() for each in both}
 
 
@@ -70,11 +70,17 @@ def _onnxruntime(path: Path, threads: int | None, name: str | None) -> Network:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     inputs = {each.name: each for each in session.get_inputs()}
     name = _input(name, inputs, path)
+    lacking = sorted(inputs.keys() - {name})  # one with a constant of its own is none of these
+    if lacking:
+        raise UserError(
+            f"weights {path}: also takes {', '.join(lacking)}, which nobody gives: export it with one input"
+        )
     outputs = {each.name: each.type for each in session.get_outputs()}
+    maps = [each for each, kind in outputs.items() if kind in FLOATS]  # others are none of anybody's maps
     shape = tuple(n if isinstance(n, int) else None for n in inputs[name].shape)
 
     def compute(images: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(outputs, session.run(list(outputs), {name: images})))
+        return dict(zip(maps, session.run(maps, {name: images})))
 
     return _network(path, compute, shape, inputs[name].type, outputs)
 

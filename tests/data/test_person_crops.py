@@ -81,7 +81,9 @@ def test_each_person_is_alone_in_its_crop(whole):
 
 
 def test_a_share_of_the_people_may_count_as_unlabelled(whole):
-    crops = PersonCrops(whole(*(a_person(number, (10, 5, 20 + number, 30)) for number in range(1, 5)))).with_share_of_labels(0.5)
+    crops = PersonCrops(
+        whole(*(a_person(number, (10, 5, 20 + number, 30)) for number in range(1, 5)))
+    ).with_share_of_labels(0.5)
     labelled = [sample for sample in crops if sample.labelled]
     assert len(crops) == 4 and len(labelled) == 2 and {each.image_id for each in labelled}.isdisjoint(crops.bare)
     assert [each.image_id for each in labelled] == crops.with_labels().ids

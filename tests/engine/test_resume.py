@@ -41,7 +41,8 @@ OTHERS = {
     "another net": (["--net.kind=pose_hrnet", "--loss.teacher=0"], "has net.kind student, not pose_hrnet"),
     "another rate": (["--net.numbers.colours=hsv", "--train.lr=0.5"], "has train.lr 0.001, not 0.5"),
     "a stem to learn from": (
-        ["--net.numbers.colours=hsv", "--net.imitate=large.safetensors"], 'has net.imitate "", not large.safetensors'
+        ["--net.numbers.colours=hsv", "--net.imitate=large.safetensors", "--loss.stem=1"],
+        'has net.imitate "", not large.safetensors',
     ),
     "further data": (["--net.numbers.colours=hsv", "--loss.widen=false"], "has loss.widen True, not False"),
 }  # fmt: skip

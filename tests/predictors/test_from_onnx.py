@@ -274,6 +274,38 @@ def test_sides_are_rounded_up_to_what_the_network_asks(folder):
         assert maps.size_hw == (want[0] // STRIDE, want[1] // STRIDE)
 
 
+def test_outputs_that_nobody_described_are_not_asked_for(folder):
+    """Of texts, or of a sequence of maps."""
+    model = onnx.load(colours())
+    helper, text = onnx.helper, onnx.TensorProto.STRING
+    model.graph.node.append(helper.make_node("Constant", [], ["words"], value_strings=["a", "b"]))
+    model.graph.node.append(helper.make_node("SequenceConstruct", ["heat", "heat"], ["several"]))
+    model.graph.output.append(helper.make_tensor_value_info("words", text, [2]))
+    model.graph.output.append(helper.make_tensor_sequence_value_info("several", onnx.TensorProto.FLOAT, None))
+    onnx.save(model, "more.onnx")
+    image = lit((96, 128), [(30, 30), (60, 40), (90, 60)], 6)
+    (one,), (other,) = (predictor(net=name)([image]) for name in ("net.onnx", "more.onnx"))
+    np.testing.assert_array_equal(one.maps.heatmaps, other.maps.heatmaps)
+
+
+def test_an_input_that_nobody_gives_is_refused_when_the_file_is_read(folder):
+    net = save_net({"heat": (np.eye(3), np.zeros((3, 1, 1)))}, inputs=("data", "more"))
+    with pytest.raises(UserError, match=r"weights net.onnx: also takes more, which nobody gives: export it with one"):
+        predictor({**SIZED, "input": "data"}, net)
+
+
+def test_maps_of_fewer_images_than_were_given_are_refused(folder):
+    model = onnx.load(colours())
+    model.graph.node[-1].output[0] = "all"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, -1, 12, 16]), "shape"))
+    model.graph.node.append(onnx.helper.make_node("Reshape", ["all", "shape"], ["heat"]))
+    onnx.save(model, "one.onnx")
+    images = [np.zeros((96, 128, 3), np.uint8)] * 3
+    with pytest.raises(UserError, match=r"heatmaps: output heat has maps of 1 images for 3: export it"):
+        predictor(net="one.onnx")(images)
+    assert len(predictor(net="one.onnx", batch=1)(images)) == 3
+
+
 def test_people_are_read_as_asked(folder):
     assert isinstance(from_onnx_settings(PLAIN | {"input_hw": [96, 128]}), GroupingSettings)
     pafs = {"output": "heat", "limbs": [["left_eye", "right_eye", 3, 4]]}

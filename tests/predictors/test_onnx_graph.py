@@ -232,10 +232,21 @@ def test_features_of_any_stride_come_to_stride_4(stride):
             [("Resize", ["x", "", "f"], "y", {"mode": "linear", "coordinate_transformation_mode": "align_corners"})],
             "Resize y: linear align_corners is no pure factor",
         ),
+        (
+            "y",
+            [("Resize", ["x", "", "f"], "y", {"mode": "linear", "antialias": 1})],
+            "Resize y: smooths before",
+        ),
+        ("y", [("Mul", ["x", "nan"], "y", {})], "holds NaN or infinity among its constants"),
     ],
 )
 def test_what_it_cannot_read_it_says(tensor, nodes, message):
-    constants = [("f", np.float32([1, 1, 2, 2])), ("s", np.int64([1, 4, 8, 8])), ("five", values(5, 1, 1))]
+    constants = [
+        ("f", np.float32([1, 1, 2, 2])),
+        ("s", np.int64([1, 4, 8, 8])),
+        ("five", values(5, 1, 1)),
+        ("nan", np.full((1, 1, 1), np.nan, np.float32)),
+    ]
     path = write(nodes, constants, opset=20)
     with pytest.raises(ValueError, match=message) as caught:
         read_graph(path, tensor, described())
