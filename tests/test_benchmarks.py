@@ -136,7 +136,7 @@ def test_a_student_on_another_net_is_measured_with_its_stem_or_left_out(tmp_path
         "imitate": replace(chosen, stem="", imitate="nowhere.safetensors"),
     }
     for name, settings in recipes.items():
-        (tmp_path / f"{name}.yaml").write_text(json.dumps({"net": asdict(settings)}))
+        (tmp_path / f"{name}.yaml").write_text(json.dumps({"net": asdict(settings), "loss": {"stem": 1.0}}))
     names = [tmp_path / f"{name}.yaml" for name in recipes]
     done = measure_students(names, "--passes=1", f"--out={tmp_path / 'rows.json'}")
     assert done.returncode == 0, done.stderr[-3000:]
