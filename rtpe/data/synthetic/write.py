@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -107,11 +109,26 @@ def _in_order(draw, count: int, workers: int) -> Iterator[tuple[dict, list[dict]
     # spawned, for a forked child of a process with threads (torch) may hang
     with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (0,)) as pool:
         try:
-            yield from pool.map(draw, range(count), chunksize=max(1, min(16, count // (4 * workers))))
+            with _uninterrupted():
+                drawn = pool.map(draw, range(count), chunksize=max(1, min(16, count // (4 * workers))))
+            yield from drawn
         except BrokenProcessPool as error:
             raise UserError(
                 "a process that draws was killed, perhaps for want of memory: pass fewer --workers, or --workers 0"
             ) from error
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that begin meanwhile never hear of Ctrl-C, which would be a traceback while they import.
+
+    Whoever began them ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _write_scene(
