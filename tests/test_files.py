@@ -52,7 +52,13 @@ def names(folder):
 
 def begun(path):
     """A process that is writing a file, and has a part of it on the disk."""
-    process = subprocess.Popen([sys.executable, "-c", TORN, str(path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", TORN, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        # what a script starts in the background ignores Ctrl-C, and so would this process
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     assert process.stdout.readline() == "begun\n"
     return process
 
