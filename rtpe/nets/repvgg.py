@@ -8,31 +8,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+FEW = 8  # channels
+
 
 class RepConv(nn.Module):
     """ReLU of a 3x3 convolution that keeps the size, over the stride.
 
-    It learns as the sum of a 3x3, a 1x1 and, where channels and size stay, the input itself, each with a batch norm.
+    It learns as the sum of a 3x3, a 1x1 and, where channels and size stay, the input itself, each with a batch norm. Of
+    an image's few channels there is no 1x1.
 
     Shape: (B, inputs, h, w) -> (B, outputs, h/stride, w/stride).
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
         super().__init__()
-        self.wide, self.point = _normed(inputs, outputs, 3, stride), _normed(inputs, outputs, 1, stride)
+        self.wide = _normed(inputs, outputs, 3, stride)
+        # in bf16 torch 2.13's gradient of a strided 1x1 convolution of 3 channels writes beyond its memory
+        self.point = _normed(inputs, outputs, 1, stride) if inputs >= FEW else None
         self.same = nn.BatchNorm2d(inputs) if inputs == outputs and stride == 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        total = self.wide(x) + self.point(x)
-        return F.relu(total if self.same is None else total + self.same(x))
+        total = self.wide(x)
+        for branch in filter(None, (self.point, self.same)):
+            total = total + branch(x)
+        return F.relu(total)
 
     @torch.no_grad()
     def merged(self) -> nn.Sequential:
         """The same as one convolution and a ReLU, with the statistics that the norms have now."""
-        (conv, _), (_, point_norm) = self.wide, self.point
-        wide, bias = _folded(conv.weight, self.wide[1])
-        point, more = _folded(self.point[0].weight, point_norm)
-        wide, bias = wide + F.pad(point, [1, 1, 1, 1]), bias + more
+        conv, norm = self.wide
+        wide, bias = _folded(conv.weight, norm)
+        if self.point is not None:
+            point, more = _folded(self.point[0].weight, self.point[1])
+            wide, bias = wide + F.pad(point, [1, 1, 1, 1]), bias + more
         if self.same is not None:
             channels = conv.in_channels
             identity = torch.eye(channels, device=conv.weight.device)[..., None, None]
