@@ -78,7 +78,7 @@ def status(work: Callable[[], object]) -> int:
     except (UserError, OSError) as error:
         if os.environ.get("RTPE_TRACEBACK"):
             raise
-        print(f"error: {printable(' '.join(_said(error).split()))}", file=sys.stderr)
+        print(f"error: {printable(_said(error))}", file=sys.stderr)
         return DIVERGED if isinstance(error, Diverged) else 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

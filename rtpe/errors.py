@@ -1,5 +1,7 @@
 """The errors that the command line prints as one line; any other exception is a bug, and shows its traceback."""
 
+import re
+
 
 class UserError(ValueError):
     """A mistake that the user can correct: the message names the thing, what was wanted, what came, and the remedy."""
@@ -13,8 +15,9 @@ class Diverged(UserError):
 
 
 def printable(text: str) -> str:
-    """The text with escapes for what no terminal should be given: names of files may hold any bytes."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else _escape(letter) for letter in text)
+    """The text in one line, with escapes for what no terminal should be given: names of files may hold any bytes."""
+    line = re.sub(r"\s*\n\s*", " ", text.strip())
+    return "".join(letter if letter.isprintable() else _escape(letter) for letter in line)
 
 
 def _escape(letter: str) -> str:

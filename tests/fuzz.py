@@ -10,6 +10,7 @@ The same seed and case make the same file. Prints one JSON object a reader: case
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import resource
@@ -18,6 +19,7 @@ import struct
 import sys
 import tempfile
 import traceback
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +100,49 @@ def of_bytes(raw: bytes, name: str) -> Callable:
     def write(folder: Path, rng: np.random.Generator) -> Path:
         path = folder / name
         path.write_bytes(changed_bytes(raw, rng))
+        return path
+
+    return write
+
+
+def of_png(raw: bytes, name: str) -> Callable:
+    """A PNG with chunks changed before they are sealed again: a reader's checksums let it pass."""
+    chunks, at = [], 8
+    while at < len(raw):
+        count = int.from_bytes(raw[at : at + 4], "big")
+        body = raw[at + 8 : at + 8 + count]
+        chunks.append((raw[at + 4 : at + 8], zlib.decompress(body) if raw[at + 4 : at + 8] == b"IDAT" else body))
+        at += 12 + count
+
+    def write(folder: Path, rng: np.random.Generator) -> Path:
+        new = [each if rng.random() < 0.5 else (each[0], changed_bytes(each[1], rng)) for each in chunks]
+        if rng.random() < 0.2:
+            new.insert(int(rng.integers(len(new) + 1)), new[rng.integers(len(new))])
+        path = folder / name
+        with path.open("wb") as file:
+            file.write(raw[:8])
+            for kind, body in new:
+                packed = zlib.compress(body) if kind == b"IDAT" else body
+                sealed = zlib.crc32(kind + packed)
+                file.write(struct.pack(">I", len(packed)) + kind + packed + struct.pack(">I", sealed))
+        return path
+
+    return write
+
+
+def of_npz(arrays: dict[str, np.ndarray], name: str) -> Callable:
+    """An npz file with members changed before they are sealed again."""
+    members = {}
+    for key, array in arrays.items():
+        np.save(held := io.BytesIO(), array)
+        members[f"{key}.npy"] = held.getvalue()
+
+    def write(folder: Path, rng: np.random.Generator) -> Path:
+        path = folder / name
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            for key, raw in members.items():
+                head = changed_bytes(raw[:128], rng) + raw[128:]  # where the shape and the type stand
+                file.writestr(key, [raw, head, changed_bytes(raw, rng)][rng.choice(3, p=[0.5, 0.4, 0.1])])
         return path
 
     return write
@@ -206,12 +251,9 @@ def readers(folder: Path) -> dict[str, tuple[Callable, Callable]]:
         {"name": "a", "weights_sha256": "0" * 64, "settings": {"size": 64}}, COCO17, size=64, stride=4.0
     )
     manifest.write(folder)
-    np.savez(
-        folder / "w48.npz",
-        pred_heatmaps=np.zeros((17, 8, 8), np.float32),
-        embeddings=np.zeros((17, 8, 8), np.float32),
-        heatmaps_refined=np.zeros((17, 16, 16), np.float32),
-    )
+    coarse, fine = np.zeros((17, 160, 160), np.float16), np.zeros((17, 320, 320), np.float16)
+    w48 = {"pred_heatmaps": coarse, "embeddings": coarse, "heatmaps_refined": fine}
+    np.savez_compressed(folder / "w48.npz", **w48)
     history = b"".join(json.dumps({"step": step, "loss": 0.5}).encode() + b"\n" for step in range(3))
     checkpoint = torch_bytes({"net": state, "settings": {}, "epoch": 1})
     small_state = {name: state[name] for name in list(state)[:4]}
@@ -239,8 +281,10 @@ def readers(folder: Path) -> dict[str, tuple[Callable, Callable]]:
         "checkpoint": (of_bytes(checkpoint, "last.pt"), settings_of),
         "jpeg": (of_bytes(encode_jpeg(image), "a.jpg"), read_image),
         "png": (of_bytes(encode_png(image), "a.png"), read_image),
+        "sealed png": (of_png(encode_png(image), "a.png"), read_image),
         "film": (of_bytes(write_video(folder / "a.avi", 3).read_bytes(), "a.avi"), film),
         "w48": (of_bytes((folder / "w48.npz").read_bytes(), "a.npz"), lambda path: read_w48(path, (64, 64))),
+        "sealed w48": (of_npz(w48, "a.npz"), lambda path: read_w48(path, (64, 64))),
     }  # fmt: skip
     for name in sorted(CODECS.keys() - {"poses"}):
         raw = CODECS[name].encode(heatmaps, heatmaps[None] * 3)

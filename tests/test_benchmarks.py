@@ -105,6 +105,19 @@ def test_the_rows_hold_together(measured):
     assert rows["hdf5", "masked"]["times_smaller"] > rows["hdf5", "uint8"]["times_smaller"] > 1
 
 
+def test_the_size_of_data_is_measured_from_the_labels_to_the_second_epoch(tmp_path):
+    done = run("size.py", "--images=150", f"--out={tmp_path}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert [row["until"] for row in rows] == [
+        "labels of 150 images", "labels of 150 images", "first batch", "64 images", "scores of 100 images",
+        "128 images", "scores of 100 images",
+    ]  # fmt: skip
+    assert all(row["s"] > 0 and 0 < row["MB"] <= row["peak MB"] for row in rows)
+    assert all(row["worker MB"] > 0 for row in rows[2:])
+    assert not list(tmp_path.glob("tmp*"))
+
+
 def test_students_are_measured_in_every_engine(tmp_path):
     """The row has the recipe's size and the net's own numbers, and a time for each engine that is installed."""
     recipe = tmp_path / "tiny.yaml"

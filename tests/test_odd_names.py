@@ -27,6 +27,7 @@ LATIN1 = os.fsdecode(b"b\xfcro")
         ("a\x1b[31mb", r"a\x1b[31mb"),
         ("a\rb\tc\x9b", r"a\rb\tc\x9b"),
         ("a\u202eb", r"a\u202eb"),
+        ("a\n  b\n", "a b"),
     ],
 )
 def test_what_a_terminal_cannot_show_is_escaped(name, shown):

@@ -83,7 +83,7 @@ def refuse_false(
     except UserError:
         raise
     except Exception as error:  # arguments from a file may be anything, deep within
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = str(error) or type(error).__name__
         raise UserError(f"weights {weights}: describe no {kind} that can be made ({reason})") from error
     refuse_others(sketch, state, weights)
 

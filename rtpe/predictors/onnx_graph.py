@@ -45,7 +45,7 @@ def read_graph(path: str | Path, tensor: str, described: Description) -> tuple[d
     except UserError as error:
         raise UserError(f"weights {path}: {error}") from error
     except Exception as error:  # a file may have anything anywhere; onnx checks little of it
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = str(error) or type(error).__name__
         raise UserError(f"weights {path}: is no network that can be read ({reason}): export it again") from error
 
 
