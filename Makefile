@@ -36,7 +36,7 @@ test: .venv/extras lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-mmpose: .venv/mmpose
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/predictors/test_from_mmpose.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/predictors/adapters/test_mmpose.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Run a heavy teacher once over all images and keep what it saw; the same as `rtpe cache build`.
 
-    python teacher_inference.py --config recipes/hpe0001.yaml --data.root datasets/coco --data.split train2017 \
+    python teacher_inference.py --config hpe0001 --data.root datasets/coco --data.split train2017 \
         --cache.path caches/hpe0001-train
 """
 

@@ -1,8 +1,8 @@
 """Train a light student on what a teacher cached; the same as `rtpe train`.
 
-    python train_student.py --config recipes/student_s.yaml --data.root datasets/coco \
+    python train_student.py --config student_s --data.root datasets/coco \
         --cache.path caches/hpe0001-train --out runs/s
-    python train_student.py --config recipes/student_s.yaml --loss.truth 0 --train.minival 0 --out runs/unlabelled
+    python train_student.py --config student_s --loss.truth 0 --train.minival 0 --out runs/unlabelled
     python train_student.py --config runs/s/settings.yaml --out runs/again
 
 The second one uses no label at all; the third repeats a recorded run.

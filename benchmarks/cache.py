@@ -2,7 +2,7 @@
 
     python benchmarks/cache.py --teacher.weights models/demo_teacher.safetensors \
         --data.root datasets/synthetic --data.split val2017 --out runs/bench.json
-    python benchmarks/cache.py --config recipes/hpe0001.yaml --data.root datasets/coco --data.split val2017
+    python benchmarks/cache.py --config hpe0001 --data.root datasets/coco --data.split val2017
 
 The teacher looks at the images once; its maps stay in memory, as float32. Then each store and codec holds them in turn,
 and so does one compressed npz file an image, as float32 and as float16. Times are the
@@ -30,21 +30,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rtpe.commands.cache import COCO_IMAGES
 from timing import milliseconds
 from torch.utils.data import DataLoader, Dataset
 from ways import Arrays, Predictions, Way, ways_to_hold
 
-from rtpe import build, config
 from rtpe.cache import Manifest, predict
 from rtpe.cli import status
-from rtpe.commands.cache import COCO_IMAGES
-from rtpe.commands.score import score
-from rtpe.commands.table import print_table, write_json
-from rtpe.config import DataSettings, DecodeSettings, TeacherSettings
 from rtpe.data.coco import CocoDataset
+from rtpe.data.load import open_dataset
+from rtpe.data.settings import DataSettings
+from rtpe.decode.decoders import make_decoder
 from rtpe.decode.peaks import dark, local_maxima
+from rtpe.decode.settings import DecodeSettings
+from rtpe.device import choose_device
 from rtpe.errors import UserError
+from rtpe.evaluation.score import score
 from rtpe.images import read_image
+from rtpe.predictors.load import load_predictor
+from rtpe.predictors.settings import TeacherSettings
+from rtpe.report.table import print_table, write_json
+from rtpe.settings.limits import Checked
+from rtpe.settings.parse import parse_settings
 from rtpe.structures import PoseMaps, Poses
 
 CONFIDENT = 0.3  # heat of a peak that must not be lost
@@ -56,7 +63,7 @@ BATCH = 8
 
 
 @dataclass(frozen=True)
-class CacheBenchmark:
+class CacheBenchmark(Checked):
     """Measure every store and codec of the teacher cache on a teacher's maps.
 
     Attributes:
@@ -75,13 +82,13 @@ class CacheBenchmark:
 
 def benchmark(settings: CacheBenchmark) -> list[dict]:
     """Print the table, write the rows; returns them."""
-    images = build.dataset(settings.data)
-    teacher = build.predictor(settings.teacher, settings.decode, images.skeleton, build.device(settings.device), images)
+    images = open_dataset(settings.data)
+    teacher = load_predictor(settings.teacher, settings.decode, images.skeleton, choose_device(settings.device), images)
     live = _predictions(teacher, images, settings.teacher.batch)
     if not live:
         raise UserError(f"data {settings.data.root}: no image to measure on: check --data.split and --data.limit")
     torch.set_num_threads(1)
-    decoder = build.decoder(settings.decode) if _has_tags(live) else None
+    decoder = make_decoder(settings.decode) if _has_tags(live) else None
     ap = _ap(((key, decoder(each.maps)) for key, each in live.items()), images) if decoder else None
     rows, of_codec = [], {}
     with tempfile.TemporaryDirectory() as folder:
@@ -248,4 +255,4 @@ COLUMNS: dict[str, Callable[[dict], str]] = {
 
 
 if __name__ == "__main__":
-    sys.exit(status(lambda: benchmark(config.parse(CacheBenchmark, None, "benchmarks/cache.py"))))
+    sys.exit(status(lambda: benchmark(parse_settings(CacheBenchmark, None, "benchmarks/cache.py"))))

@@ -1,7 +1,7 @@
 """What a training example costs, stage by stage, over any images and any teacher's cache.
 
     python benchmarks/loader.py --data.root datasets/demo --cache.path runs/demo/cache/train2017 --out runs/loader.json
-    python benchmarks/loader.py --config recipes/student_s.yaml --data.root datasets/coco \
+    python benchmarks/loader.py --config student_s --data.root datasets/coco \
         --cache.path caches/hpe0001-train --data.limit 500
 
 Each image is seen in one random view, and every stage is timed as it runs inside the whole, less what other stages take
@@ -32,17 +32,21 @@ import torch
 from timing import milliseconds
 from torch.utils.data import DataLoader
 
-from rtpe import build, config
 from rtpe.cache import Cache
+from rtpe.cache.settings import CachePath
 from rtpe.cli import status
-from rtpe.commands.examples import STRIDE, spread
-from rtpe.commands.table import print_table, write_json
-from rtpe.config import CachePath, DataSettings, LossSettings, NetSettings, OptimSettings, ViewSettings
 from rtpe.data import coco, distill, folder
 from rtpe.data.distill import TrainingExamples
+from rtpe.data.load import open_cache, open_dataset
 from rtpe.data.loader import as_batch, collate, epoch_order
+from rtpe.data.settings import DataSettings, ViewSettings
 from rtpe.data.targets import cell_indices, gaussian_maps
 from rtpe.errors import UserError
+from rtpe.report.table import print_table, write_json
+from rtpe.settings.limits import Checked
+from rtpe.settings.parse import parse_settings
+from rtpe.training.examples import STRIDE, spread
+from rtpe.training.settings import LossSettings, NetSettings, OptimSettings
 
 STAGES = {
     "decode the image": [(coco, "read_reduced"), (folder, "read_reduced")],
@@ -61,7 +65,7 @@ LOADED = 240  # images at least that a loader is timed over
 
 
 @dataclass(frozen=True)
-class LoaderBenchmark:
+class LoaderBenchmark(Checked):
     """Measure what a training example costs, stage by stage.
 
     Attributes:
@@ -104,9 +108,9 @@ def benchmark(settings: LoaderBenchmark) -> list[dict]:
 
 def _examples(settings: LoaderBenchmark) -> TrainingExamples:
     """What a training of these settings learns from."""
-    images = build.dataset(settings.data)
-    cache = build.cache(settings.cache.path, images) if settings.cache.path else None
-    images = images if cache is None else images.only(set(images.ids) & set(cache.ids))
+    images = open_dataset(settings.data)
+    cache = open_cache(settings.cache.path, images) if settings.cache.path else None
+    images = images if cache is None else images.subset(set(images.ids) & set(cache.ids))
     if not len(images):
         raise UserError(f"data {settings.data.root}: no image to measure on: check --data.split and --cache.path")
     labels = settings.loss.truth > 0 and images.annotations is not None
@@ -215,4 +219,4 @@ def _rate(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(status(lambda: benchmark(config.parse(LoaderBenchmark, None, "benchmarks/loader.py"))))
+    sys.exit(status(lambda: benchmark(parse_settings(LoaderBenchmark, None, "benchmarks/loader.py"))))

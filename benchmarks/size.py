@@ -25,16 +25,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-from rtpe import build, config
 from rtpe.cli import main as rtpe
 from rtpe.cli import status
-from rtpe.commands import train
-from rtpe.commands.table import print_table, write_json
-from rtpe.config import DataSettings
 from rtpe.data.coco import CocoDataset
-from rtpe.data.synthetic import write_world
-from rtpe.engine import loop
+from rtpe.data.load import open_dataset
+from rtpe.data.settings import DataSettings
 from rtpe.errors import UserError
+from rtpe.report.table import print_table, write_json
+from rtpe.settings.limits import Checked
+from rtpe.settings.parse import parse_settings
+from rtpe.synthetic import write_world
+from rtpe.training import loop
+from rtpe.training import run as train
 
 DRAWN, SIZE_HW, SPLIT = 12, (480, 640), "train2017"
 BATCH, STEPS, HOLDOUT = 64, 47, 100  # an epoch of 3,000 images
@@ -45,7 +47,7 @@ TRAINING = {
 
 
 @dataclass(frozen=True)
-class SizeBenchmark:
+class SizeBenchmark(Checked):
     """Measure what a training costs on as many images as COCO has.
 
     Attributes:
@@ -112,7 +114,7 @@ def write_data(root: Path, images: int) -> int:
 
 def _labels(out: Path) -> list[dict]:
     start, before = time.perf_counter(), _memory("VmRSS")
-    images: CocoDataset = build.dataset(DataSettings(root=str(out / "data"), split=SPLIT))
+    images: CocoDataset = open_dataset(DataSettings(root=str(out / "data"), split=SPLIT))
     row = {"until": f"labels of {len(images)} images", "s": _since(start)}
     return [{**row, "MB": _memory("VmRSS") - before, "peak MB": _memory("VmHWM") - before}]
 
@@ -182,4 +184,4 @@ def _kilobytes(text: str, name: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(status(lambda: benchmark(config.parse(SizeBenchmark, None, "benchmarks/size.py"))))
+    sys.exit(status(lambda: benchmark(parse_settings(SizeBenchmark, None, "benchmarks/size.py"))))

@@ -1,7 +1,7 @@
 """What each student costs: parameters, multiply-accumulates, and the processor's time for one image.
 
     python benchmarks/student.py --out runs/students.json
-    python benchmarks/student.py --recipes "[recipes/student_s.yaml]" --passes 40
+    python benchmarks/student.py --recipes "[student_s]" --passes 40
     python benchmarks/student.py --blocks true
 
 The second one measures one recipe, for longer; the third one the blocks that students are made of, alone, by channels
@@ -31,30 +31,33 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 
-from rtpe import build, config
 from rtpe.cli import status
-from rtpe.commands.table import print_table, write_json
 from rtpe.errors import UserError
 from rtpe.nets.cost import gmacs, parameters
 from rtpe.nets.repvgg import merged
 from rtpe.nets.residual import BasicBlock
 from rtpe.nets.stems import GraphTrunk
 from rtpe.nets.student import ContextAwareModule, PlainModule
+from rtpe.report.table import print_table, write_json
+from rtpe.settings.limits import Checked
+from rtpe.settings.parse import parse_settings
 from rtpe.skeleton import skeleton
+from rtpe.training.net import trainable_net
+from rtpe.training.settings import Train
 
 PROJECT = Path(__file__).resolve().parents[1]
-RECIPES = "recipes/*student_*.yaml"
+RECIPES = "rtpe/recipes/*student_*.yaml"
 WARM = 2  # passes before those that count
 BLOCKS = {"basic": BasicBlock, "cam": ContextAwareModule, "plain": PlainModule}
 PLACES = ((32, 64), (64, 64), (96, 32), (128, 16), (192, 8))  # channels, side of the map
 
 
 @dataclass(frozen=True)
-class StudentBenchmark:
+class StudentBenchmark(Checked):
     """Measure students on this machine's processor.
 
     Attributes:
-        recipes: YAML files of `rtpe train`; empty for all students of recipes/.
+        recipes: YAML files of `rtpe train`; empty for all students of rtpe/recipes/.
         blocks: measure the blocks that students are made of instead.
         passes: of which the median counts.
         out: JSON file for the rows.
@@ -112,14 +115,14 @@ def benchmark(settings: StudentBenchmark) -> list[dict]:
 
 def _students(recipes: list[str]) -> Iterator[Subject]:
     for path in recipes or sorted(map(str, PROJECT.glob(RECIPES))):
-        chosen = config.parse(config.Train, ["--config", path], "recipe")
+        chosen = parse_settings(Train, ["--config", path], "recipe")
         absent = [file for file in (chosen.net.stem, chosen.net.imitate) if file and not Path(file).exists()]
         if absent:
             print(f"left out {path}: needs {absent[0]}, which is not there", file=sys.stderr)
             continue
         size_hw = (chosen.net.size, chosen.net.size)
         random = replace(chosen.net, init="", learn=[])  # what it costs does not depend on them
-        net = merged(build.trainable_net(random, len(skeleton(chosen.data.skeleton))).eval())
+        net = merged(trainable_net(random, len(skeleton(chosen.data.skeleton))).eval())
         facts = {"name": Path(path).stem, "size": chosen.net.size, "numbers": net.numbers}
         facts |= {"parameters": parameters(net), "gmacs": gmacs(net, size_hw)}
         yield Subject(Deployed(net).eval(), torch.randn(1, 3, *size_hw), facts)
@@ -227,4 +230,4 @@ COLUMNS: dict[str, Callable[[dict], str]] = {
 
 
 if __name__ == "__main__":
-    sys.exit(status(lambda: benchmark(config.parse(StudentBenchmark, None, "benchmarks/student.py"))))
+    sys.exit(status(lambda: benchmark(parse_settings(StudentBenchmark, None, "benchmarks/student.py"))))

@@ -24,12 +24,13 @@ from statistics import mean
 import yaml
 from tqdm import tqdm
 
-from rtpe import config
 from rtpe.cli import status
-from rtpe.commands.study import Training, rtpe, run_trainings, words
-from rtpe.commands.table import print_table, write_json
 from rtpe.errors import UserError
-from rtpe.log import HISTORY, read_history
+from rtpe.report.log import HISTORY, read_history
+from rtpe.report.table import print_table, write_json
+from rtpe.settings.limits import Checked
+from rtpe.settings.parse import parse_settings
+from rtpe.training.study import Training, rtpe, run_trainings, words
 
 PARTS = {"common", "ways", "score"}
 COLUMNS = ("way", "AP", "low", "high", "to first", "AP50", "PCK@0.1 box", "seeds", "steps")
@@ -38,7 +39,7 @@ Options = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(Checked):
     """Compare ways to train a student.
 
     Attributes:
@@ -119,4 +120,4 @@ def table(scores: Mapping[str, Sequence[dict]]) -> list[dict]:
 
 
 if __name__ == "__main__":
-    sys.exit(status(lambda: run(config.parse(Study, None, "benchmarks/study.py"))))
+    sys.exit(status(lambda: run(parse_settings(Study, None, "benchmarks/study.py"))))

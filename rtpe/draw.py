@@ -17,7 +17,6 @@ from rtpe.errors import UserError
 from rtpe.geometry import Affine, letterbox, point_to_index
 from rtpe.images import warp, warp_maps
 from rtpe.skeleton import Skeleton
-from rtpe.structures import PoseMaps, Poses
 
 _FIXED_BITS = 4  # cv2 draws with fixed-point coordinates: 1/16 pixel
 _FARTHEST = 1 << 20  # pixels; a point beyond would overflow the fixed-point numbers
@@ -29,10 +28,16 @@ _CAPTION = 30  # pixels high
 _MASK_COLOUR = (255, 40, 160)
 
 
-def draw_poses(image: np.ndarray, poses: Poses, threshold: float = 0.1) -> np.ndarray:
-    """Joints and limbs of people; a joint that was not found, or scores less than the threshold, is left out."""
-    shown = (poses.scores > 0) & (poses.scores >= threshold)
-    return _draw_people(image, poses.points, shown, np.zeros_like(shown), poses.skeleton)
+def draw_people(
+    image: np.ndarray, points: np.ndarray, scores: np.ndarray, skeleton: Skeleton, threshold: float = 0.1
+) -> np.ndarray:
+    """Joints and limbs of people; a joint that was not found, or scores less than the threshold, is left out.
+
+    Args:
+        points, scores: (P, K, 2) x, y in pixels of the image, and (P, K).
+    """
+    shown = (scores > 0) & (scores >= threshold)
+    return _draw_people(image, points, shown, np.zeros_like(shown), skeleton)
 
 
 def draw_truth(image: np.ndarray, points: np.ndarray, skeleton: Skeleton) -> np.ndarray:
@@ -46,23 +51,18 @@ def draw_truth(image: np.ndarray, points: np.ndarray, skeleton: Skeleton) -> np.
     return _draw_people(image, points[..., :2], points[..., 2] > 0, points[..., 2] == 1, skeleton)
 
 
-def overlay_heatmaps(image: np.ndarray, maps: PoseMaps, by_joint: bool = False) -> np.ndarray:
-    """Heatmaps over their image: the greatest of the joints in one perceptual colour scale, or each in its colour.
+def overlay_heatmaps(image: np.ndarray, heatmaps: np.ndarray, to_image: Affine) -> np.ndarray:
+    """Heatmaps over their image, the greatest of the joints in one perceptual colour scale.
 
     A height of 1 is opaque and 0 leaves the image as it is.
 
-    Raises:
-        UserError: if the image is not of the size that the maps speak of.
+    Args:
+        heatmaps: (K, h, w) float.
+        to_image: cells of the maps to pixels of the image.
     """
-    if image.shape[:2] != tuple(maps.image_hw):
-        raise UserError(f"image: expected {maps.image_hw} as the maps say, got {image.shape[:2]}")
-    heights = warp_maps(np.nan_to_num(maps.heatmaps.astype(np.float32)).clip(0, 1), maps.to_image, image.shape[:2])
+    heights = warp_maps(np.nan_to_num(heatmaps.astype(np.float32)).clip(0, 1), to_image, image.shape[:2])
     height = heights.max(0)
-    if not by_joint:
-        return _blend(image, _inferno(height), height)
-    colours = np.array([_colour(joint, place) for place, joint in enumerate(maps.skeleton.joints)], np.float32)
-    weights = heights / np.maximum(heights.sum(0), np.finfo(np.float32).tiny)
-    return _blend(image, np.tensordot(weights, colours, axes=(0, 0)), height)
+    return _blend(image, _inferno(height), height)
 
 
 def overlay_mask(image: np.ndarray, mask: np.ndarray, to_image: Affine) -> np.ndarray:
@@ -79,7 +79,6 @@ def overlay_mask(image: np.ndarray, mask: np.ndarray, to_image: Affine) -> np.nd
 def grid(
     rows: Sequence[Sequence[np.ndarray]],
     titles: Sequence[str] = (),
-    row_titles: Sequence[str] = (),
     cell_hw: tuple[int, int] = (288, 384),
     gap: int = 6,
 ) -> np.ndarray:
@@ -87,18 +86,13 @@ def grid(
 
     Args:
         titles: above the columns, shortened to the width of a cell.
-        row_titles: left of the rows, read upwards, shortened to the height of a cell.
     """
     columns = max([len(row) for row in rows] + [len(titles)], default=0)
     lines = [[_cell(image, cell_hw) for image in row] for row in rows]
     lines = [line + [_paper(cell_hw)] * (columns - len(line)) for line in lines]
-    if row_titles:
-        names = list(row_titles) + [""] * (len(lines) - len(row_titles))
-        lines = [[np.rot90(_caption(name, cell_hw[0])), *line] for name, line in zip(names, lines)]
     if titles:
         heads = [_caption(title, cell_hw[1]) for title in titles]
-        heads += [_paper((_CAPTION, cell_hw[1]))] * (columns - len(heads))
-        lines.insert(0, ([_paper((_CAPTION, _CAPTION))] if row_titles else []) + heads)
+        lines.insert(0, heads + [_paper((_CAPTION, cell_hw[1]))] * (columns - len(heads)))
     return _join([_join(line, gap, axis=1) for line in lines], gap, axis=0)
 
 

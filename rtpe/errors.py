@@ -10,6 +10,9 @@ class UserError(ValueError):
         return printable(super().__str__())
 
 
+DIVERGED = 3  # exit status: a study tells by it what is a result from what is a mistake
+
+
 class Diverged(UserError):
     """A training whose loss or gradients are no longer finite."""
 

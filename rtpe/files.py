@@ -141,3 +141,18 @@ def _left_in(folder: Path) -> dict[str, list[Path]]:
             if found := _HIDDEN.fullmatch(name):
                 left.setdefault(found[1], []).append(folder / name)
     return left
+
+
+def shipped(name: str, folder: str = "recipes") -> Path:
+    """The YAML file that a setting names: a file there is, or by its bare name one that comes with rtpe.
+
+    A path that is neither stays as it is: who reads it says what is missing.
+    """
+    path = Path(name)
+    own = Path(__file__).parent / folder / f"{name}.yaml"
+    return own if path.parent == Path() and not path.exists() and own.is_file() else path
+
+
+def shipped_names(folder: str = "recipes") -> list[str]:
+    """The names that `shipped` knows."""
+    return sorted(path.stem for path in (Path(__file__).parent / folder).glob("*.yaml"))

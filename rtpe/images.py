@@ -80,6 +80,30 @@ def read_image(path: str | Path | Readable, upright: bool = False) -> np.ndarray
     return read_reduced(path, math.inf, upright)[0]
 
 
+def as_image(source: object) -> np.ndarray:
+    """An image, (H, W, 3) uint8 RGB, of a path, the bytes of a file, an array of that kind or grey, or a PIL image.
+
+    Files are turned as their EXIF says.
+
+    Raises:
+        UnreadableImage: if a file cannot be read.
+        UserError: if it is none of these.
+    """
+    if isinstance(source, str | Path):
+        return read_image(source, upright=True)
+    if isinstance(source, bytes):
+        return _reduced("of these bytes", source, math.inf, upright=True)[0]
+    if hasattr(source, "convert"):  # PIL's; its EXIF is the caller's affair, as its pixels are
+        source = np.asarray(source.convert("RGB"))
+    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.size:
+        if source.ndim == 2:
+            return np.repeat(source[..., None], 3, axis=-1)
+        if source.ndim == 3 and source.shape[2] == 3:
+            return source
+    got = f"{source.shape} {source.dtype}" if isinstance(source, np.ndarray) else type(source).__name__
+    raise UserError(f"image: expected a path, bytes, (H, W, 3) uint8 RGB or a PIL image, got {got}")
+
+
 def read_reduced(path: str | Path | Readable, least: float, upright: bool = False) -> tuple[np.ndarray, int]:
     """Read an image halved as often, thrice at most, as its long side keeps `least` pixels.
 
@@ -96,7 +120,13 @@ def read_reduced(path: str | Path | Readable, least: float, upright: bool = Fals
     """
     if not isinstance(path, str | Path):
         return _halved(path.read(), least)
-    raw = _read_bytes(path)
+    return _reduced(path, _read_bytes(path), least, upright)
+
+
+def _reduced(path: str | Path, raw: bytes, least: float, upright: bool) -> tuple[np.ndarray, int]:
+    # a JPEG whose data end early decodes to grey bars below the tear: refuse it rather than learn from it
+    if jpeg.is_jpeg(raw) and (fault := jpeg.fault(raw)):
+        raise UnreadableImage(f"image {path}: {fault}")
     size_hw = jpeg.size_hw(raw)
     factor = _factor(size_hw, least) if size_hw else 1
     image = _decoded(path, raw, _COLOUR[factor] | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION))
@@ -107,15 +137,11 @@ def read_reduced(path: str | Path | Readable, least: float, upright: bool = Fals
 
 def _read_bytes(path: str | Path) -> bytes:
     try:
-        raw = read_regular(path)
+        return read_regular(path)
     except OSError as error:
         raise UnreadableImage(f"image {path}: {error.strerror or error}") from error
     except MemoryError as error:
         raise UnreadableImage(f"image {path}: larger than the memory") from error
-    # a JPEG whose data end early decodes to grey bars below the tear: refuse it rather than learn from it
-    if jpeg.is_jpeg(raw) and (fault := jpeg.fault(raw)):
-        raise UnreadableImage(f"image {path}: {fault}")
-    return raw
 
 
 def _decoded(path: str | Path, raw: bytes, flags: int) -> np.ndarray:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rtpe.draw import draw_people
 from rtpe.errors import UserError
-from rtpe.geometry import Affine
+from rtpe.geometry import Affine, point_to_index
 from rtpe.skeleton import Skeleton
 
 
@@ -57,6 +58,40 @@ class Poses:
     def moved(self, affine: Affine) -> Poses:
         """The same people in another frame."""
         return replace(self, points=affine(self.points))
+
+    def draw(self, image: np.ndarray, threshold: float = 0.1) -> np.ndarray:
+        """The image, (H, W, 3) uint8 RGB, with the people over it; joints of a lower score are left out."""
+        return draw_people(image, self.points, self.scores, self.skeleton, threshold)
+
+    def to_coco(self, image_id: int, category: int = 1) -> list[dict]:
+        """Rows of a COCO results file, whose points are pixel indices; a joint that was not found is 0, 0, 0.
+
+        Args:
+            category: people's number in the labels.
+        """
+        found = self.scores[..., None] > 0
+        rows = np.where(found, np.dstack([point_to_index(self.points), self.scores]), 0).astype(float)
+        # without a box pycocotools takes one around all joints, down to the 0, 0 of a missing one
+        low, high = (edge(axis=1) for edge in (np.where(found, rows, np.inf).min, np.where(found, rows, -np.inf).max))
+        return [
+            {
+                "image_id": int(image_id),
+                "category_id": category,
+                "keypoints": person.ravel().tolist(),
+                "bbox": [x, y, right - x, bottom - y],
+                "score": float(score),
+            }
+            for person, score, (x, y, _), (right, bottom, _) in zip(
+                rows, self.person_scores, low.tolist(), high.tolist(), strict=True
+            )
+            if person.any()
+        ]
+
+    def to_supervision(self):
+        """`supervision.KeyPoints` of the people, whose points are pixel indices; needs the package supervision."""
+        import supervision
+
+        return supervision.KeyPoints(xy=point_to_index(self.points), confidence=self.scores)
 
     def as_skeleton(self, skeleton: Skeleton) -> Poses:
         """The joints that another skeleton asks for, in its order; see `Skeleton.order_in`."""

@@ -25,6 +25,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from places import PROJECT
+
+from rtpe.decode.settings import DecodeSettings
+from rtpe.nets.create import create_net
+from rtpe.predictors.load import load_predictor
+from rtpe.predictors.settings import TeacherSettings
+from rtpe.settings.parse import as_dict, flat, parse_settings
+from rtpe.training.net import imitated_stem, trainable_net
+from rtpe.training.settings import NetSettings, Train
 
 SECONDS = 10  # a case; on an idle machine the slowest takes a tenth of one
 MEMORY = 4 << 30  # bytes of address space beside what the libraries take
@@ -155,25 +164,21 @@ def readers(folder: Path) -> dict[str, tuple[Callable, Callable]]:
     from film import write_video
     from safetensors.torch import save
 
-    from rtpe import config
-    from rtpe.build import net, predictor
-    from rtpe.build.nets import imitated_stem, trainable_net
     from rtpe.cache.codecs import CODECS
     from rtpe.cache.folder import read_skipped
     from rtpe.cache.manifest import Manifest
     from rtpe.cache.w48 import read_w48
-    from rtpe.config import DecodeSettings, NetSettings, TeacherSettings
     from rtpe.data.boxes import read_boxes
+    from rtpe.data.labels import read_labels
     from rtpe.data.mpii import MpiiDataset
     from rtpe.data.video import VideoReader, count_frames
-    from rtpe.engine.checkpoint import settings_of
     from rtpe.errors import UserError
     from rtpe.images import encode_jpeg, encode_png, read_image
-    from rtpe.labels import read_labels
-    from rtpe.log import read_history
     from rtpe.nets.weights import load_weights
-    from rtpe.predictors.description import read_description
+    from rtpe.predictors.adapters.description import read_description
+    from rtpe.report.log import read_history
     from rtpe.skeleton import COCO17, Skeleton
+    from rtpe.training.checkpoint import settings_of
 
     rng = np.random.default_rng(0)
     joints = [value for place in range(17) for value in (10.0 + place, 20.0 + place, 2)]
@@ -198,10 +203,10 @@ def readers(folder: Path) -> dict[str, tuple[Callable, Callable]]:
         "sigmas": [0.1, 0.1],
         "swap": [[0, 1]],
     }
-    described = yaml.safe_load((Path(__file__).parents[1] / "recipes/networks/hpe0001.yaml").read_text())
-    recipe = config.as_dict(config.Train())
+    described = yaml.safe_load((PROJECT / "rtpe/recipes/networks/hpe0001.yaml").read_text())
+    recipe = as_dict(Train())
     image = rng.integers(0, 256, (40, 56, 3), dtype=np.uint8)
-    small = net("student", {"width": 32, "stages": 1}, 17)
+    small = create_net("student", {"width": 32, "stages": 1}, 17)
     state = {name: value.contiguous() for name, value in small.state_dict().items()}
     notes = {
         "kind": "student",
@@ -212,7 +217,7 @@ def readers(folder: Path) -> dict[str, tuple[Callable, Callable]]:
     }
 
     def student(path: Path) -> None:
-        predictor(TeacherSettings(weights=str(path)), DecodeSettings(), COCO17, "cpu")
+        load_predictor(TeacherSettings(weights=str(path)), DecodeSettings(), COCO17, "cpu")
 
     def init(path: Path) -> None:
         trainable_net(NetSettings(init=str(path)), 17)
@@ -241,10 +246,10 @@ def readers(folder: Path) -> dict[str, tuple[Callable, Callable]]:
             raise UserError("damaged") from error
 
     def typed(target: Path, rng: np.random.Generator) -> list[str]:
-        flat = [*config.flat(config.Train()), *recipe]
+        names = [*flat(Train()), *recipe]
         value = json.dumps(ODD[rng.integers(len(ODD))])
         value = value.strip('"') if rng.random() < 0.5 else value
-        return [f"--{flat[rng.integers(len(flat))]}={value}"]
+        return [f"--{names[rng.integers(len(names))]}={value}"]
 
     heatmaps = rng.random((3, 8, 9), dtype=np.float32)
     manifest = Manifest(
@@ -263,12 +268,12 @@ def readers(folder: Path) -> dict[str, tuple[Callable, Callable]]:
         "boxes": (of_json(boxes, "a.json"), lambda path: read_boxes(path, [1])),
         "skeleton": (of_json(skeleton, "a.json"), Skeleton.from_json),
         "network": (of_json(described, "a.yaml"), read_description),
-        "recipe": (of_json(recipe, "a.yaml"), lambda path: config.parse(config.Train, [f"--config={path}"], "rtpe")),
+        "recipe": (of_json(recipe, "a.yaml"), lambda path: parse_settings(Train, [f"--config={path}"], "rtpe")),
         "recipe as text": (
             of_bytes(yaml.safe_dump(recipe).encode(), "a.yaml"),
-            lambda path: config.parse(config.Train, [f"--config={path}"], "rtpe"),
+            lambda path: parse_settings(Train, [f"--config={path}"], "rtpe"),
         ),
-        "command line": (typed, lambda words: config.parse(config.Train, words, "rtpe")),
+        "command line": (typed, lambda words: parse_settings(Train, words, "rtpe")),
         "manifest": (
             of_bytes((folder / "manifest.json").read_bytes(), "manifest.json"), lambda path: Manifest.read(path.parent),
         ),
@@ -300,9 +305,9 @@ def _of_onnx() -> dict[str, tuple[Callable, Callable]]:
         import onnx
     except ImportError:  # an extra
         return {}
-    from rtpe.predictors.checksum import checksum_of
-    from rtpe.predictors.description import Channels, Description
-    from rtpe.predictors.onnx_graph import read_graph
+    from rtpe.predictors.adapters.checksum import checksum_of
+    from rtpe.predictors.adapters.description import Channels, Description
+    from rtpe.predictors.adapters.onnx_graph import read_graph
     from rtpe.skeleton import COCO17
 
     helper = onnx.helper

@@ -20,7 +20,7 @@ class Ended:
 
 
 def begin(command, log):
-    """For `rtpe.commands.study._rtpe`: run the command to its end, its words into the log."""
+    """For `rtpe.training.study._rtpe`: run the command to its end, its words into the log."""
     with redirect_stdout(log), redirect_stderr(log):
         ended = Ended(main(list(command)))
     log.flush()

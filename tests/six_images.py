@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from rtpe.labels import read_labels
-from rtpe.metrics.oks import score_keypoints
+from rtpe.data.labels import read_labels
+from rtpe.evaluation.oks import score_keypoints
 from rtpe.skeleton import COCO17
 
 HW = (120, 160)

@@ -9,30 +9,33 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
-from pathlib import Path
 from unittest.mock import patch
 
 import here
 import numpy as np
 import pytest
 import yaml
+from places import PROJECT
 
-from rtpe import config
-from rtpe.build import decoder, net, save_net, trainable_net
 from rtpe.cache import CODECS, STORES, Cache, Manifest
-from rtpe.commands import study as trainings
-from rtpe.commands.study import words
-from rtpe.commands.taught import refuse_untaught
-from rtpe.config import Train, Validate
 from rtpe.data.coco import CocoDataset
-from rtpe.data.synthetic import write_world
+from rtpe.decode.decoders import make_decoder
+from rtpe.evaluation.settings import Validate
 from rtpe.geometry import cells
 from rtpe.nets.cost import gmacs, parameters
+from rtpe.nets.create import create_net
+from rtpe.nets.metadata import save_net
 from rtpe.nets.student import Student
+from rtpe.settings.parse import parse_settings
 from rtpe.skeleton import COCO17
 from rtpe.structures import PoseMaps, Poses, Prediction
+from rtpe.synthetic import write_world
+from rtpe.training import study as trainings
+from rtpe.training.checks import refuse_untaught
+from rtpe.training.net import trainable_net
+from rtpe.training.settings import NetSettings, Train
+from rtpe.training.study import words
 
-PROJECT = Path(__file__).resolve().parents[1]
 KEYS = {
     "store", "codec", "bytes_per_image", "encode_ms", "decode_ms", "loader_images_per_s", "rmse", "shift_mean_px",
     "shift_max_px", "peaks_lost", "ap_change",
@@ -141,8 +144,8 @@ def test_students_are_measured_in_every_engine(tmp_path):
 def test_a_student_on_another_net_is_measured_with_its_stem_or_left_out(tmp_path):
     """Without its stem it would be another student, and its row wrong."""
     numbers = {"width": 4, "stem": 4, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1}
-    save_net(tmp_path / "net.safetensors", net("higher_hrnet", numbers, 17), "higher_hrnet", COCO17, 64, {})
-    chosen = config.NetSettings(numbers={"width": 32, "stages": 1}, size=64, stem=str(tmp_path / "net.safetensors"))
+    save_net(tmp_path / "net.safetensors", create_net("higher_hrnet", numbers, 17), "higher_hrnet", COCO17, 64, {})
+    chosen = NetSettings(numbers={"width": 32, "stages": 1}, size=64, stem=str(tmp_path / "net.safetensors"))
     recipes = {
         "on": chosen,
         "stem": replace(chosen, stem="nowhere.onnx", stem_network="nowhere.yaml"),
@@ -156,7 +159,7 @@ def test_a_student_on_another_net_is_measured_with_its_stem_or_left_out(tmp_path
     (row,) = json.loads((tmp_path / "rows.json").read_text())
     whole = trainable_net(chosen, 17)
     assert row["name"] == "on" and row["gmacs"] == pytest.approx(gmacs(whole, (64, 64)))
-    assert row["parameters"] == parameters(whole) != parameters(net("student", chosen.numbers, 17))
+    assert row["parameters"] == parameters(whole) != parameters(create_net("student", chosen.numbers, 17))
     assert [line for line in done.stderr.splitlines() if line.startswith("left out")] == [
         f"left out {names[1]}: needs nowhere.onnx, which is not there",
         f"left out {names[2]}: needs nowhere.safetensors, which is not there",
@@ -257,10 +260,10 @@ def test_every_way_of_the_studies_can_be_trained_and_scored(study, way, monkeypa
     said = yaml.safe_load((PROJECT / "benchmarks" / "studies" / f"{study}.yaml").read_text())
     options = {**said["common"], **(said["ways"][way] or {})}
     score = {**said["score"], **options.pop("score", {})}
-    settings = config.parse(Train, words(options), "rtpe train")
-    made = net(settings.net.kind, settings.net.numbers, len(COCO17))
+    settings = parse_settings(Train, words(options), "rtpe train")
+    made = create_net(settings.net.kind, settings.net.numbers, len(COCO17))
     refuse_untaught(settings, made)
-    decoder(config.parse(Validate, words(score), "rtpe validate").decode, made)
+    make_decoder(parse_settings(Validate, words(score), "rtpe validate").decode, made)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +274,7 @@ def test_every_way_of_the_studies_can_be_trained_and_scored(study, way, monkeypa
         ("loader.py", ["--passes=many"]),
         ("student.py", ["--recipes=[nowhere.yaml]"]),
         ("study.py", []),
-        ("study.py", ["--study=recipes/student_s.yaml"]),
+        ("study.py", ["--study=rtpe/recipes/student_s.yaml"]),
         ("study.py", ["--study=benchmarks/studies/distillation.yaml", "--ways=[nothing]"]),
     ],
 )

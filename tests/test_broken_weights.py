@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from rtpe.build import net, save_net
 from rtpe.cli import main
 from rtpe.images import write_image
+from rtpe.nets.create import create_net
+from rtpe.nets.metadata import save_net
 from rtpe.skeleton import COCO17
 
 STUDENT = {"width": 32, "stages": 1}
@@ -45,7 +46,7 @@ def run(command, weights, world, out, *words):
 @pytest.mark.parametrize("command", ["predict", "validate", "cache build"])
 @pytest.mark.parametrize("top_down", [False, True])
 def test_weights_of_nan_are_an_error_everywhere(tmp_path, world, command, top_down, capsys):
-    broken = net("student", STUDENT, 17)
+    broken = create_net("student", STUDENT, 17)
     with torch.no_grad():
         for parameter in broken.parameters():
             parameter.fill_(torch.nan)
@@ -87,6 +88,6 @@ def test_files_that_are_no_weights_are_named(tmp_path, world, command, name, con
 
 
 def test_capitals_are_no_other_format(tmp_path, world):
-    save_net(tmp_path / "net.safetensors", net("student", STUDENT, 17), "student", COCO17, 64, {})
+    save_net(tmp_path / "net.safetensors", create_net("student", STUDENT, 17), "student", COCO17, 64, {})
     (tmp_path / "net.safetensors").rename(tmp_path / "NET.SAFETENSORS")
     assert run("validate", tmp_path / "NET.SAFETENSORS", world, tmp_path / "out") == 0

@@ -4,20 +4,21 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from places import PROJECT
 
-from rtpe import build
 from rtpe.cache import Cache
 from rtpe.cache.w48 import w48_input
 from rtpe.cli import main
-from rtpe.config import DataSettings
+from rtpe.data.load import open_dataset
+from rtpe.data.settings import DataSettings
+from rtpe.nets.create import create_net
+from rtpe.nets.metadata import save_net
 from rtpe.skeleton import COCO17
 
-PROJECT = Path(__file__).resolve().parents[1]
 NET = {"width": 16, "stem": 16, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1, "head_blocks": 0}
 
 
@@ -33,7 +34,7 @@ def build_words(world, tmp_path_factory):
     """The words of a build of all images, but for its place."""
     weights = tmp_path_factory.mktemp("net") / "net.safetensors"
     torch.manual_seed(0)
-    build.save_net(weights, build.net("higher_hrnet", NET, 17), "higher_hrnet", COCO17, 64, {})
+    save_net(weights, create_net("higher_hrnet", NET, 17), "higher_hrnet", COCO17, 64, {})
     data = [f"--data.root={world}", "--data.split=val2017"]
     return ["cache", "build", *data, f"--teacher.weights={weights}", "--decode.threshold=0.0001", "--teacher.batch=2"]
 
@@ -180,7 +181,7 @@ def test_convert_to_another_store_and_codec(cache, tmp_path, capsys):
 
 
 def test_files_of_the_first_rtpe_become_a_cache(world, tmp_path, capsys):
-    images = build.dataset(DataSettings(root=str(world), split="val2017"))
+    images = open_dataset(DataSettings(root=str(world), split="val2017"))
     (input_h, input_w), _ = w48_input((96, 96))
     maps = {
         "pred_heatmaps": np.zeros((17, input_h // 4, input_w // 4), np.float32),

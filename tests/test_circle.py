@@ -16,14 +16,14 @@ from miniature import FACE, STRIDE, cache_of, look, mirrored, spots
 from torch import nn
 
 from rtpe.cache import STORES
+from rtpe.data.settings import ViewSettings
 from rtpe.data.transforms import plain_view, random_view, warp_points, warp_teacher_maps
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.geometry import short_side
 from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
-from rtpe.predictors.dense import DensePredictor
+from rtpe.predictors.bottom_up import DensePredictor
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Poses, Prediction
-from rtpe.views import ViewSettings
 
 SIZES_HW = [(60, 240), (64, 192), (150, 300), (480, 640), (333, 334), (427, 320), (401, 199), (633, 211), (400, 100)]
 MIDDLE = Skeleton("middle", ("nose", "neck", "pelvis"), (), (0.1, 0.1, 0.1))

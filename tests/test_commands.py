@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 from film import write_video
+from places import PROJECT
 
 from rtpe import cli
-from rtpe.cli import DIVERGED, main
-from rtpe.errors import Diverged, UserError
+from rtpe.cli import main
+from rtpe.errors import DIVERGED, Diverged, UserError
 
-PROJECT = Path(__file__).resolve().parents[1]
 TINY_NET = "{width: 16, stem: 16, bottlenecks: 1, modules: [1, 1, 1], blocks: 1, head_blocks: 0}"
 TINY_TRAINING = [
     "--net.size=64", "--train.epochs=1", "--train.batch=4", "--train.minival=4", "--train.workers=0",
@@ -235,7 +235,7 @@ def test_a_training_that_diverges_has_a_status_of_its_own(monkeypatch, capsys, e
         if error:
             raise error("step 1: loss nan")
 
-    monkeypatch.setattr("rtpe.commands.synth.synth", command)
+    monkeypatch.setattr("rtpe.cli.synth.run", command)
     monkeypatch.delenv("RTPE_TRACEBACK", raising=False)
     assert main(["synth"]) == status
     said = "stopped\n" if error is KeyboardInterrupt else "error: step 1: loss nan\n"
@@ -275,7 +275,7 @@ def test_a_process_that_draws_and_is_killed_is_one_line(tmp_path, monkeypatch, c
     def broken(*_, **__):
         raise BrokenProcessPool("A process in the process pool was terminated abruptly")
 
-    monkeypatch.setattr("rtpe.data.synthetic.write.ProcessPoolExecutor.map", broken)
+    monkeypatch.setattr("rtpe.synthetic.write.ProcessPoolExecutor.map", broken)
     assert main(["synth", f"--out={tmp_path}", "--train=2", "--val=0", "--size=64", "--workers=1"]) == 2
     assert "was killed, perhaps for want of memory: pass fewer --workers, or --workers 0" in capsys.readouterr().err
 

@@ -10,15 +10,16 @@ import pytest
 import torch
 import yaml
 
-from rtpe import build
+from rtpe import demo
 from rtpe.cli import main
-from rtpe.commands import demo, pictures
-from rtpe.config import Demo
-from rtpe.data.synthetic import write_world
 from rtpe.images import read_image
 from rtpe.nets.cost import gmacs, parameters
+from rtpe.nets.create import create_net
+from rtpe.nets.metadata import save_net
 from rtpe.nets.weights import load_weights, read_metadata, sha256
+from rtpe.report import pictures
 from rtpe.skeleton import COCO17
+from rtpe.synthetic import write_world
 
 SIZE = 64
 ROWS = ["teacher", "cache (people)", "cache (maps)", "student", "shipped student"]
@@ -32,8 +33,8 @@ MOST_BYTES = {demo.TEACHER: 7_000_000, demo.SHIPPED: 4_000_000}  # a clone has e
 
 def _net(path, kind, numbers):
     torch.manual_seed(0)
-    net = build.net(kind, numbers, len(COCO17))
-    build.save_net(path, net, kind, COCO17, SIZE, made={})
+    net = create_net(kind, numbers, len(COCO17))
+    save_net(path, net, kind, COCO17, SIZE, made={})
     return net
 
 
@@ -64,7 +65,7 @@ def done(tmp_path_factory):
             patch.setattr(demo, name, path)
         patch.setattr(demo, "rtpe", _here)
         patch.setattr(demo, "found_people", found_people)
-        rows = demo.demo(Demo(out=str(root / "run"), data=str(root / "world"), train=8, val=4, minutes=0))
+        rows = demo.demo(str(root / "run"), str(root / "world"), train=8, val=4, minutes=0)
     assert drawn == [sha256(files["SHIPPED"])]
     return SimpleNamespace(out=root / "run", rows=rows, said=said.getvalue(), shipped=shipped)
 
@@ -101,7 +102,7 @@ def test_what_is_missing_is_said_before_anything_is_done(lacking, tmp_path, monk
     for name, path in zip(lacking, paths):
         monkeypatch.setattr(demo, name, path)
     with pytest.raises(ValueError, match=r"^demo: ") as error:
-        demo.demo(Demo(out=str(tmp_path / "run"), data=str(tmp_path / "world")))
+        demo.demo(str(tmp_path / "run"), str(tmp_path / "world"), 2000, 200, 4.0)
     assert str(error.value).endswith(f"git checkout -- {' '.join(map(str, paths))}")
     assert not list(tmp_path.iterdir())
 

@@ -7,31 +7,40 @@ import json
 import re
 import shlex
 import typing
-from pathlib import Path
 
 import docstring_parser
 import numpy as np
 import pytest
 import yaml
+from every_setting import SETTINGS
+from places import PROJECT
 
-from rtpe import config
 from rtpe.cache import Cache
-from rtpe.cli import COMMANDS
+from rtpe.cli import COMMANDS, settings_class
+from rtpe.cli.cache_build import CacheBuild
+from rtpe.evaluation.settings import Validate
+from rtpe.files import shipped
 from rtpe.images import write_image
-from rtpe.predictors.description import read_description
+from rtpe.predictors.adapters.description import read_description
+from rtpe.settings.parse import parse_settings, save_settings
+from rtpe.training.settings import Train
 
-PROJECT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("[md]*s/README.md")])
-RECIPES = sorted((PROJECT / "recipes").glob("*.yaml"))
+RECIPES = sorted((PROJECT / "rtpe/recipes").glob("*.yaml"))
 SCRIPTS = [PROJECT / f"{name}.py" for name in ("teacher_inference", "train_student", "validate_teacher")]
-MODULES = [*SCRIPTS, PROJECT / "rtpe/config/__init__.py", *(PROJECT / "rtpe/commands").glob("*.py")]
+MODULES = [
+    *SCRIPTS,
+    PROJECT / "rtpe/demo.py",
+    *(PROJECT / "rtpe/cli").glob("*.py"),
+    *(PROJECT / "rtpe/training").glob("*.py"),
+]
 TARGETS = set(re.findall(r"^([\w-]+):(?!=)", (PROJECT / "Makefile").read_text(), re.M))
 
 COMMAND = re.compile(r"(?:rtpe \S|make \S|python \S+\.py\b|torchrun \S)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-TRACKED = re.compile(r"(?:rtpe|docs|recipes|tests)/[\w./]*")
+TRACKED = re.compile(r"(?:rtpe|docs|tests)/[\w./]*")
 
 
 def _in_plain_text(text):
@@ -92,9 +101,9 @@ def _with_files(words, settings, folder):
     for place, value in enumerate(words):
         if re.fullmatch(r"runs/.+/settings\.yaml", value):
             words[place] = str(folder / "settings.yaml")
-            config.save(settings(), words[place])
-        elif value.startswith("recipes/") or words[place - 1] == "--config":
-            assert (PROJECT / value).is_file(), f"there is no {value}"
+            save_settings(settings(), words[place])
+        elif words[place - 1] == "--config":
+            assert shipped(value).is_file(), f"there is no {value}"
     return [word for word in words if word != "--help"]
 
 
@@ -107,8 +116,8 @@ def test_a_command_in_the_documents_can_be_typed(source, command, tmp_path, monk
         assert set(words[1:]) <= TARGETS
         return
     name, rest = _split(words)
-    settings = getattr(config, COMMANDS[name][0])
-    config.parse(settings, _with_files(rest, settings, tmp_path), name)
+    settings = settings_class(name)
+    parse_settings(settings, _with_files(rest, settings, tmp_path), name)
 
 
 def test_commands_are_found_where_they_are():
@@ -117,9 +126,9 @@ def test_commands_are_found_where_they_are():
     expected = {
         "README.md",
         "docs/training.md",
-        "recipes/hpe0001.yaml",
-        "rtpe/config/__init__.py",
-        "rtpe/commands/demo.py",
+        "rtpe/recipes/hpe0001.yaml",
+        "rtpe/cli/train.py",
+        "rtpe/demo.py",
     }
     assert expected | {script.name for script in SCRIPTS} <= sources
     assert list(_in_plain_text("Text.\n\n    rtpe a --b 1 \\\n        --c 2\n\nrtpe d\nrtpe e\ntext\nmake do")) == [
@@ -132,8 +141,8 @@ def test_commands_are_found_where_they_are():
 def test_a_recipe_is_valid(recipe, monkeypatch):
     monkeypatch.chdir(PROJECT)
     raw = yaml.safe_load(recipe.read_text())
-    for settings in (config.Train,) if "net" in raw else (config.CacheBuild, config.Validate):
-        config.parse(settings, ["--config", str(recipe)], "recipe")
+    for settings in (Train,) if "net" in raw else (CacheBuild, Validate):
+        parse_settings(settings, ["--config", str(recipe)], "recipe")
 
 
 def _slugs(page):
@@ -201,9 +210,6 @@ def test_the_teacher_in_the_documents_builds_a_cache(tmp_path, monkeypatch):
     assert np.allclose(person, [130 / 6.4, (258 - 64) / 6.4], atol=1e-4)  # float32
 
 
-SETTINGS = [value for value in vars(config).values() if isinstance(value, type) and dataclasses.is_dataclass(value)]
-
-
 def _leaves(settings):
     """Those of its own: what it inherits is described there."""
     types = typing.get_type_hints(settings)
@@ -229,10 +235,10 @@ def _parts(settings, part=""):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_every_setting_with_its_description(name, monkeypatch, capsys):
-    settings = getattr(config, COMMANDS[name][0])
+    settings = settings_class(name)
     monkeypatch.setenv("COLUMNS", "1000")
     with pytest.raises(SystemExit):
-        config.parse(settings, ["--help"], f"rtpe {name}")
+        parse_settings(settings, ["--help"], f"rtpe {name}")
     said = " ".join(capsys.readouterr().out.split())
     for part, of in _parts(settings):
         for field, description in _described(of).items():

@@ -12,23 +12,23 @@ import torch
 from full_disk import short_files, small_disk
 from torch import nn
 
-from rtpe import config
-from rtpe.chart import Chart, write_chart
-from rtpe.commands.table import write_json
-from rtpe.config import Train
-from rtpe.data.synthetic import write_world
-from rtpe.engine.checkpoint import TrainingState
 from rtpe.files import remove_hidden, replacing, write_file
 from rtpe.images import write_image
 from rtpe.nets.weights import load_weights, save_weights
-from rtpe.report import write_report
+from rtpe.report.chart import Chart, write_chart
+from rtpe.report.page import write_report
+from rtpe.report.table import write_json
+from rtpe.settings.parse import save_settings
+from rtpe.synthetic import write_world
+from rtpe.training.checkpoint import TrainingState
+from rtpe.training.settings import Train
 
 NET = nn.Linear(64, 64)
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 WRITERS = {
     "bytes": lambda path: write_file(path, bytes(9000)),
     "text": lambda path: write_file(path, "ä" * 9000),
-    "settings.yaml": lambda path: config.save(Train(out="o" * 9000), path),
+    "settings.yaml": lambda path: save_settings(Train(out="o" * 9000), path),
     "results.json": lambda path: write_json([{"name": "n" * 9000}], path),
     "chart.svg": lambda path: write_chart(path, Chart("t" * 9000, "x", "y", {"a": ([0, 1], [0, 1])})),
     "report.html": lambda path: write_report(path, title="t" * 9000),

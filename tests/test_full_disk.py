@@ -9,10 +9,11 @@ import torch
 from full_disk import grow, small_disk
 from safetensors.torch import load
 
-from rtpe import build
 from rtpe.cache import Cache, verify
 from rtpe.cli import main
-from rtpe.log import read_history
+from rtpe.nets.create import create_net
+from rtpe.nets.metadata import save_net
+from rtpe.report.log import read_history
 from rtpe.skeleton import COCO17
 
 NET = {"width": 16, "stem": 16, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1, "head_blocks": 0}
@@ -30,7 +31,7 @@ def world(tmp_path_factory):
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("net") / "net.safetensors"
     torch.manual_seed(0)
-    build.save_net(path, build.net("higher_hrnet", NET, 17), "higher_hrnet", COCO17, 64, {})
+    save_net(path, create_net("higher_hrnet", NET, 17), "higher_hrnet", COCO17, 64, {})
     return path
 
 

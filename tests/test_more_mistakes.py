@@ -10,12 +10,16 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from rtpe import build, config
 from rtpe.cli import main
 from rtpe.errors import UserError
 from rtpe.images import is_turned, read_image, write_image
+from rtpe.nets.create import create_net
+from rtpe.nets.metadata import save_net
 from rtpe.nets.weights import load_into, load_weights
+from rtpe.settings.parse import as_dict, parse_settings, save_settings
 from rtpe.skeleton import COCO17
+from rtpe.training.net import trainable_net
+from rtpe.training.settings import NetSettings, Train
 
 NUMBERS = {"width": 32, "stages": 1}
 
@@ -32,7 +36,7 @@ def recipe(tmp_path):
 @pytest.fixture
 def weights(tmp_path):
     path = tmp_path / "net.safetensors"
-    build.save_net(path, build.net("student", NUMBERS, 17), "student", COCO17, 64, {})
+    save_net(path, create_net("student", NUMBERS, 17), "student", COCO17, 64, {})
     return path
 
 
@@ -42,7 +46,7 @@ def test_what_is_typed_counts_wherever_the_recipe_stands(joined, place, recipe):
     path = recipe("train: {lr: 0.5, batch: 3}\nout: runs/a")
     words = [["--config=" + path] if joined else ["--config", path], ["--train.lr", "0.1"], ["--out=runs/b"]]
     words.insert(place, words.pop(0))
-    read = config.parse(config.Train, [word for each in words for word in each], "rtpe train")
+    read = parse_settings(Train, [word for each in words for word in each], "rtpe train")
     assert (read.train.lr, read.train.batch, read.out) == (0.1, 3, "runs/b")
 
 
@@ -50,7 +54,7 @@ def test_of_two_recipes_the_later_one_counts(tmp_path):
     for name, rate in (("a", 0.5), ("b", 0.25)):
         (tmp_path / f"{name}.yaml").write_text(f"train: {{lr: {rate}}}")
     words = [f"--config={tmp_path}/a.yaml", "--train.batch=3", f"--config={tmp_path}/b.yaml"]
-    assert config.parse(config.Train, words, "rtpe train").train.lr == 0.25
+    assert parse_settings(Train, words, "rtpe train").train.lr == 0.25
 
 
 @pytest.mark.parametrize(
@@ -77,8 +81,8 @@ def test_an_empty_or_unknown_setting_of_a_recipe_is_named(text, said, recipe, ca
 
 
 def test_recipes_may_still_merge(recipe):
-    read = config.parse(
-        config.Train, ["--config", recipe("train: &t {lr: 0.5}\nview: {}\nnet: {numbers: {}}\nmore: []")], "rtpe train"
+    read = parse_settings(
+        Train, ["--config", recipe("train: &t {lr: 0.5}\nview: {}\nnet: {numbers: {}}\nmore: []")], "rtpe train"
     )
     assert read.train.lr == 0.5
 
@@ -115,7 +119,7 @@ def test_quantised_weights_are_no_floats(kind, weights):
     state = load_weights(weights)
     cast = {name: tensor.to(kind) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     with pytest.raises(UserError, match=rf"weights w: .* holds {str(kind)[6:]} where floats are wanted: a quantised"):
-        load_into(build.net("student", NUMBERS, 17), cast, "w")
+        load_into(create_net("student", NUMBERS, 17), cast, "w")
 
 
 def test_a_beginning_of_which_little_fits_is_said(weights, tmp_path, capsys):
@@ -123,7 +127,7 @@ def test_a_beginning_of_which_little_fits_is_said(weights, tmp_path, capsys):
     few = tmp_path / "few.safetensors"
     save_file({"heads.0.bias": state["heads.0.bias"].clone()}, few)
     for path, said in ((few, True), (weights, False)):
-        build.trainable_net(config.NetSettings(numbers=NUMBERS, init=str(path)), 17)
+        trainable_net(NetSettings(numbers=NUMBERS, init=str(path)), 17)
         printed = capsys.readouterr().out
         assert (f"net.init {few}: only 1 of {len(state)} tensors fit this student" in printed) == said, printed
 
@@ -190,7 +194,7 @@ def test_pictures_are_not_drawn_among_the_photographs(weights, tmp_path, capsys)
 def test_a_place_that_cannot_be_used_is_named_before_the_work(weights, tmp_path, capsys, monkeypatch):
     (tmp_path / "photos").mkdir()
     write_image(tmp_path / "photos" / "a.png", np.zeros((20, 30, 3), np.uint8))
-    monkeypatch.setattr("rtpe.commands.predict.predicted_people", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr("rtpe.live.images.predicted_people", lambda *_: pytest.fail("worked"))
     (tmp_path / "file").write_text("")
     words = ["predict", f"--weights={weights}", f"--data.root={tmp_path / 'photos'}", f"--out={tmp_path / 'file'}"]
     assert main(words) == 2
@@ -205,7 +209,7 @@ def test_a_run_is_not_taken_on_by_another_teacher(tmp_path, capsys):
     assert main(["synth", f"--out={tmp_path / 'w'}", "--train=6", "--val=0", "--size=64", "--workers=0"]) == 0
     for name in ("one", "other"):
         torch.manual_seed(len(name))
-        build.save_net(tmp_path / f"{name}.safetensors", build.net("student", NUMBERS, 17), "student", COCO17, 64, {})
+        save_net(tmp_path / f"{name}.safetensors", create_net("student", NUMBERS, 17), "student", COCO17, 64, {})
         teacher = [f"--teacher.weights={tmp_path / name}.safetensors", f"--cache.path={tmp_path / name}"]
         assert main(["cache", "build", *world, *teacher]) == 0
     words = ["train", *world, "--net.size=64", f"--net.numbers={json.dumps(NUMBERS)}", "--train.minival=0"]
@@ -220,6 +224,6 @@ def test_a_run_is_not_taken_on_by_another_teacher(tmp_path, capsys):
 
 def test_settings_of_a_run_are_a_recipe(tmp_path):
     """Nothing that is recorded is null where a text is wanted."""
-    config.save(config.Train(), tmp_path / "settings.yaml")
+    save_settings(Train(), tmp_path / "settings.yaml")
     raw = yaml.safe_load((tmp_path / "settings.yaml").read_text())
-    assert config.as_dict(config.parse(config.Train, [f"--config={tmp_path}/settings.yaml"], "rtpe train")) == raw
+    assert as_dict(parse_settings(Train, [f"--config={tmp_path}/settings.yaml"], "rtpe train")) == raw

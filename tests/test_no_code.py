@@ -7,23 +7,26 @@ import pytest
 import torch
 import yaml
 
-from rtpe import config
-from rtpe.build import predictor
-from rtpe.build.nets import trainable_net
 from rtpe.cache.manifest import Manifest
-from rtpe.config import DecodeSettings, NetSettings, TeacherSettings
+from rtpe.cli import settings_class
 from rtpe.data.boxes import read_boxes
-from rtpe.engine.checkpoint import settings_of
+from rtpe.data.labels import read_labels
+from rtpe.decode.settings import DecodeSettings
 from rtpe.errors import UserError
-from rtpe.labels import read_labels
-from rtpe.log import Log
 from rtpe.nets.weights import load_weights, save_weights
 from rtpe.plain import yaml_value
-from rtpe.predictors.description import read_description
+from rtpe.predictors.adapters.description import read_description
+from rtpe.predictors.load import load_predictor
+from rtpe.predictors.settings import TeacherSettings
+from rtpe.report.log import Log
+from rtpe.settings.parse import parse_settings
 from rtpe.skeleton import COCO17, Skeleton
+from rtpe.training.checkpoint import settings_of
+from rtpe.training.net import trainable_net
+from rtpe.training.settings import NetSettings
 
 SECTIONS = ("data", "cache", "net", "loss", "view", "train", "decode")
-COMMANDS = ("Train", "StudyNorms", "CacheBuild", "Validate", "Predict", "CacheInfo", "CacheConvert")
+COMMANDS = ("train", "study norms", "cache build", "validate", "predict", "cache info", "cache convert")
 
 
 @pytest.fixture
@@ -37,8 +40,8 @@ def named(tmp_path, monkeypatch):
     assert not mark.exists() and "marking" not in sys.modules
 
 
-def parsed(words, command="Train"):
-    return config.parse(getattr(config, command), words, "rtpe")
+def parsed(words, command="train"):
+    return parse_settings(settings_class(command), words, "rtpe")
 
 
 def flow(value):
@@ -94,7 +97,7 @@ def test_no_command_takes_a_class(command, named, tmp_path):
 
 @pytest.mark.parametrize("of", ["teacher", "net"])
 def test_deep_within_numbers_nothing_is_a_class(of, named):
-    command = {"teacher": "CacheBuild", "net": "Train"}[of]
+    command = {"teacher": "cache build", "net": "train"}[of]
     with pytest.raises(UserError, match="no such setting"):
         parsed([f"--{of}.numbers", flow({"a": [{"b": named}]})], command)
     read = parsed([f"--{of}.numbers.a=part.yaml"], command)
@@ -111,7 +114,7 @@ def test_a_name_cut_short_is_unknown(name, named, tmp_path):
 
 def test_jsonargparse_itself_imports_nothing(named, tmp_path, monkeypatch):
     """The second lock, behind the first."""
-    monkeypatch.setattr("rtpe.config.reading.refuse_typed", lambda *_: None)
+    monkeypatch.setattr("rtpe.settings.parse.refuse_typed", lambda *_: None)
     for words in (["--data", "marking.Made"], ["--more", flow([named])], ["--more+=marking.Made"]):
         with pytest.raises(UserError):
             parsed(words)
@@ -133,7 +136,7 @@ def test_metadata_of_weights_name_no_class(named, tmp_path):
     ):
         save_weights(tmp_path / "net.safetensors", {"a": torch.zeros(1)}, {"kind": kind, "numbers": numbers})
         with pytest.raises(UserError):
-            predictor(TeacherSettings(weights="net.safetensors"), DecodeSettings(), COCO17, "cpu")
+            load_predictor(TeacherSettings(weights="net.safetensors"), DecodeSettings(), COCO17, "cpu")
         if kind == "student":
             with pytest.raises(UserError):
                 trainable_net(NetSettings(init="net.safetensors"), 17)

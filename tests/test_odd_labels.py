@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from rtpe import build
 from rtpe.cli import main
 from rtpe.images import encode_jpeg, read_image, write_image
+from rtpe.nets.create import create_net
+from rtpe.nets.metadata import save_net
 from rtpe.skeleton import COCO17
 
 NUMBERS = {"width": 32, "stages": 1}
@@ -23,7 +24,7 @@ def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("odd")
     assert main(["synth", f"--out={root}", "--train=0", "--val=6", "--size=64", "--workers=0"]) == 0
     torch.manual_seed(0)
-    build.save_net(root / "net.safetensors", build.net("student", NUMBERS, 17), "student", COCO17, 64, {})
+    save_net(root / "net.safetensors", create_net("student", NUMBERS, 17), "student", COCO17, 64, {})
     return root
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from rtpe import cli
-from rtpe.build import net, save_net
 from rtpe.cli import main
 from rtpe.errors import UserError, printable
 from rtpe.images import UnreadableImage, read_image, write_image
-from rtpe.log import Log
+from rtpe.nets.create import create_net
+from rtpe.nets.metadata import save_net
+from rtpe.report.log import Log
 from rtpe.skeleton import COCO17
 
 LATIN1 = os.fsdecode(b"b\xfcro")
@@ -55,7 +56,9 @@ def test_each_line_is_printed_and_the_status_stays(tmp_path, monkeypatch):
     root.mkdir()
     (root / "torn\x1b.jpg").write_bytes(b"\xff\xd8")
     write_image(root / f"{LATIN1}.png", np.zeros((64, 64, 3), np.uint8))
-    save_net(tmp_path / "net.safetensors", net("student", {"width": 32, "stages": 1}, 17), "student", COCO17, 64, {})
+    save_net(
+        tmp_path / "net.safetensors", create_net("student", {"width": 32, "stages": 1}, 17), "student", COCO17, 64, {}
+    )
     weights = f"--weights={tmp_path / 'net.safetensors'}"
     assert main(["predict", weights, f"--data.root={root}", f"--out={out}", "--draw=true"]) == 0
     assert (out / "pictures" / f"{LATIN1}.png.jpg").exists()

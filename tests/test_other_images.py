@@ -9,18 +9,23 @@ import pytest
 import torch
 from film import write_video
 from miniature import cache_of, samples, teach
-
-from rtpe import build
-from rtpe.cache import Cache, Manifest
-from rtpe.cli import main
 from rtpe.commands.cache import build_teacher_cache
-from rtpe.commands.examples import held_out, shown_examples, training_examples
-from rtpe.config import CacheBuild, CacheSettings, DataSettings, NetSettings, OptimSettings, Train
+
+from rtpe.cache import Cache, Manifest
+from rtpe.cache.settings import CacheSettings
+from rtpe.cli import main
+from rtpe.cli.cache_build import CacheBuild
 from rtpe.data.distill import TrainingExamples
+from rtpe.data.load import open_cache, open_dataset
+from rtpe.data.settings import DataSettings
 from rtpe.geometry import cells
 from rtpe.images import file_bytes, write_image
+from rtpe.nets.create import create_net
+from rtpe.nets.metadata import save_net
 from rtpe.skeleton import COCO17
 from rtpe.structures import PoseMaps, Poses, Prediction
+from rtpe.training.examples import held_out, shown_examples, training_examples
+from rtpe.training.settings import NetSettings, OptimSettings, Train
 
 NAMES = [f"{number:012d}.png" for number in (2261, 3156, 7, 42, 139, 285)]
 KEYPOINTS = [20, 20, 2, 40, 20, 2, 30, 40, 2] + [0, 0, 0] * 14
@@ -54,14 +59,14 @@ def write_data(root, names=NAMES, ids=None, seed=0, split="val2017", size_hw=(64
 
 def write_cache(path, settings, **recorded):
     """A perfect teacher's cache of these data: people where their labels are."""
-    images = build.dataset(settings)
+    images = open_dataset(settings)
     data = {name: getattr(settings, name) for name in ("root", "split", "skeleton")} | recorded
     manifest = Manifest({"name": "teller"}, COCO17, source="elsewhere/2017", codec="float32", settings={"data": data})
     points = np.array(KEYPOINTS, np.float32).reshape(1, 17, 3)
     people = Poses(points[..., :2], points[..., 2] / 2, np.ones(1), COCO17)
     with Cache.create(path, manifest) as cache:
         for image_id, name, file in images.sources():
-            image = build.dataset(settings).only([image_id])[0].image
+            image = open_dataset(settings)[image_id].image
             maps = PoseMaps(np.full((17, 16, 16), 0.1, np.float32), cells(4), image.shape[:2], COCO17)
             cache.add(image_id, name, Prediction(maps, people), file_bytes(file))
     return path
@@ -145,7 +150,7 @@ def weights(tmp_path_factory):
     numbers = {"width": 16, "stem": 16, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1, "head_blocks": 0}
     path = tmp_path_factory.mktemp("net") / "net.safetensors"
     torch.manual_seed(0)
-    build.save_net(path, build.net("higher_hrnet", numbers, 17), "higher_hrnet", COCO17, 64, {})
+    save_net(path, create_net("higher_hrnet", numbers, 17), "higher_hrnet", COCO17, 64, {})
     return path
 
 
@@ -165,7 +170,8 @@ def test_a_build_does_not_keep_entries_of_other_images(tmp_path, data, weights, 
 def test_every_process_looks_at_the_whole_cache(tmp_path, data, weights, monkeypatch):
     """Each writes to a part of its own, which has none of the images yet."""
     from rtpe.commands import cache as command
-    from rtpe.commands.shares import Share
+
+    from rtpe.cache.sharding import Share
 
     settings = CacheBuild(data=of(data), cache=CacheSettings(path=str(tmp_path / "c")))
     settings = replace(settings, teacher=replace(settings.teacher, weights=str(weights)))
@@ -220,11 +226,11 @@ def test_the_held_out_images_are_compared_too(tmp_path, data, cache, case):
     """Of which pictures are drawn with what the teacher found, though nothing is learnt from them."""
     settings = Train(data=of(data), cache=CacheSettings(path=str(cache)), net=NetSettings(size=64),
                      train=OptimSettings(minival=2, pictures=9))  # fmt: skip
-    minival, rest = held_out(settings, build.dataset(settings.data))
+    minival, rest = held_out(settings, open_dataset(settings.data))
     examples = training_examples(settings, rest, says=False)
     assert len(shown_examples(settings, minival, examples)[0]) == 2
     changes, _ = OTHERS[case]
-    others, _ = held_out(settings, build.dataset(of(write_data(tmp_path / "other", **changes))))
+    others, _ = held_out(settings, open_dataset(of(write_data(tmp_path / "other", **changes))))
     with pytest.raises(ValueError, match=r"pass the --cache\.path of these images"):
         shown_examples(settings, others, examples)
 
@@ -236,10 +242,10 @@ def test_photographs_without_labels_may_be_replaced_by_others(tmp_path):
         write_image(photographs_path(photographs, f"{number}.png"), np.full((32, 32, 3), number, np.uint8))
     settings = Train(data=of(photographs), cache=CacheSettings(path=str(tmp_path / "c")), net=NetSettings(size=64))
     write_cache(tmp_path / "c", settings.data)
-    assert len(training_examples(settings, build.dataset(settings.data), says=False)) == 2
+    assert len(training_examples(settings, open_dataset(settings.data), says=False)) == 2
     write_image(photographs / "2.png", np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8))
     with pytest.raises(ValueError, match=r"was made of a file of \d+ bytes, 2.png here has 3,"):
-        training_examples(settings, build.dataset(settings.data), says=False)
+        training_examples(settings, open_dataset(settings.data), says=False)
 
 
 def photographs_path(folder, name):
@@ -252,24 +258,24 @@ def test_a_video_may_be_replaced_by_another(tmp_path):
     write_video(tmp_path / "films/a.avi", 6)
     settings = of(tmp_path / "films", every=2)
     write_cache(tmp_path / "c", settings)
-    assert len(build.cache(str(tmp_path / "c"), build.dataset(settings))) == 3
+    assert len(open_cache(str(tmp_path / "c"), open_dataset(settings))) == 3
     write_video(tmp_path / "films/a.avi", 8)
     with pytest.raises(ValueError, match=r"was made of a file of [\d,]+ bytes, a.avi#000000 here has"):
-        build.cache(str(tmp_path / "c"), build.dataset(settings))
+        open_cache(str(tmp_path / "c"), open_dataset(settings))
 
 
 def test_a_crop_is_another_one_when_its_box_has_moved(tmp_path, data):
     """Of the same file, the same size and under the same number."""
     settings = of(data, crops=1.0)
     write_cache(tmp_path / "c", settings)
-    build.cache(str(tmp_path / "c"), build.dataset(settings))
+    open_cache(str(tmp_path / "c"), open_dataset(settings))
     file = data / "annotations/person_keypoints_val2017.json"
     file.write_text(file.read_text().replace("[10, 10, 40, 40]", "[12, 10, 40, 40]"))
     said = r"image 4096 is 000000002261.png#0:10,10,50,50 there and 000000002261.png#0:12,10,52,50 here"
     with pytest.raises(ValueError, match=said):
-        build.cache(str(tmp_path / "c"), build.dataset(settings))
+        open_cache(str(tmp_path / "c"), open_dataset(settings))
     with pytest.raises(ValueError, match="has no image of"):
-        build.cache(str(tmp_path / "c"), build.dataset(of(data)))
+        open_cache(str(tmp_path / "c"), open_dataset(of(data)))
 
 
 @pytest.mark.parametrize("reduction", [1, 2])

@@ -1,20 +1,24 @@
 """The recipes of the phases, one after the other on a few small pictures: what is frozen, learns, and is shipped."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from places import PROJECT
 
-from rtpe import build
 from rtpe.cli import main
-from rtpe.config import DecodeSettings, NetSettings, TeacherSettings
+from rtpe.decode.settings import DecodeSettings
+from rtpe.nets.create import create_net
+from rtpe.nets.metadata import save_net
 from rtpe.nets.student import Student
 from rtpe.nets.weights import load_weights, read_metadata
+from rtpe.predictors.load import load_predictor
+from rtpe.predictors.settings import TeacherSettings
 from rtpe.skeleton import COCO17
+from rtpe.training.net import imitated_stem, trainable_net
+from rtpe.training.settings import NetSettings
 
-PROJECT = Path(__file__).resolve().parents[1]
 TEACHER = {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1, "deconvs": 0, "head_blocks": 0}
 TINY = [
     "--net.size=64", "--train.batch=4", "--train.minival=0", "--train.threads=1", "--train.pictures=0",
@@ -28,8 +32,8 @@ def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("phases")
     assert main(["synth", f"--out={root / 'data'}", "--train=12", "--val=0", "--size=64", "--workers=0"]) == 0
     torch.manual_seed(0)
-    teacher = build.net("higher_hrnet", TEACHER, 17)
-    build.save_net(root / "teacher.safetensors", teacher, "higher_hrnet", COCO17, 64, {})
+    teacher = create_net("higher_hrnet", TEACHER, 17)
+    save_net(root / "teacher.safetensors", teacher, "higher_hrnet", COCO17, 64, {})
     words = [f"--teacher.weights={root / 'teacher.safetensors'}", f"--data.root={root / 'data'}"]
     assert main(["cache", "build", *words, f"--cache.path={root / 'cache'}", "--decode.threshold=0.001"]) == 0
     return root
@@ -105,12 +109,12 @@ def test_what_is_imitated_is_what_the_pyramid_sees(tmp_path, stride):
     net.stem.trunk.constants[0].data.normal_()
     images, seen = torch.randn(4, 3, 64, 64), []
     net.train()(images)
-    build.save_net(tmp_path / "student.safetensors", net.eval(), "student", COCO17, 64, {})
+    save_net(tmp_path / "student.safetensors", net.eval(), "student", COCO17, 64, {})
     net.enter.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     net(images)
-    imitated = build.imitated_stem(str(tmp_path / "student.safetensors"))
+    imitated = imitated_stem(str(tmp_path / "student.safetensors"))
     torch.testing.assert_close(imitated(images), seen[0])
-    own = build.trainable_net(
+    own = trainable_net(
         settings(imitate=str(tmp_path / "student.safetensors"), numbers={"trunk": None, "stride": stride}), 17
     )
     assert own.stem(images).shape == seen[0].shape
@@ -127,7 +131,7 @@ def test_what_is_shipped_predicts_and_holds_no_teacher(phases):
     """And is smaller by the difference of the two stems."""
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     for path in phases.values():
-        made = build.predictor(TeacherSettings(weights=str(path)), DecodeSettings(), COCO17, "cpu")
+        made = load_predictor(TeacherSettings(weights=str(path)), DecodeSettings(), COCO17, "cpu")
         assert made([image])[0].maps.heatmaps.shape == (17, 16, 16)
     assert not [name for name in weights(phases["three"]) if "trunk" in name]
 
@@ -147,7 +151,7 @@ def test_a_mistake_in_the_phases_is_named(world, phases):
         (settings(init=two, numbers={}, learn=["stem"]), "net.learn: stem cannot learn: choose from enter, "),
     ]:
         with pytest.raises(ValueError, match=message):
-            build.trainable_net(asked, 17)
+            trainable_net(asked, 17)
 
 
 def test_a_stem_that_imitates_nobody_is_refused(world, capsys):

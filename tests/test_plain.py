@@ -4,18 +4,20 @@ import os
 
 import pytest
 
-from rtpe import config
 from rtpe.cache.folder import read_skipped
-from rtpe.commands.study import Training
+from rtpe.cli.cache_merge import CacheMerge
 from rtpe.data.folder import FolderDataset
-from rtpe.data.synthetic.write import _check_settings
+from rtpe.data.labels import read_labels
 from rtpe.data.video import VideoReader
 from rtpe.errors import UserError
 from rtpe.images import UnreadableImage, read_image
-from rtpe.labels import read_labels
 from rtpe.plain import VALUES, read_regular, yaml_value
-from rtpe.predictors.description import read_description
+from rtpe.predictors.adapters.description import read_description
+from rtpe.settings.parse import parse_settings, save_settings
 from rtpe.skeleton import COCO17, Skeleton
+from rtpe.synthetic.write import _check_settings
+from rtpe.training.settings import Train
+from rtpe.training.study import Training
 
 TEN = "[" + ",".join(["1"] * 10) + "]"
 LAUGHS = "a0: &a0 " + TEN + "\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10))
@@ -45,7 +47,7 @@ def test_small_texts_stay_small(case, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"network mine.yaml: "):
         read_description("mine.yaml")
     with pytest.raises(UserError, match=r"recipe mine.yaml: "):
-        config.parse(config.Train, ["--config=mine.yaml"], "rtpe")
+        parse_settings(Train, ["--config=mine.yaml"], "rtpe")
 
 
 @pytest.mark.parametrize("text", ["a: &a [1, 2]\nb: *a", "a: &a {x: 1}\nb: {<<: *a, y: 2}", TEN, "", "a: !!set {x, y}"])
@@ -55,7 +57,7 @@ def test_aliases_are_no_fault_in_themselves(text):
 
 def test_aliases_in_typed_values_are_bounded():
     with pytest.raises(UserError, match=r"net.numbers: not YAML .*stand for more"):
-        config.parse(config.Train, ["--net.numbers", "{" + LAUGHS.replace("\n", ", ") + "}"], "rtpe")
+        parse_settings(Train, ["--net.numbers", "{" + LAUGHS.replace("\n", ", ") + "}"], "rtpe")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".mp4", ".json", ".yaml"])
@@ -73,7 +75,7 @@ def test_only_regular_files_are_read(kind, suffix, tmp_path):
         (Skeleton.from_json, UserError),
         (read_description, UserError),
         (lambda path: read_labels(path, COCO17), UserError),
-        (lambda path: config.parse(config.Train, [f"--config={path}"], "rtpe"), UserError),
+        (lambda path: parse_settings(Train, [f"--config={path}"], "rtpe"), UserError),
     ):
         with pytest.raises(error, match=r"not a regular file|directory|a folder|no such file"):
             read(path)
@@ -91,14 +93,14 @@ def test_a_link_to_a_file_is_that_file(tmp_path):
     "name", ["plain", "runs/\U0001f600", "\U00020bb7野家", "a\x7f\x1b\x85", "a'\"\\,[]{}: #", "ü\u2028"]
 )
 def test_lists_of_names_hold_any_letters(name):
-    read = config.parse(config.CacheMerge, ["--sources", name, "b", "--cache.path=c"], "rtpe")
+    read = parse_settings(CacheMerge, ["--sources", name, "b", "--cache.path=c"], "rtpe")
     assert read.sources == [name, "b"]
 
 
 def test_recorded_settings_hold_any_letters(tmp_path):
-    settings = config.parse(config.CacheMerge, ["--sources", "\U0001f600", "b", "--cache.path=\U0001f600"], "rtpe")
-    config.save(settings, tmp_path / "s.yaml")
-    again = config.parse(config.CacheMerge, [f"--config={tmp_path / 's.yaml'}"], "rtpe")
+    settings = parse_settings(CacheMerge, ["--sources", "\U0001f600", "b", "--cache.path=\U0001f600"], "rtpe")
+    save_settings(settings, tmp_path / "s.yaml")
+    again = parse_settings(CacheMerge, [f"--config={tmp_path / 's.yaml'}"], "rtpe")
     assert again == settings
 
 

@@ -6,18 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from film import write_video
-
-from rtpe.build import net, save_net
-from rtpe.cli import main
 from rtpe.commands.predict import _counted, _place
+
+from rtpe.cli import main
 from rtpe.images import read_image, write_image
+from rtpe.nets.create import create_net
+from rtpe.nets.metadata import save_net
 from rtpe.skeleton import COCO17
 
 
 @pytest.fixture
 def weights(tmp_path):
     path = tmp_path / "net.safetensors"
-    save_net(path, net("student", {"width": 32, "stages": 1}, 17), "student", COCO17, 64, {})
+    save_net(path, create_net("student", {"width": 32, "stages": 1}, 17), "student", COCO17, 64, {})
     return path
 
 
@@ -84,7 +85,7 @@ def test_what_a_threshold_hides_is_counted(scores, said):
 )
 def test_a_net_has_a_score_of_its_own_for_doubtful_people(own, asked, kept, said, tmp_path, capsys):
     """Twice as many joints as are asked for, so that it speaks through another one."""
-    path, made = tmp_path / "own.safetensors", net("student", {"width": 32, "stages": 1}, 17)
+    path, made = tmp_path / "own.safetensors", create_net("student", {"width": 32, "stages": 1}, 17)
     save_net(path, made, "student", COCO17, 64, {}, least=own)
     image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
     write_image(tmp_path / "a.png", image)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from rtpe import build
 from rtpe.cache import Cache
 from rtpe.cli import main
-from rtpe.config import DecodeSettings, TeacherSettings
-from rtpe.metrics.oks import score_keypoints
+from rtpe.decode.settings import DecodeSettings
+from rtpe.evaluation.oks import score_keypoints
 from rtpe.nets.higher_hrnet import HigherHRNet
+from rtpe.predictors.load import load_predictor
+from rtpe.predictors.settings import TeacherSettings
 from rtpe.skeleton import COCO17, CROWDPOSE14
 
 NUMBERS = {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1, "head_blocks": 1}
@@ -79,13 +80,13 @@ def test_it_says_the_same_each_time(skeleton, prefix, tmp_path):
     settings = TeacherSettings(weights=str(path), numbers=NUMBERS, size=64, fit="published", flip=True, project=True)
     decode = DecodeSettings(grouping="published", threshold=0.001)
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    one, same = (build.predictor(settings, decode, skeleton, "cpu")([image])[0] for _ in range(2))
+    one, same = (load_predictor(settings, decode, skeleton, "cpu")([image])[0] for _ in range(2))
     assert one.maps.heatmaps.shape == (len(skeleton), 64, 128) and one.maps.heatmaps.std() > 0
     assert np.array_equal(one.maps.heatmaps, same.maps.heatmaps) and np.array_equal(one.maps.tags, same.maps.tags)
     assert len(one.poses) > 0 and np.array_equal(one.poses.points, same.poses.points)
     other = CROWDPOSE14 if skeleton is COCO17 else COCO17
     with pytest.raises(ValueError, match=rf"first final_layers.0.weight: expected \({2 * len(other)}, 8, 1, 1\)"):
-        build.predictor(settings, decode, other, "cpu")
+        load_predictor(settings, decode, other, "cpu")
 
 
 def test_labels_of_14_joints_have_their_own_sigmas():

@@ -4,12 +4,12 @@ import contextlib
 import io
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from places import PROJECT
 from tiny_diffusion import save_pipeline
 
 from rtpe.cache import Cache
@@ -17,7 +17,7 @@ from rtpe.cli import main
 from rtpe.nets.readout import Readout
 from rtpe.nets.weights import load_weights, read_metadata
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "readout.yaml"
+RECIPE = PROJECT / "rtpe/recipes" / "readout.yaml"
 TRAINING = [
     "--net.size=64", "--train.epochs=1", "--train.batch=2", "--train.minival=2", "--train.workers=0",
     "--train.threads=1", "--train.pictures=1",

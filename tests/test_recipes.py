@@ -5,8 +5,9 @@ import sys
 import pytest
 import yaml
 
-from rtpe import config
 from rtpe.cli import main
+from rtpe.settings.parse import parse_settings
+from rtpe.training.settings import Train
 
 RECIPES = {
     "empty": (b"", "expected settings by name, such as train: {batch: 32}, got nothing"),
@@ -52,7 +53,7 @@ def test_a_recipe_that_is_not_there(name, what, capsys):
 def test_what_the_command_line_corrects_is_no_mistake(tmp_path):
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("\ufefftrain: &common {batch: -3}\ndecode: {<<: {threshold: 0.3}, threshold: 0.2}", "utf-8")
-    read = config.parse(config.Train, [f"--config={recipe}", "--train.batch=4"], "rtpe train")
+    read = parse_settings(Train, [f"--config={recipe}", "--train.batch=4"], "rtpe train")
     assert (read.train.batch, read.decode.threshold) == (4, 0.2)
 
 
@@ -73,7 +74,7 @@ def test_numbers_keep_their_types():
     words = [
         "--net.numbers={width: 64, tags: false, stem: {channels: 32}, blocks: [1, 2, 3], context: plain, trunk: null}"
     ]
-    numbers = config.parse(config.Train, [*words, "--net.numbers.attention=1"], "rtpe train").net.numbers
+    numbers = parse_settings(Train, [*words, "--net.numbers.attention=1"], "rtpe train").net.numbers
     assert numbers == {
         "width": 64, "tags": False, "stem": {"channels": 32}, "blocks": [1, 2, 3], "context": "plain", "trunk": None,
         "attention": 1,

@@ -1,19 +1,17 @@
 """Six photographs, seven people, a real teacher's cache: harmless variations of the labels leave its score alone."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import PROJECT, REAL
 
 from rtpe.cli import main
 
-REAL = Path(os.environ.get("RTPE_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PHOTOGRAPHS = (1490, 2261, 3156, 4765, 5037, 5060)
 LABELS = "annotations/person_keypoints_val2017.json"
-RECIPE = Path(__file__).parents[1] / "recipes/hpe0001.yaml"
-NETWORK = Path(__file__).parents[1] / "recipes/networks/hpe0001.yaml"
+RECIPE = PROJECT / "rtpe/recipes/hpe0001.yaml"
+NETWORK = PROJECT / "rtpe/recipes/networks/hpe0001.yaml"
 
 pytestmark = pytest.mark.skipif(
     not (REAL / "teachers").is_dir(), reason="needs the real-data folder: set RTPE_REAL_DATA"

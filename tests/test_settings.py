@@ -5,12 +5,17 @@ import math
 import typing
 
 import pytest
+from every_setting import SETTINGS
 
-from rtpe import build, config, limits
-from rtpe.cli import COMMANDS, main
+from rtpe.cli import COMMANDS, main, settings_class
+from rtpe.data.settings import ViewSettings
+from rtpe.device import choose_device
 from rtpe.errors import UserError
-
-CLASSES = [value for value in vars(config).values() if isinstance(value, type) and dataclasses.is_dataclass(value)]
+from rtpe.nets.create import NETS
+from rtpe.nets.kinds import KINDS
+from rtpe.settings import limits
+from rtpe.settings.parse import as_dict, parse_settings, save_settings
+from rtpe.training.settings import OptimSettings
 
 
 def numeric(kind):
@@ -18,16 +23,16 @@ def numeric(kind):
     return kind in (int, float) or (kind is not bool and any(map(numeric, typing.get_args(kind))))
 
 
-@pytest.mark.parametrize("settings", CLASSES, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda each: each.__name__)
 def test_every_number_has_a_range_and_its_default_is_within(settings):
     types = typing.get_type_hints(settings)
     for field in dataclasses.fields(settings):
         if numeric(types[field.name]) and "numbers" not in field.name:
             assert "limit" in field.metadata, f"{settings.__name__}.{field.name} has no limit"
-    assert list(limits.beyond(settings, config.as_dict(settings()))) == []
+    assert list(limits.beyond(settings, as_dict(settings()))) == []
 
 
-@pytest.mark.parametrize("settings", CLASSES, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda each: each.__name__)
 def test_no_number_may_be_anything(settings):
     """Neither NaN nor infinity is within any limit of a number, in a list or by itself."""
     for field in dataclasses.fields(settings):
@@ -168,13 +173,13 @@ def test_a_message_has_name_want_and_got(words, said, capsys):
 
 def test_whoever_makes_settings_in_python_is_held_to_the_same_ranges():
     with pytest.raises(UserError, match=r"^batch: expected 1 or more, got -2$"):
-        config.OptimSettings(batch=-2)
+        OptimSettings(batch=-2)
     with pytest.raises(UserError, match=r"^flip: expected 0 to 1, got 3$"):
-        config.ViewSettings(flip=3)
+        ViewSettings(flip=3)
 
 
 def test_the_kinds_of_nets_are_those_that_can_be_built():
-    assert tuple(build.nets.NETS) == config.training.NETS
+    assert tuple(NETS) == KINDS
 
 
 DEVICES = {
@@ -196,10 +201,10 @@ def test_a_device_that_is_not_there(command, device, monkeypatch, capsys):
 def test_devices_that_are_there(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    said = [build.device(name, process) for name in ("auto", "cuda", "cuda:1", "cpu") for process in (0, 1, 2)]
+    said = [choose_device(name, process) for name in ("auto", "cuda", "cuda:1", "cpu") for process in (0, 1, 2)]
     assert said == ["cuda:0", "cuda:1", "cuda:0"] * 2 + ["cuda:1"] * 3 + ["cpu"] * 3
     with pytest.raises(UserError, match="device cuda:2: torch sees 2 GPUs here, numbered from 0: pass another"):
-        build.device("cuda:2")
+        choose_device("cuda:2")
 
 
 @pytest.mark.parametrize(
@@ -228,6 +233,6 @@ def test_what_has_no_effect_is_refused(words, said, capsys):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_is_recorded_is_valid_input(name, tmp_path):
     """Also the settings that others made meaningless: they are at their defaults."""
-    settings = getattr(config, COMMANDS[name][0])
-    config.save(settings(), tmp_path / "settings.yaml")
-    assert config.parse(settings, [f"--config={tmp_path / 'settings.yaml'}"], name) == settings()
+    settings = settings_class(name)
+    save_settings(settings(), tmp_path / "settings.yaml")
+    assert parse_settings(settings, [f"--config={tmp_path / 'settings.yaml'}"], name) == settings()

@@ -4,11 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[1]
 # a command that waits, which takes a while to end, and so does its process after that
 WAITS = """
 import atexit, os, sys, time

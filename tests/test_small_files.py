@@ -17,15 +17,19 @@ from film import write_video
 from safetensors.torch import save_file
 from test_images import png
 
-from rtpe.build import net, predictor, save_net
-from rtpe.build.nets import imitated_stem, refuse_numbers, trainable_net
 from rtpe.cache.codecs import CODECS
 from rtpe.cache.codecs.blob import unpack
-from rtpe.config import DecodeSettings, NetSettings, TeacherSettings
 from rtpe.data.folder import FolderDataset
+from rtpe.decode.settings import DecodeSettings
 from rtpe.errors import UserError
+from rtpe.nets.create import create_net
+from rtpe.nets.metadata import save_net
 from rtpe.nets.weights import load_weights
+from rtpe.predictors.load import load_predictor
+from rtpe.predictors.settings import TeacherSettings
 from rtpe.skeleton import COCO17
+from rtpe.training.net import imitated_stem, refuse_numbers, trainable_net
+from rtpe.training.settings import NetSettings
 
 MORE = 400  # MiB of address space beside what is there: each of these files stands for more
 FRAME = zstandard.ZstdCompressor().compress(bytes(64 << 20))
@@ -118,7 +122,7 @@ def test_metadata_are_compared_with_the_tensors_first(case, tmp_path, little_mem
     save_file({"a": torch.zeros(1)}, path, {"kind": "student", "numbers": json.dumps(NOTES[case])})
     settings = NetSettings(init=path)
     for read in (
-        lambda: predictor(TeacherSettings(weights=path), DecodeSettings(), COCO17, "cpu"),
+        lambda: load_predictor(TeacherSettings(weights=path), DecodeSettings(), COCO17, "cpu"),
         lambda: refuse_numbers(settings),
         lambda: trainable_net(settings, 17),
         lambda: imitated_stem(path),
@@ -134,13 +138,13 @@ def test_metadata_that_are_no_values_are_refused(key, value, tmp_path):
     path = str(tmp_path / "a.safetensors")
     save_file({"a": torch.zeros(1)}, path, {"kind": "student", key: value})
     with pytest.raises(UserError, match=f"weights {path}: its metadata '{key}' "):
-        predictor(TeacherSettings(weights=path), DecodeSettings(), COCO17, "cpu")
+        load_predictor(TeacherSettings(weights=path), DecodeSettings(), COCO17, "cpu")
 
 
 def test_true_metadata_are_taken(tmp_path):
     path = tmp_path / "a.safetensors"
-    save_net(path, net("student", {"width": 32, "stages": 1}, 17), "student", COCO17, 64, {})
-    predictor(TeacherSettings(weights=str(path)), DecodeSettings(), COCO17, "cpu")
+    save_net(path, create_net("student", {"width": 32, "stages": 1}, 17), "student", COCO17, 64, {})
+    load_predictor(TeacherSettings(weights=str(path)), DecodeSettings(), COCO17, "cpu")
     trainable_net(NetSettings(init=str(path), numbers={"stages": 2}), 17)
     imitated_stem(str(path))
 
@@ -156,7 +160,7 @@ def test_weights_reach_no_network(backbone, tmp_path, monkeypatch):
         {"a": torch.zeros(1)}, path, {"kind": "readout", "numbers": json.dumps({"backbone": backbone, "embedded": 1})}
     )
     with pytest.raises(UserError, match="which is no folder here: name it yourself"):
-        predictor(TeacherSettings(weights=path), DecodeSettings(), COCO17, "cpu")
+        load_predictor(TeacherSettings(weights=path), DecodeSettings(), COCO17, "cpu")
     with pytest.raises(UserError, match="which is no folder here: name it yourself"):
         trainable_net(NetSettings(kind="readout", init=path), 17)
 
@@ -196,8 +200,8 @@ def test_the_limit_of_images_is_the_users():
 def stem(path, nodes, constants):
     """The graph of an .onnx file up to the tensor y."""
     onnx = pytest.importorskip("onnx", reason="networks in files need pip install rtpe[export]")
-    from rtpe.predictors.description import Channels, Description
-    from rtpe.predictors.onnx_graph import read_graph
+    from rtpe.predictors.adapters.description import Channels, Description
+    from rtpe.predictors.adapters.onnx_graph import read_graph
 
     helper = onnx.helper
     ends = [helper.make_tensor_value_info("x", 1, (1, 3, 64, 64)), helper.make_tensor_value_info("y", 1, None)]

@@ -7,12 +7,20 @@ import pytest
 import torch
 import yaml
 
-from rtpe import build, config
 from rtpe.cli import main
-from rtpe.commands.cost import cost
-from rtpe.config import CacheMerge, CropSettings, DataSettings, DecodeSettings, TeacherSettings, Validate
+from rtpe.cli.cache_merge import CacheMerge
+from rtpe.data.load import open_dataset
+from rtpe.data.settings import DataSettings
+from rtpe.decode.settings import DecodeSettings
+from rtpe.evaluation.cost import cost
+from rtpe.evaluation.settings import Validate
 from rtpe.images import write_image
 from rtpe.nets.cost import gmacs, parameters
+from rtpe.nets.create import create_net
+from rtpe.nets.metadata import save_net
+from rtpe.predictors.load import load_predictor
+from rtpe.predictors.settings import CropSettings, TeacherSettings
+from rtpe.settings.parse import parse_settings
 from rtpe.skeleton import COCO17, MPII16
 
 NETS = {
@@ -46,7 +54,7 @@ def weights(tmp_path_factory):
     root = tmp_path_factory.mktemp("weights")
     for kind, numbers in NETS.items():
         torch.manual_seed(0)
-        build.save_net(root / f"{kind}.safetensors", build.net(kind, numbers, 17), kind, COCO17, 64, {})
+        save_net(root / f"{kind}.safetensors", create_net(kind, numbers, 17), kind, COCO17, 64, {})
     return root
 
 
@@ -93,7 +101,7 @@ def test_one_row_each_and_all_of_it_in_the_file(world, weights, cache, tmp_path,
 def test_rows_that_fail_say_why_and_the_others_are_scored(world, weights, tmp_path, capsys):
     """Each for a reason of its own; the exit status says that something is missing."""
     other = tmp_path / "lsp.safetensors"
-    build.save_net(other, build.net("student", NETS["student"], 16), "student", MPII16, 64, {})
+    save_net(other, create_net("student", NETS["student"], 16), "student", MPII16, 64, {})
     (tmp_path / "no.yaml").write_text("net: {kind: student}")
     (tmp_path / "bare.onnx").write_bytes(b"")
     failing = {
@@ -150,11 +158,11 @@ def test_what_is_compared_is_named_in_one_place(world, weights, tmp_path, capsys
     ],
 )
 def test_several_names_are_typed_one_after_the_other(words, expected):
-    assert config.parse(Validate, words, "validate").compare == expected
+    assert parse_settings(Validate, words, "validate").compare == expected
 
 
 def test_lists_of_names_are_typed_alike_everywhere():
-    parsed = config.parse(CacheMerge, ["--sources", "a", "b", "--cache.path", "c"], "merge")
+    parsed = parse_settings(CacheMerge, ["--sources", "a", "b", "--cache.path", "c"], "merge")
     assert parsed.sources == ["a", "b"] and parsed.cache.path == "c"
 
 
@@ -163,25 +171,25 @@ def test_lists_of_names_are_typed_alike_everywhere():
 def test_the_cost_is_that_of_the_net(world, weights, kind, flip):
     """Letterboxed, every image is as large; with the flip test it is seen twice."""
     settings = TeacherSettings(weights=str(weights / f"{kind}.safetensors"), flip=flip)
-    predictor = build.predictor(settings, DecodeSettings(), COCO17, "cpu")
-    images = build.dataset(DataSettings(root=str(world), split="val2017"))
+    predictor = load_predictor(settings, DecodeSettings(), COCO17, "cpu")
+    images = open_dataset(DataSettings(root=str(world), split="val2017"))
     found = cost(predictor, images, settings, "cpu")
     assert found["Mparams"] == parameters(predictor.net) / 1e6
     assert found["GMACs"] == pytest.approx((1 + flip) * gmacs(predictor.net, (64, 64)))
     assert found["ms"] > 0 and found["device"] == "cpu"
-    assert cost(predictor, images.only([]), settings, "cpu") == {}
+    assert cost(predictor, images.subset([]), settings, "cpu") == {}
 
 
 def test_the_cost_of_a_net_that_sees_one_person_a_crop_is_that_of_an_images_people(world, tmp_path):
     """A hundred people cost a hundred looks; a mean over crops would flatter it beside a net that sees all at once."""
     numbers = {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1}
-    net = build.net("pose_hrnet", numbers, 17)
-    build.save_net(tmp_path / "crops.safetensors", net, "pose_hrnet", COCO17, 64, {})
+    net = create_net("pose_hrnet", numbers, 17)
+    save_net(tmp_path / "crops.safetensors", net, "pose_hrnet", COCO17, 64, {})
     settings = TeacherSettings(
         weights=str(tmp_path / "crops.safetensors"), boxes="truth", crop=CropSettings(size=[64, 64])
     )
-    images = build.dataset(DataSettings(root=str(world), split="val2017"))
-    predictor = build.predictor(settings, DecodeSettings(), COCO17, "cpu", images)
+    images = open_dataset(DataSettings(root=str(world), split="val2017"))
+    predictor = load_predictor(settings, DecodeSettings(), COCO17, "cpu", images)
     people = [len(predictor.boxes[image_id]) for image_id in images.ids[:10]]
     assert max(people) > 1
     found = cost(predictor, images, settings, "cpu")

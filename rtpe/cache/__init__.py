@@ -1,7 +1,7 @@
 """The teacher cache: pose maps in few bytes, with a stated error, checked, and made so that a killed run resumes."""
 
-from rtpe.cache.build import BuildReport, build_cache, predict
-from rtpe.cache.cache import Cache, CorruptEntry
+from rtpe.cache.build import BuildReport, fill_cache, predict
+from rtpe.cache.cache import Cache, CorruptEntry, VerifyReport
 from rtpe.cache.codecs import CODECS, Bound, Codec
 from rtpe.cache.entries import Entry
 from rtpe.cache.folder import PARTS, NotWritten, remove_parts
@@ -9,7 +9,7 @@ from rtpe.cache.manifest import Manifest
 from rtpe.cache.origins import refuse_ids, refuse_other_images
 from rtpe.cache.stores import STORES
 from rtpe.cache.transfer import TransferReport, absorb, convert, merge
-from rtpe.cache.verify import VerifyReport, verify
+from rtpe.cache.verify import verify
 
 __all__ = [
     "CODECS",
@@ -26,8 +26,8 @@ __all__ = [
     "TransferReport",
     "VerifyReport",
     "absorb",
-    "build_cache",
     "convert",
+    "fill_cache",
     "merge",
     "predict",
     "refuse_ids",

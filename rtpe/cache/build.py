@@ -13,8 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from rtpe.cache.cache import Cache
-from rtpe.cache.origins import Item, Source, refuse_ids, refuse_other_images
+from rtpe.cache.origins import refuse_ids, refuse_other_images
 from rtpe.images import UnreadableImage, file_bytes, read_image
+from rtpe.protocols import Item, Source
 from rtpe.structures import Prediction
 
 Read = Callable[[Source], np.ndarray]
@@ -44,7 +45,7 @@ class BuildReport:
     predictor_share: float
 
 
-def build_cache(
+def fill_cache(
     cache: Cache,
     predictor: Callable[..., list[Prediction]],
     images: Iterable[Item],

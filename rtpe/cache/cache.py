@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +19,25 @@ from rtpe.cache.stores import STORES
 from rtpe.errors import UserError
 from rtpe.structures import PoseMaps, Poses, Prediction
 
+COCO_IMAGES = 123_287  # train2017 and val2017, for a projection that everyone can judge
+
 _TRIES = 3  # to read an entry while another run changes the files
 _START = 1024  # bytes of a record that tell its image, but for the longest names
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was found in a cache that was read to the last byte.
+
+    Attributes:
+        entries: how many are whole.
+        damaged: the files of which some byte changed.
+        lost: ids of the entries known to be damaged; one whose id cannot be read any more is not among them.
+    """
+
+    entries: int
+    damaged: tuple[Path, ...]
+    lost: tuple[int, ...]
 
 
 class CorruptEntry(UserError):
@@ -204,6 +222,20 @@ class Cache:
         maps = PoseMaps(heatmaps, entry.to_image, entry.image_hw, self.manifest.skeleton, tags)
         return Prediction(replace(maps, peak_sigma=entry.peak_sigma), entry.poses)
 
+    def verify(self) -> VerifyReport:
+        """Read every byte."""
+        lost = [image_id for image_id in self.ids if not self._whole(image_id)]
+        damaged = {file for file in self.store.files if self.store.damage(file)}
+        damaged |= {self.store.where(image_id) for image_id in lost}
+        return VerifyReport(len(self) - len(lost), tuple(sorted(damaged)), tuple(lost))
+
+    def _whole(self, image_id: int) -> bool:
+        try:
+            self.load(image_id)
+        except CorruptEntry:
+            return False
+        return True
+
     def mend(self, files: Iterable[Path]) -> None:
         """Drop from damaged files what is no longer as it was written; raises UserError if they cannot be written."""
         self._writable()
@@ -243,6 +275,37 @@ class Cache:
     @property
     def bytes_per_image(self) -> float:
         return self.nbytes / max(1, len(self))
+
+    def __getitem__(self, image_id: int) -> Prediction:
+        """The prediction of an image, its maps to the codec's bound, its people exact.
+
+        Raises:
+            UserError: if it is not there.
+            CorruptEntry: if its record is damaged.
+        """
+        return self.load(image_id)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.ids)
+
+    def info(self) -> dict[str, Any]:
+        """Who made it, of what, how exactly, and how large it is, by the names that people read."""
+        held = self.manifest
+        return {
+            "teacher": held.predictor.get("name"),
+            "weights": held.predictor.get("weights_sha256"),
+            "settings": held.predictor.get("settings"),
+            "skeleton": held.skeleton.name,
+            "source": held.source,
+            "images": len(self),
+            "skipped": len(self.skipped),
+            "store": held.store,
+            "codec": held.codec,
+            "error bound": dict(held.bound),
+            "KB an image": round(self.bytes_per_image / 1000, 3),
+            "MB in all": round(self.nbytes / 1e6, 3),
+            f"GB for the {COCO_IMAGES} images of COCO": round(self.bytes_per_image * COCO_IMAGES / 1e9, 3),
+        }
 
     def flush(self) -> None:
         """Finish the files begun."""

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from rtpe import __version__
 from rtpe.cache.codecs import codec as codec_of
 from rtpe.cache.stores import STORES
 from rtpe.errors import UserError
 from rtpe.files import write_file
 from rtpe.plain import read_json
 from rtpe.skeleton import Skeleton
+from rtpe.version import __version__
 
 FORMAT = 2
 FILE = "manifest.json"

@@ -8,10 +8,8 @@ from pathlib import Path
 from rtpe.cache.cache import Cache
 from rtpe.cache.entries import IDS, Origin
 from rtpe.errors import UserError
-from rtpe.images import Readable, file_bytes
-
-Source = str | Path | Readable
-Item = tuple[int, str, Source]  # image id, file name, and what gives the image
+from rtpe.images import file_bytes
+from rtpe.protocols import Item
 
 
 def refuse_other_images(cache: Cache, images: Iterable[Item]) -> None:

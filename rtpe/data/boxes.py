@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rtpe.data.coco import CocoDataset
+from rtpe.data.labels.fields import numbers, read_id, shown
 from rtpe.errors import UserError
 from rtpe.images import Readable, UnreadableImage, read_image
-from rtpe.labels.fields import numbers, read_id, shown
 from rtpe.plain import read_json
 from rtpe.structures import Boxes
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as rle
 
+from rtpe.data.labels import Labels, Person, openpose_points, read_labels
+from rtpe.data.labels.outlines import described
+from rtpe.data.labels.packed import Records
 from rtpe.errors import UserError
 from rtpe.geometry import Affine
 from rtpe.images import polygons, read_image, read_reduced, warp
-from rtpe.labels import Labels, Person, openpose_points, read_labels
-from rtpe.labels.outlines import described
-from rtpe.labels.packed import Records
 from rtpe.skeleton import COCO17, Skeleton
 from rtpe.structures import Sample
 
@@ -61,7 +61,7 @@ class Photograph:
         )
 
 
-class CocoDataset(Sequence):
+class CocoDataset:
     """The images of one split and their people, in the order of the image ids.
 
     Attributes:
@@ -75,7 +75,7 @@ class CocoDataset(Sequence):
         ids: keep only these images; all by default.
 
     Raises:
-        UserError: if a file is missing or no COCO keypoint file, see `rtpe.labels.read_labels`.
+        UserError: if a file is missing or no COCO keypoint file, see `rtpe.data.labels.read_labels`.
     """
 
     def __init__(self, root: str | Path, split: str, skeleton: Skeleton = COCO17, ids: Sequence[int] | None = None):
@@ -113,13 +113,13 @@ class CocoDataset(Sequence):
         """Image id, file name and file of every image, as a cache is built from."""
         return [(image_id, name, self.photograph(index)) for index, (image_id, name) in enumerate(self.records)]
 
-    def only(self, ids: Iterable[int]) -> CocoDataset:
+    def subset(self, ids: Iterable[int]) -> CocoDataset:
         """The same data set with these images alone."""
         return _with_records(self, self.records.only(ids))
 
     def with_labels(self) -> CocoDataset:
         """The same data set without the images on which nobody is labelled."""
-        return self.only(i for i in self.ids if i not in self.bare and self.labels.labelled([i]))
+        return self.subset(i for i in self.ids if i not in self.bare and self.labels.labelled([i]))
 
     def with_share_of_labels(self, share: float) -> CocoDataset:
         """The same images, of which a fixed choice of this share keeps its labels; the others are bare photographs.
@@ -131,8 +131,23 @@ class CocoDataset(Sequence):
         other.bare = bare_ids(self.ids, share)
         return other
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, image_id: int) -> Sample:
+        """The sample of an image.
+
+        Raises:
+            KeyError: if it is none of these.
+        """
+        return self.at(self._place(image_id))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self.at(index) for index in range(len(self)))
+
+    def at(self, index: int) -> Sample:
+        """The sample at a place in the order of the ids."""
         return self.reduced(index, math.inf)
+
+    def _place(self, image_id: int) -> int:
+        return self.records.place(image_id)
 
     def reduced(self, index: int, least: float) -> Sample:
         """The sample halved as often, thrice at most, as its long side keeps `least` pixels.

@@ -10,7 +10,9 @@ import torch
 from torch.utils.data import Dataset
 
 from rtpe.cache import Cache
-from rtpe.data.mixing import FILL, Example, mosaic, paste, quadrants
+from rtpe.data.mix import FILL, Example, mosaic, paste, quadrants
+from rtpe.data.peak_width import widen
+from rtpe.data.settings import ViewSettings
 from rtpe.data.transforms import (
     photometric,
     plain_view,
@@ -21,12 +23,10 @@ from rtpe.data.transforms import (
     warp_points,
     warp_teacher_maps,
 )
-from rtpe.data.widening import widen
 from rtpe.errors import UserError
 from rtpe.geometry import Affine
 from rtpe.images import UnreadableImage, capsules, filled, warp
 from rtpe.structures import Prediction, Sample
-from rtpe.views import ViewSettings
 
 BODY_WIDTH = 0.14  # of a person's scale: the thickness of the limbs that stand in for a body nobody outlined
 CUT_WIDTH = 0.2  # the same where it is cut out: better some surroundings than half a head

@@ -53,7 +53,7 @@ class Still:
         return read_reduced(self.path, least, upright=True) if self.frame is None else read_reduced(self, least)
 
 
-class FolderDataset(Sequence):
+class FolderDataset:
     """Photographs and frames of videos without labels, with the surface of `CocoDataset`, in the order of their names.
 
     The files lie in `<root>/images/<split>`, else in `<root>/<split>`, else in `root` itself, sub-folders included;
@@ -82,6 +82,7 @@ class FolderDataset(Sequence):
         folder, self.split = _folder(self.root, split)
         base = folder.parent if folder == self.root and folder.is_file() else self.root
         self.records: list[tuple[int, str]] = []
+        self._places: dict[int, int] | None = None  # by id, made when it is asked for
         self.stills: dict[int, Still] = {}
         found, others = _files(folder)
         self.notes = tuple(_notes(self.root, self.split if self.split != "all" else split, others))
@@ -116,22 +117,40 @@ class FolderDataset(Sequence):
         """Image id, file name and what `read_image` reads, as a cache is built from."""
         return [(image_id, name, self.stills[image_id]) for image_id, name in self.records]
 
-    def only(self, ids: Sequence[int]) -> FolderDataset:
+    def subset(self, ids: Sequence[int]) -> FolderDataset:
         """The same data set with these images alone."""
         wanted, other = set(ids), copy.copy(self)
+        other._places = None
         other.records = [record for record in self.records if record[0] in wanted]
         return other
 
     def with_labels(self) -> FolderDataset:
         """The same data set without the images on which nobody is labelled: none is left."""
-        return self.only([])
+        return self.subset([])
 
     def with_share_of_labels(self, share: float) -> FolderDataset:
         """The same: there are no labels to share out."""
         return self
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, image_id: int) -> Sample:
+        """The sample of an image.
+
+        Raises:
+            KeyError: if it is none of these.
+        """
+        return self.at(self._place(image_id))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self.at(index) for index in range(len(self)))
+
+    def at(self, index: int) -> Sample:
+        """The sample at a place in the order of the ids."""
         return self.reduced(index, math.inf)
+
+    def _place(self, image_id: int) -> int:
+        if self._places is None:
+            self._places = {number: place for place, (number, _) in enumerate(self.records)}
+        return self._places[image_id]
 
     def reduced(self, index: int, least: float) -> Sample:
         """The sample halved as often, thrice at most, as its long side keeps `least` pixels."""

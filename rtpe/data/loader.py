@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from rtpe.data.distill import TrainingExamples
-from rtpe.data.mixing import Example
+from rtpe.data.mix import Example
 from rtpe.errors import UserError
 
 SHARED = re.compile(r"shared memory|</?torch_|\bshm\b")  # as torch names what it cannot make or enlarge

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from rtpe.data.coco import CocoDataset
+from rtpe.data.labels import read_json, read_labels
 from rtpe.errors import UserError
 from rtpe.geometry import index_to_point
-from rtpe.labels import read_json, read_labels
 from rtpe.skeleton import MPII16
 
 PERSON_HEIGHT = 200  # pixels of a person of scale 1

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from rtpe.data.labels import read_id, read_json
+from rtpe.data.labels.fields import FARTHEST, numbers, shown
 from rtpe.errors import UserError
 from rtpe.geometry import index_to_point
-from rtpe.labels import read_id, read_json
-from rtpe.labels.fields import FARTHEST, numbers, shown
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Poses
 

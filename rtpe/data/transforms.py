@@ -7,11 +7,11 @@ from statistics import NormalDist
 
 import numpy as np
 
+from rtpe.data.settings import ViewSettings
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells, centred
 from rtpe.images import add_grain, greatest, recolour, resize, warp, warp_maps
 from rtpe.structures import PoseMaps, Poses, Sample
-from rtpe.views import ViewSettings
 
 # the middles of 256 equal shares of a normal distribution
 _NORMAL = np.array([NormalDist().inv_cdf((2 * rank + 1) / 512) for rank in range(256)])

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from rtpe.decode.confidence import expected_similarity
+from rtpe.decode.nms import suppress
 from rtpe.decode.peaks import Peaks, local_maxima, refiner, tagged
-from rtpe.decode.suppress import suppress
+from rtpe.decode.scoring import expected_similarity
 from rtpe.geometry import index_to_point
-from rtpe.limits import FINITE, KERNEL, NULL, OVERLAP, above, at_least, limited, refuse_own
+from rtpe.settings.limits import FINITE, KERNEL, NULL, OVERLAP, above, at_least, limited, refuse_own
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses
 

@@ -13,11 +13,11 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.optimize import linear_sum_assignment
 
-from rtpe.decode.confidence import expected_similarity
 from rtpe.decode.peaks import Peaks, local_maxima, refiner
+from rtpe.decode.scoring import expected_similarity
 from rtpe.errors import UserError
 from rtpe.geometry import point_to_index
-from rtpe.limits import FINITE, KERNEL, at_least, limited, refuse_own
+from rtpe.settings.limits import FINITE, KERNEL, at_least, limited, refuse_own
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses
 

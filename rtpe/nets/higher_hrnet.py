@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtpe.limits import refuse_others, whole
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.hrnet import HRNet, initialise
 from rtpe.nets.residual import BasicBlock
+from rtpe.settings.limits import refuse_others, whole
 
 LIMITS = {"deconvs": whole(0), "head_blocks": whole(0)}
 

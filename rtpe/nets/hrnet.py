@@ -14,10 +14,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
-from rtpe.limits import each, refuse_others, whole
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
 from rtpe.nets.residual import EXPANSION, PUBLISHED, BasicBlock, Between, Bottleneck
+from rtpe.settings.limits import each, refuse_others, whole
 
 COARSEST = 32  # the stride of the last branch
 LIMITS = {"stem": whole(1), "bottlenecks": whole(1), "modules": each(whole(1), least=0, most=3), "blocks": whole(0)}

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
-from rtpe.limits import refuse_others, whole
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
+from rtpe.settings.limits import refuse_others, whole
 
 SQUEEZE = 4  # a bottleneck is so many times narrower than what it gives
 HEAD = (128, 32)  # channels between the mixed features and the heatmaps

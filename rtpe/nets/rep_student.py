@@ -8,11 +8,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtpe.limits import FLAG, NULL, choice, each, multiple, refuse_others, whole
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
 from rtpe.nets.hrnet import initialise
 from rtpe.nets.repvgg import RepConv
+from rtpe.settings.limits import FLAG, NULL, choice, each, multiple, refuse_others, whole
 
 LEVELS = 4  # strides 4, 8, 16, 32
 # channels at strides 2, 4, 8, 16 and 32; 3x3 convolutions at strides 4 to 32 beside the strided ones; of the neck

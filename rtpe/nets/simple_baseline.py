@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
-from rtpe.limits import choice, refuse_others, whole
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
 from rtpe.nets.hrnet import initialise
 from rtpe.nets.residual import EXPANSION, Bottleneck
+from rtpe.settings.limits import choice, refuse_others, whole
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # bottlenecks in each of the four layers
 COARSEST = 32  # the stride before the deconvolutions

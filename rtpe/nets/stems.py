@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtpe.limits import NULL, refuse_others, refuse_unknown, whole
 from rtpe.nets.blocks import conv_bn_relu
 from rtpe.nets.graph import Graph
 from rtpe.nets.hrnet import HRNet
 from rtpe.nets.residual import BasicBlock
+from rtpe.settings.limits import NULL, refuse_others, refuse_unknown, whole
 
 STRIDE = 4
 _OWN = {"channels": whole(1), "blocks": whole(0), "outputs": NULL | whole(1)}

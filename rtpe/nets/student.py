@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
-from rtpe.limits import FLAG, MAPPING, NULL, choice, each, multiple, refuse_others, whole
 from rtpe.nets.blocks import Outputs, conv_bn_relu
 from rtpe.nets.colours import COLOURS
 from rtpe.nets.frozen import Freezable
@@ -19,6 +18,7 @@ from rtpe.nets.hrnet import initialise
 from rtpe.nets.residual import BasicBlock
 from rtpe.nets.stems import GraphTrunk, refuse_stem
 from rtpe.nets.stems import stem as make_stem
+from rtpe.settings.limits import FLAG, MAPPING, NULL, choice, each, multiple, refuse_others, whole
 
 LIMITS = {
     "joints": whole(1),

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtpe.predictors import Predictor
+from rtpe.predictors.pictures import OfPictures
+from rtpe.protocols import Predictor
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes, Prediction
 
 
 @dataclass
-class AsSkeleton:
+class AsSkeleton(OfPictures):
     """What another predictor says, in the joints of this skeleton.
 
     Raises:
@@ -37,6 +38,11 @@ class AsSkeleton:
     def boxes(self) -> Mapping[int, Boxes] | None:
         """Those that the other one asks for, if it does."""
         return getattr(self.predictor, "boxes", None)
+
+    @property
+    def batch(self) -> int:
+        """Images that it takes at once."""
+        return getattr(self.predictor, "batch", 8)
 
     @property
     def least(self) -> float | None:

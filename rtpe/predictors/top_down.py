@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from rtpe.decode.nms import suppress
 from rtpe.decode.peaks import Refiner, published_quarter, refiner
-from rtpe.decode.suppress import suppress
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells, centred, crop, round_up, udp_cells, udp_crop
 from rtpe.images import greatest, warp, warp_maps
 from rtpe.nets.blocks import Maps, normalise
 from rtpe.predictors.finite import PRECISION, require_finite
+from rtpe.predictors.pictures import OfPictures
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes, PoseMaps, Poses, Prediction
 
@@ -85,7 +86,7 @@ class TopDownSettings:
 
 
 @dataclass(frozen=True)
-class TopDownPredictor:
+class TopDownPredictor(OfPictures):
     """A net, or a network in a file, that sees one person a crop.
 
     Legend: P people of an image, N of all images, K joints, h x w cells of a crop.

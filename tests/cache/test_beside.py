@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtpe.cache import STORES, Cache, CorruptEntry, build_cache, verify
+from rtpe.cache import STORES, Cache, CorruptEntry, fill_cache, verify
 from rtpe.cache.hdf5 import Hdf5Store
 
 WRITER = """
@@ -141,7 +141,7 @@ def test_a_folder_that_is_moved_while_it_is_built(tmp_path, manifest, prediction
         pytest.raises(ValueError, match=r"^cache .*cache: the folder has gone: was it moved\? What was finished is"),
         Cache.create(path, manifest(store=store), shard=shard) as cache,
     ):
-        build_cache(cache, Moves(path, prediction), images, read=black, batch=1, progress=False)
+        fill_cache(cache, Moves(path, prediction), images, read=black, batch=1, progress=False)
     report = verify(tmp_path / "moved")
     assert report.entries >= 1 and not report.damaged and not report.lost
     assert not path.exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtpe.cache import STORES, Cache, build_cache
+from rtpe.cache import STORES, Cache, fill_cache
 from rtpe.geometry import Affine
 from rtpe.images import UnreadableImage, write_image
 from rtpe.skeleton import COCO17
@@ -20,7 +20,7 @@ import sys, time
 sys.path.insert(0, {here!r})
 from conftest import predict
 from test_build_cache import Seen, items, picture
-from rtpe.cache import Cache, Manifest, build_cache
+from rtpe.cache import Cache, Manifest, fill_cache
 
 class Stuck(Seen):
     def __call__(self, images):
@@ -30,7 +30,7 @@ class Stuck(Seen):
 
 manifest = Manifest({{"name": "slow"}}, predict(0).maps.skeleton, store={store!r})
 with Cache.create({path!r}, manifest, shard=4) as cache:
-    build_cache(cache, Stuck(), items({count}), read=picture, batch=2, progress=False)
+    fill_cache(cache, Stuck(), items({count}), read=picture, batch=2, progress=False)
 """
 
 
@@ -76,7 +76,7 @@ def test_everything_is_built_once_in_order(tmp_path, manifest, count, batch):
     predictor = Seen()
     with Cache.create(tmp_path, manifest()) as cache:
         for expected in ((count, 0), (0, count)):
-            report = build_cache(cache, predictor, iter(items(count)), read=picture, batch=batch, progress=False)
+            report = fill_cache(cache, predictor, iter(items(count)), read=picture, batch=batch, progress=False)
             assert (report.built, report.kept) == expected and report.skipped == 0
             assert report.seconds > 0 and report.images_per_s >= 0 and 0 <= report.predictor_share <= 1
     assert predictor.shown == list(range(count))
@@ -97,7 +97,7 @@ def test_images_of_one_shape_share_batches_and_none_waits_for_ever(tmp_path, man
         return picture(path, (2, 9, 3) if int(path) % wide == 0 else (2, 1 + int(path) % 5, 3))
 
     with Cache.create(tmp_path, manifest()) as cache:
-        build_cache(cache, Shown(), items(count), read=read, batch=4, progress=False)
+        fill_cache(cache, Shown(), items(count), read=read, batch=4, progress=False)
     assert all(len(set(batch)) == 1 and len(batch) <= 4 for batch in shapes)
     assert len(shapes) <= count / 4 + 6
     check(Cache.open(tmp_path), count)
@@ -114,7 +114,7 @@ def test_what_cannot_be_written_ends_the_build_and_keeps_the_rest(tmp_path, mani
 
     monkeypatch.setattr(type(cache.store), "_append", full)
     with pytest.raises(ValueError, match=r"^cache .*: cannot be written \(No space left on device\): what was fin"):
-        build_cache(cache, Seen(), items(20), read=picture, batch=2, progress=False)
+        fill_cache(cache, Seen(), items(20), read=picture, batch=2, progress=False)
     cache.close()
     assert Cache.open(tmp_path).ids == [1, 2, 3, 4, 5]
 
@@ -127,14 +127,14 @@ def test_images_that_cannot_be_read_are_skipped_and_tried_again(tmp_path, manife
     images[5][2].write_bytes(b"")
     path = tmp_path / "cache"
     with Cache.create(path, manifest()) as cache:
-        report = build_cache(cache, Seen(), images, batch=2, progress=False)
+        report = fill_cache(cache, Seen(), images, batch=2, progress=False)
         assert (report.built, report.kept, report.skipped) == (2, 0, 4) and cache.ids == [0, 4]
     lines = (path / "skipped.txt").read_text().splitlines()
     assert [line.split("\t")[:2] for line in lines] == [[str(i), f"{i}.png"] for i in (1, 2, 3, 5)]
     assert "not an image" in lines[0] and "No such file" in lines[1]
     write_image(images[2][2], np.full((5, 4, 3), 3, np.uint8))
     with Cache.create(path, manifest()) as cache:
-        report = build_cache(cache, Seen(), images, batch=2, progress=False)
+        report = fill_cache(cache, Seen(), images, batch=2, progress=False)
     assert (report.built, report.kept, report.skipped) == (1, 2, 3)
     assert sorted(Cache.open(path).skipped) == [1, 3, 5]
 
@@ -149,7 +149,7 @@ def test_an_interrupted_build_keeps_what_was_finished(tmp_path, manifest, error)
 
     cache = Cache.create(tmp_path, manifest())
     with pytest.raises(error):
-        build_cache(cache, Interrupted(), items(20), read=picture, batch=3, progress=False)
+        fill_cache(cache, Interrupted(), items(20), read=picture, batch=3, progress=False)
     assert Cache.open(tmp_path).ids == [1, 2, 3, 4, 5, 6]
 
 
@@ -158,7 +158,7 @@ def test_only_unreadable_images_are_forgiven(tmp_path, manifest):
         raise PermissionError(path)
 
     with Cache.create(tmp_path, manifest()) as cache, pytest.raises(PermissionError):
-        build_cache(cache, Seen(), items(3), read=read, progress=False)
+        fill_cache(cache, Seen(), items(3), read=read, progress=False)
 
 
 def test_all_unreadable(tmp_path, manifest):
@@ -166,14 +166,14 @@ def test_all_unreadable(tmp_path, manifest):
         raise UnreadableImage("no")
 
     with Cache.create(tmp_path, manifest()) as cache:
-        report = build_cache(cache, Seen(), items(30), read=read, progress=False)
+        report = fill_cache(cache, Seen(), items(30), read=read, progress=False)
     assert (report.built, report.skipped, report.images_per_s) == (0, 30, 0)
 
 
 def test_the_bar_shows_the_whole_and_the_rate(tmp_path, manifest, capfd):
     with Cache.create(tmp_path, manifest()) as cache:
-        build_cache(cache, Seen(), items(3), read=picture)
-        build_cache(cache, Seen(), items(5), read=picture)
+        fill_cache(cache, Seen(), items(3), read=picture)
+        fill_cache(cache, Seen(), items(5), read=picture)
     assert "5/5" in capfd.readouterr().err
 
 
@@ -200,7 +200,7 @@ def test_a_killed_build_resumes(tmp_path, store):
 
     predictor = Seen()
     with Cache.create(path, Cache.open(path).manifest, shard=4) as cache:
-        report = build_cache(cache, predictor, items(count), read=picture, batch=2, progress=False)
+        report = fill_cache(cache, predictor, items(count), read=picture, batch=2, progress=False)
     assert (report.built, report.kept) == (count - len(done), len(done))
     assert predictor.shown == [int(file) for image_id, _, file in items(count) if image_id not in done]
     assert finished.items() <= entries(path).items()
@@ -231,7 +231,7 @@ def test_the_images_that_a_build_holds_are_bounded_by_bytes(tmp_path, manifest, 
     batches = []
     monkeypatch.setattr("rtpe.cache.build.WINDOW_BYTES", 10 * each)
     with Cache.create(tmp_path, manifest()) as cache:
-        report = build_cache(cache, predictor, items(60), read=read, batch=16, progress=False)
+        report = fill_cache(cache, predictor, items(60), read=read, batch=16, progress=False)
     assert report.built == 60 == len(Cache.open(tmp_path))
     ahead = 2 * 16 if shapes == "small ones first" else 10  # the size of the next ones is unknown until one is read
     # held back, read ahead, and those that two threads and this one have in hand
@@ -249,5 +249,5 @@ def test_small_images_come_in_whole_batches(tmp_path, manifest):
             return super().__call__(images)
 
     with Cache.create(tmp_path, manifest()) as cache:
-        build_cache(cache, Sizes(), items(32), read=picture, batch=8, progress=False)
+        fill_cache(cache, Sizes(), items(32), read=picture, batch=8, progress=False)
     assert seen == [8] * 4

@@ -19,7 +19,7 @@ import os, sys, time
 sys.path.insert(0, {here!r})
 from conftest import predict
 from test_build_cache import items, picture
-from rtpe.cache import Cache, Manifest, build_cache
+from rtpe.cache import Cache, Manifest, fill_cache
 
 class Shown:
     skeleton = predict(0).maps.skeleton
@@ -35,7 +35,7 @@ class Shown:
 def build():
     manifest = Manifest({{"name": "slow"}}, Shown.skeleton, store={store!r}, codec={codec!r})
     with Cache.create({path!r}, manifest, shard=8) as cache:
-        build_cache(cache, Shown(), items({count}), read=picture, batch=2, progress=False)
+        fill_cache(cache, Shown(), items({count}), read=picture, batch=2, progress=False)
 
 """
 # a process that has imported everything, and for each line it reads begins a build in a copy of itself

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from rtpe.cache import CODECS, STORES, Cache, CorruptEntry, Manifest, build_cache, convert, merge, verify
+from rtpe.cache import CODECS, STORES, Cache, CorruptEntry, Manifest, convert, fill_cache, merge, verify
 from rtpe.cache.entries import HEADER_BYTES
 from rtpe.cache.sealed import write_sealed
 
@@ -355,7 +355,7 @@ def test_ids_are_refused_before_the_teacher_runs(tmp_path, manifest, prediction,
     predictor = Counts(prediction)
     for _ in range(2):
         with pytest.raises(ValueError, match=message), Cache.create(tmp_path, manifest()) as cache:
-            build_cache(cache, predictor, [(key, f"{i}.jpg", "") for i, key in enumerate(ids)], progress=False)
+            fill_cache(cache, predictor, [(key, f"{i}.jpg", "") for i, key in enumerate(ids)], progress=False)
     assert predictor.calls == 0 and len(Cache.open(tmp_path)) == 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtpe.cache import STORES, Cache, absorb, build_cache, convert, merge, refuse_other_images
+from rtpe.cache import STORES, Cache, absorb, convert, fill_cache, merge, refuse_other_images
 from rtpe.cache.entries import Origin
 from rtpe.images import file_bytes
 
@@ -115,7 +115,7 @@ def test_images_that_are_others(tmp_path, manifest, prediction, case):
     with pytest.raises(ValueError, match=f"^cache .*c: {re.escape(said)}: pass the --cache.path of these images$"):
         refuse_other_images(cache, asked)
     with Cache.create(tmp_path / "c", manifest()) as again, pytest.raises(ValueError, match=re.escape(said)):
-        build_cache(again, refuse_to_predict, asked, progress=False)
+        fill_cache(again, refuse_to_predict, asked, progress=False)
 
 
 def refuse_to_predict(images):
@@ -127,12 +127,12 @@ def test_a_build_keeps_the_sizes_of_files(tmp_path, manifest, prediction):
     asked = images(tmp_path / "images", A, B)
     for built in (2, 0):
         with Cache.create(tmp_path / "c", manifest()) as cache:
-            report = build_cache(cache, lambda images: [prediction(0)] * len(images), asked, read, progress=False)
+            report = fill_cache(cache, lambda images: [prediction(0)] * len(images), asked, read, progress=False)
         assert (report.built, report.kept) == (built, 2 - built)
     assert [Cache.open(tmp_path / "c").origin(i).file_bytes for i in (1, 2)] == [5, 6]
     (tmp_path / "images/b.jpg").write_bytes(b"another")
     with Cache.create(tmp_path / "c", manifest()) as cache, pytest.raises(ValueError, match="image 2 was made of a fi"):
-        build_cache(cache, refuse_to_predict, asked, read, progress=False)
+        fill_cache(cache, refuse_to_predict, asked, read, progress=False)
 
 
 def read(path: Path):

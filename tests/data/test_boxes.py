@@ -45,7 +45,7 @@ def test_the_labels_boxes_are_those_of_people_with_joints(labels):
     found = truth_boxes(labels)
     assert sorted(found) == [7, 9] and len(found[9]) == 0
     assert found[7].xywh.tolist() == [[1, 2, 3, 4], [2, 2, 9, 9]] and found[7].scores.tolist() == [1, 1]
-    assert sorted(truth_boxes(labels.only([9]))) == [9]
+    assert sorted(truth_boxes(labels.subset([9]))) == [9]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from pycocotools import mask as rle
 
 from rtpe.data.coco import CocoDataset, fixed_choice
+from rtpe.data.labels import openpose_points
 from rtpe.images import UnreadableImage, encode_jpeg, write_image
-from rtpe.labels import openpose_points
 from rtpe.skeleton import COCO17, LSP14, OPENPOSE18
 
 SIZE_HW = (40, 60)
@@ -74,7 +74,7 @@ def dataset(tmp_path):
 
 def test_an_image_without_people(dataset):
     """Half of the images of a split are of this kind, and the first to break a batch."""
-    sample = dataset()[0]
+    sample = dataset().at(0)
     assert sample.points.shape == (0, 17, 3) and sample.points.dtype == np.float32
     assert sample.valid.all() and sample.valid.dtype == np.uint8
     assert sample.person is not None and not sample.person.any() and sample.labelled
@@ -97,7 +97,7 @@ def test_images_come_by_id(dataset):
 
 def test_integer_keypoints_are_pixel_centres(dataset):
     """Pixel 12 is labelled, so the joint is taken to be at its centre; joint 1 at pixel (1, 0) is labelled, too."""
-    (person,) = dataset([a_person()])[0].points
+    (person,) = dataset([a_person()]).at(0).points
     assert person[0].tolist() == [12.5, 7.5, 2.0]
     assert person[1].tolist() == [1.5, 0.5, 1.0]
     assert not person[2:].any()  # what is not labelled is nowhere, not at half a pixel
@@ -108,7 +108,7 @@ def test_integer_keypoints_are_pixel_centres(dataset):
 def test_unlabelled_people_make_a_region_invalid(dataset, why, kind):
     """Joints there are unknown: counted as background, they would teach the student not to see people."""
     row = a_person(iscrowd=1, bbox=[30, 10, 20, 10]) if why == "crowd" else nobody_labelled()
-    sample = dataset([{**row, "segmentation": OUTLINES[kind]}])[0]
+    sample = dataset([{**row, "segmentation": OUTLINES[kind]}]).at(0)
     assert len(sample.points) == 0
     assert not sample.valid[SQUARE].any()
     assert (sample.valid == 0).sum() <= 11 * 21  # a polygon's own edge pixels belong to it
@@ -117,40 +117,40 @@ def test_unlabelled_people_make_a_region_invalid(dataset, why, kind):
 def test_a_person_without_keypoints_is_unlabelled(dataset):
     """Some files leave the list out, or empty."""
     for missing in ([], None):
-        assert not dataset([nobody_labelled(keypoints=missing)])[0].valid[SQUARE].any()
+        assert not dataset([nobody_labelled(keypoints=missing)]).at(0).valid[SQUARE].any()
     row = nobody_labelled()
     del row["keypoints"]
-    assert not dataset([row])[0].valid[SQUARE].any()
+    assert not dataset([row]).at(0).valid[SQUARE].any()
 
 
 def test_a_box_that_leaves_the_image_covers_what_is_inside(dataset):
     """Negative indices would count from the other end."""
-    valid = dataset([nobody_labelled(bbox=[-5, -5, 10, 10]), nobody_labelled(bbox=[-20, -20, 10, 10])])[0].valid
+    valid = dataset([nobody_labelled(bbox=[-5, -5, 10, 10]), nobody_labelled(bbox=[-20, -20, 10, 10])]).at(0).valid
     assert not valid[:5, :5].any() and valid.sum() == valid.size - 25
 
 
 def test_labelled_people_leave_the_image_valid(dataset):
-    assert dataset([a_person(segmentation=OUTLINES["polygon"])])[0].valid.all()
+    assert dataset([a_person(segmentation=OUTLINES["polygon"])]).at(0).valid.all()
 
 
 def test_the_person_mask_is_the_union_of_outlines(dataset):
     """Labelled or not, a body is a body."""
     rows = [a_person(segmentation=[[0, 0, 8, 0, 8, 8, 0, 8]]), nobody_labelled(segmentation=OUTLINES["compressed"])]
-    person = dataset(rows)[0].person
+    person = dataset(rows).at(0).person
     assert person[SQUARE].all() and person[:8, :8].all() and person.sum() <= 10 * 20 + 9 * 9
 
 
 def test_no_person_mask_if_somebody_has_no_outline(dataset):
     """A box is no body, and a mask that lacks somebody would teach the attention to look away."""
-    assert dataset([a_person(segmentation=OUTLINES["polygon"]), a_person(bbox=[9, 8, 7, 6])])[0].person is None
+    assert dataset([a_person(segmentation=OUTLINES["polygon"]), a_person(bbox=[9, 8, 7, 6])]).at(0).person is None
 
 
 def test_only_some_images(dataset):
     made = dataset([a_person(2)])
-    assert made.only([3, 2]).ids == [2, 3] and made.only([]).ids == [] and made.ids == [1, 2, 3]
+    assert made.subset([3, 2]).ids == [2, 3] and made.subset([]).ids == [] and made.ids == [1, 2, 3]
     assert made.with_labels().ids == [2]
     assert dataset([a_person(2)], ids=(2, 3)).ids == [2, 3]
-    assert len(made.only([2])[0].points) == 1
+    assert len(made.subset([2])[2].points) == 1
 
 
 @pytest.mark.parametrize("share, kept", [(0, 0), (1 / 3, 1), (0.5, 2), (1, 3)], ids=str)
@@ -206,7 +206,7 @@ def test_another_number_of_keypoints_names_the_setting(dataset):
     want = "annotation 1047 has 14 keypoints, skeleton coco17 has 17: pass --data.skeleton"
     with pytest.raises(ValueError, match=want):
         dataset([row])
-    assert dataset([row], skeleton=LSP14)[0].points.shape == (1, 14, 3)
+    assert dataset([row], skeleton=LSP14).at(0).points.shape == (1, 14, 3)
 
 
 OTHER_HW = [20, 60]
@@ -222,7 +222,7 @@ def test_a_mask_of_another_size_than_its_image_is_named(dataset, counts, iscrowd
     with pytest.raises(ValueError, match=want):
         dataset([row])
     made = dataset([row], sizes=False)  # then the image itself tells
-    assert made[0].valid.all()
+    assert made.at(0).valid.all()
     for least in (60, 30):
         with pytest.raises(
             ValueError, match=r"image .*2\.png: has masks of height 20, width 60, which is not its size"
@@ -238,8 +238,8 @@ def test_an_unreadable_image_is_the_error_that_can_be_skipped(dataset, damage):
     if damage == "torn":
         path.write_bytes(encode_jpeg(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[:900])
     with pytest.raises(UnreadableImage, match=rf"image {re.escape(str(path))}: (No such file|truncated)"):
-        made[0]
-    assert made[1].image_id == 2
+        made.at(0)
+    assert made.at(1).image_id == 2
 
 
 def test_the_default_skeleton_is_cocos(dataset):
@@ -250,7 +250,7 @@ def test_the_default_skeleton_is_cocos(dataset):
 def test_a_halved_sample_has_all_of_it_halved(dataset, kind):
     """The square from (30, 10) to (50, 20) is that from (15, 5) to (25, 10), whatever it was drawn with."""
     made = dataset([a_person(segmentation=OUTLINES[kind]), nobody_labelled(segmentation=OUTLINES[kind])])
-    whole, half = made[0], made.reduced(0, 30)
+    whole, half = made.at(0), made.reduced(0, 30)
     assert (whole.reduction, half.reduction, half.size_hw) == (1, 2, (20, 30))
     assert half.image_id == 1 and half.to_image(half.points[..., :2]).tolist() == whole.points[..., :2].tolist()
     assert half.points[..., 2].tolist() == whole.points[..., 2].tolist()
@@ -294,5 +294,5 @@ def test_openposes_joints_are_made_of_cocos_or_read_as_they_are(dataset, count, 
     keypoints = [7, 3, 2] * count
     made = dataset([a_person(keypoints=keypoints)], skeleton=OPENPOSE18)
     assert made.labelled_as == labelled_as and made.skeleton == OPENPOSE18
-    assert made[0].points.tolist() == [[[7.5, 3.5, 2]] * 18]
+    assert made.at(0).points.tolist() == [[[7.5, 3.5, 2]] * 18]
     assert dataset([a_person(keypoints=[])], skeleton=OPENPOSE18).labelled_as == OPENPOSE18

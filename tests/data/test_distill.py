@@ -11,12 +11,12 @@ from miniature import FACE, STRIDE, cache_of, sample, samples, teach, teacher_ca
 from rtpe.data.coco import CocoDataset
 from rtpe.data.distill import TrainingExamples, limb_mask
 from rtpe.data.loader import as_batch, batches, collate, epoch_order
+from rtpe.data.settings import ViewSettings
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.geometry import cells, point_to_index
 from rtpe.images import write_image
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
-from rtpe.views import ViewSettings
 
 INPUT_HW, GRID_HW = (64, 96), (16, 24)
 WILD = ViewSettings(rotate=40.0, scale=(0.8, 1.3), shift=0.1, flip=0.5, light=0.2, noise=6.0, grey=0.1)

@@ -9,11 +9,11 @@ import pytest
 from film import COUNT, in_order, write_video
 from torch.utils.data import DataLoader
 
-from rtpe import build
-from rtpe.config import DataSettings
 from rtpe.data import folder
 from rtpe.data.coco import CocoDataset
 from rtpe.data.folder import FRAMES, FolderDataset
+from rtpe.data.load import open_dataset
+from rtpe.data.settings import DataSettings
 from rtpe.images import UnreadableImage, encode_jpeg, read_image, write_image
 
 GREY = np.full((20, 30, 3), 99, np.uint8)
@@ -94,7 +94,7 @@ def test_files_that_are_passed_over_are_counted_by_suffix(tmp_path, case, capsys
     assert len(made) == 1 and len(made.notes) == len(expected)
     for note, pattern in zip(made.notes, expected):
         assert re.match(pattern, note), note
-    build.dataset(DataSettings(str(root), "train"))
+    open_dataset(DataSettings(str(root), "train"))
     assert capsys.readouterr().err.splitlines() == list(made.notes)
 
 
@@ -158,15 +158,15 @@ def test_a_single_photograph(tmp_path):
 
 
 def test_a_sample_has_an_image_and_no_label(tmp_path):
-    sample = FolderDataset(write(tmp_path, "a.png"))[0]
+    sample = FolderDataset(write(tmp_path, "a.png")).at(0)
     assert np.array_equal(sample.image, GREY) and not sample.labelled and sample.person is None
     assert sample.points.shape == (0, 17, 3) and sample.valid.all() and sample.file_name == "a.png"
 
 
 def test_a_few_of_them(tmp_path):
     made = FolderDataset(write(tmp_path, "a.jpg", "b.jpg", "c.avi"))
-    few = made.only([made.ids[3], made.ids[1]])
-    assert names(few) == ["b.jpg", "c.avi#000001"] and few[1].image_id == made.ids[3] and len(made) == 5
+    few = made.subset([made.ids[3], made.ids[1]])
+    assert names(few) == ["b.jpg", "c.avi#000001"] and few.at(1).image_id == made.ids[3] and len(made) == 5
     assert len(made.with_labels()) == 0
 
 
@@ -178,7 +178,7 @@ def test_photographs_are_seen_upright(tmp_path):
     exif = b"Exif\0\0" + orientation
     plain = encode_jpeg(lying)
     (tmp_path / "a.jpg").write_bytes(plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:])
-    seen = FolderDataset(tmp_path)[0].image
+    seen = FolderDataset(tmp_path).at(0).image
     assert seen.shape == (48, 16, 3) and seen[:20].min() > 200 and seen[28:].max() < 50
     assert read_image(tmp_path / "a.jpg").shape == (16, 48, 3)  # where labels lie in the rows as they are
     half = FolderDataset(tmp_path).reduced(0, 24)
@@ -199,7 +199,7 @@ def test_a_broken_file_is_an_image_that_cannot_be_read(tmp_path, name, reason):
     (tmp_path / name).write_bytes(b"nothing of the kind")
     made = FolderDataset(tmp_path)
     assert len(made) == 1
-    for read in (lambda: made[0], lambda: read_image(made.sources()[0][2])):
+    for read in (lambda: made.at(0), lambda: read_image(made.sources()[0][2])):
         with pytest.raises(UnreadableImage, match=reason):
             read()
 
@@ -213,26 +213,27 @@ def test_a_torn_video_is_its_frames_and_one_that_is_missing(tmp_path, every):
     missing = -(-there // every) * every
     assert names(made)[-1] == f"v.avi#{missing:06d}" and len(made) == missing // every + 1
     with pytest.raises(UnreadableImage, match=rf"v.avi: no frame {missing}: it ends after {there} frames"):
-        made[len(made) - 1]
+        made.at(len(made) - 1)
 
 
 def test_workers_read_videos_that_this_process_has_open(tmp_path):
     """A fork shares the open file, and with it the place in it."""
     frames = in_order(write_video(tmp_path / "v.avi"))
     made, order = FolderDataset(tmp_path), np.random.default_rng(0).permutation(COUNT).tolist()
-    np.testing.assert_array_equal(made[5].image, frames[5])
-    loader = DataLoader(made, sampler=order, batch_size=None, num_workers=2, collate_fn=lambda sample: sample)
+    np.testing.assert_array_equal(made.at(5).image, frames[5])
+    ids = [made.ids[index] for index in order]
+    loader = DataLoader(made, sampler=ids, batch_size=None, num_workers=2, collate_fn=lambda sample: sample)
     for place, (index, sample) in enumerate(zip(order, loader)):
         np.testing.assert_array_equal(sample.image, frames[index])
-        np.testing.assert_array_equal(made[place].image, frames[place])
+        np.testing.assert_array_equal(made.at(place).image, frames[place])
 
 
 def test_labels_decide_what_a_data_set_is(tmp_path):
     root = write(tmp_path, "images/val/a.jpg", "images/bare/b.jpg")
     (root / "annotations").mkdir()
     (root / "annotations/person_keypoints_val.json").write_text('{"images": [], "annotations": []}')
-    assert isinstance(build.dataset(DataSettings(str(root), "val")), CocoDataset)
-    assert names(build.dataset(DataSettings(str(root), "bare"))) == ["images/bare/b.jpg"]
+    assert isinstance(open_dataset(DataSettings(str(root), "val")), CocoDataset)
+    assert names(open_dataset(DataSettings(str(root), "bare"))) == ["images/bare/b.jpg"]
     with pytest.raises(ValueError, match=r"neither annotations/person_keypoints_vall.json nor a folder images/vall or"):
-        build.dataset(DataSettings(str(root), "vall"))  # a slip of the pen would else train on all there is
-    assert len(build.dataset(DataSettings(str(root / "images"), "all", limit=1))) == 1
+        open_dataset(DataSettings(str(root), "vall"))  # a slip of the pen would else train on all there is
+    assert len(open_dataset(DataSettings(str(root / "images"), "all", limit=1))) == 1

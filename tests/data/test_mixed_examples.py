@@ -8,11 +8,11 @@ from miniature import FACE, STRIDE, sample, samples, teacher_cache
 
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.loader import as_batch, collate
-from rtpe.data.mixing import quadrants
+from rtpe.data.mix import quadrants
+from rtpe.data.settings import ViewSettings
 from rtpe.data.transforms import photometric, random_view, warp_points
 from rtpe.decode.peaks import dark
 from rtpe.images import warp
-from rtpe.views import ViewSettings
 
 INPUT_HW, GRID_HW = (128, 160), (32, 40)
 PLAIN = ViewSettings(light=0, noise=0, grey=0)

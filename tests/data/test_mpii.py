@@ -1,26 +1,23 @@
 """MPII's files: pixels from 1, boxes from centre and scale, head boxes of the same people, and what a bad file says."""
 
 import json
-import os
 import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import REAL
 from scipy.io import loadmat, savemat
 
-from rtpe import build
-from rtpe.config import DataSettings
+from rtpe.data.crops import PersonCrops
+from rtpe.data.load import open_dataset
 from rtpe.data.mpii import MpiiDataset, as_coco, box_of
-from rtpe.data.person_crops import PersonCrops
+from rtpe.data.settings import DataSettings
+from rtpe.evaluation.distance import pckh
+from rtpe.evaluation.matching import distance_scores, match_people
 from rtpe.geometry import crop
 from rtpe.images import write_image
-from rtpe.metrics.distance import pckh
-from rtpe.metrics.people import distance_scores, match_people
 from rtpe.skeleton import MPII16
-
-REAL = Path(os.environ.get("RTPE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def record(image="000000012.png", **changes):
@@ -60,8 +57,8 @@ def test_people_of_one_image_come_together(tmp_path):
     made = MpiiDataset(write(tmp_path, [record("2.png"), record("1.png"), record("2.png", scale=0.3)]), "valid")
     assert made.ids == [1, 2] and [len(sample.points) for sample in made] == [1, 2]
     assert [name for _, name, _ in made.sources()] == ["1.png", "2.png"] and made.path(0).is_file()
-    few = made.only([2])
-    assert isinstance(few, MpiiDataset) and few.ids == [2] and few[0].file_name == "2.png"
+    few = made.subset([2])
+    assert isinstance(few, MpiiDataset) and few.ids == [2] and few.at(0).file_name == "2.png"
     assert len(MpiiDataset(tmp_path, "valid", ids=[1])) == 1
 
 
@@ -172,11 +169,11 @@ def test_head_boxes_must_be_of_the_same_people(tmp_path):
 def test_the_settings_choose_the_reader(tmp_path):
     """By the file that is there; its joints are its own."""
     write(tmp_path, [record("1.png"), record("2.png")])
-    made = build.dataset(DataSettings(root=str(tmp_path), split="valid", limit=1))
+    made = open_dataset(DataSettings(root=str(tmp_path), split="valid", limit=1))
     assert isinstance(made, MpiiDataset) and made.skeleton == MPII16 and made.ids == [1]
-    assert isinstance(build.dataset(DataSettings(root=str(tmp_path), split="valid", skeleton="mpii16")), MpiiDataset)
+    assert isinstance(open_dataset(DataSettings(root=str(tmp_path), split="valid", skeleton="mpii16")), MpiiDataset)
     with pytest.raises(ValueError, match=r"MPII's people have mpii16: leave out --data.skeleton lsp14"):
-        build.dataset(DataSettings(root=str(tmp_path), split="valid", skeleton="lsp14"))
+        open_dataset(DataSettings(root=str(tmp_path), split="valid", skeleton="lsp14"))
 
 
 @pytest.fixture
@@ -206,7 +203,7 @@ def test_real_files_are_read(real):
             axis=0
         )  # a box from another pixel frame, or another person's, would not be around the joints
         assert abs(middle - [x + width / 2, y + height / 2]).max() < width / 4
-    by_name = {name: images[place].points[0] for place, (_, name) in enumerate(images.records)}
+    by_name = {name: images.at(place).points[0] for place, (_, name) in enumerate(images.records)}
     assert by_name["005808361.jpg"][0] == pytest.approx([803.5, 710.5, 2])
 
 

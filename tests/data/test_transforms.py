@@ -6,6 +6,7 @@ from miniature import FACE, STRIDE, mirrored, spots
 from reference.colours import photometric as slow_photometric
 from reference.masks import covered
 
+from rtpe.data.settings import ViewSettings
 from rtpe.data.transforms import (
     photometric,
     plain_view,
@@ -19,7 +20,6 @@ from rtpe.geometry import Affine, cells, index_to_point
 from rtpe.images import warp
 from rtpe.skeleton import COCO17
 from rtpe.structures import PoseMaps, Poses
-from rtpe.views import ViewSettings
 
 INPUT_HW, GRID_HW = (64, 96), (16, 24)
 SIZES_HW = [(1, 1), (64, 96), (30, 120), (300, 100)]

@@ -5,7 +5,7 @@ import pytest
 from reference import grouping as slow
 
 from rtpe.decode.grouping import GroupingSettings, body_order, group
-from rtpe.decode.suppress import pose_similarity, suppress
+from rtpe.decode.nms import pose_similarity, suppress
 from rtpe.geometry import Affine, cells, index_to_point, letterbox
 from rtpe.skeleton import COCO17, LSP14, MPII16, OPENPOSE18, Skeleton
 from rtpe.structures import PoseMaps, Poses

@@ -1,18 +1,15 @@
 """Colour spaces: the same numbers as OpenCV's, at every corner; about mean 0 and deviation 1 on photographs."""
 
-import os
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 import torch
+from places import REAL
 
 from rtpe.images import read_image
 from rtpe.nets.blocks import normalise
 from rtpe.nets.colours import COLOURS, HSV_MEAN, HSV_STD, LAB_MEAN, LAB_STD, rgb_to_hsv, rgb_to_lab
 
-REAL = Path(os.environ.get("RTPE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 GREYS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 CORNERS = np.array([[r, g, b] for r in (0, 255) for g in (0, 255) for b in (0, 255)], np.uint8)
 DARK = np.array([[r, g, b] for r in range(12) for g in range(12) for b in range(12)], np.uint8)

@@ -1,0 +1,7 @@
+"""`python -m rtpe.cli` is `rtpe`."""
+
+import sys
+
+from rtpe.cli import main
+
+sys.exit(main())
