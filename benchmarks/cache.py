@@ -30,12 +30,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rtpe.commands.cache import COCO_IMAGES
 from timing import milliseconds
 from torch.utils.data import DataLoader, Dataset
 from ways import Arrays, Predictions, Way, ways_to_hold
 
 from rtpe.cache import Manifest, predict
+from rtpe.cache.cache import COCO_IMAGES
 from rtpe.cli import status
 from rtpe.data.coco import CocoDataset
 from rtpe.data.load import open_dataset
@@ -192,7 +192,7 @@ def _decoded(way: Way, live: Predictions, decoder: Callable[[PoseMaps], Poses]) 
     """The people read from held maps, which lie where the live ones do."""
     for image_id, each in live.items():
         heatmaps, tags = way.load(image_id)
-        yield image_id, decoder(replace(each.maps, heatmaps=heatmaps, tags=tags))
+        yield image_id, decoder(replace(each.maps, heatmaps=heatmaps, others={} if tags is None else {"tags": tags}))
 
 
 def _ap(found: Iterable[tuple[int, Poses]], images: CocoDataset) -> float:

@@ -113,7 +113,7 @@ def _examples(settings: LoaderBenchmark) -> TrainingExamples:
     images = images if cache is None else images.subset(set(images.ids) & set(cache.ids))
     if not len(images):
         raise UserError(f"data {settings.data.root}: no image to measure on: check --data.split and --cache.path")
-    labels = settings.loss.truth > 0 and images.annotations is not None
+    labels = settings.loss.labels > 0 and images.annotations is not None
     side = settings.net.size
     seed, wide, person = settings.train.seed, spread(settings.loss), settings.loss.person != 0
     return TrainingExamples(images, (side, side), STRIDE, cache, labels, settings.view, seed, wide, person=person)

@@ -41,7 +41,7 @@ from rtpe.training import run as train
 DRAWN, SIZE_HW, SPLIT = 12, (480, 640), "train2017"
 BATCH, STEPS, HOLDOUT = 64, 47, 100  # an epoch of 3,000 images
 TRAINING = {
-    "net.size": 64, "net.numbers": "{width: 32, stages: 1}", "train.epochs": 2, "train.minival": HOLDOUT,
+    "net.size": 64, "net.numbers": "{width: 32, stages: 1}", "train.epochs": 2, "train.holdout": HOLDOUT,
     "train.pictures": 0, "train.batch": BATCH, "train.workers": 1, "train.threads": 1,
 }  # fmt: skip
 

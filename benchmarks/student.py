@@ -86,7 +86,7 @@ class Deployed(nn.Module):
         self.net = net
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return tuple(maps for maps in self.net.maps(images) if maps is not None)
+        return tuple(self.net.maps(images).values())
 
 
 class Traced(fx.Tracer):

@@ -29,10 +29,11 @@ from rtpe.predictors.load import load_predictor
 from rtpe.predictors.settings import TeacherSettings
 from rtpe.report.log import HISTORY, read_history
 from rtpe.report.page import Chart, Picture, Table, curves, write_report
-from rtpe.report.pictures import contact_sheet, drawings, found_people, loss_charts, spread_out
+from rtpe.report.pictures import contact_sheet, drawings, found_people, spread_out
 from rtpe.report.provenance import run_facts
 from rtpe.report.table import print_table, write_json
 from rtpe.skeleton import COCO17
+from rtpe.training.charts import loss_charts
 
 PROJECT = Path(__file__).resolve().parents[1]
 TEACHER = PROJECT / "models" / "demo_teacher.safetensors"
@@ -43,7 +44,7 @@ FLIP = True  # the teacher looks once at each image: it may take twice the time
 TAGS = 2.0  # how far tags of its people stray, with the flip test's among them: see docs/results.md
 PLAIN_SAMPLE = 50  # entries re-written as compressed npz to compare sizes
 COLUMNS = ("name", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1 box", "Mparams", "GMACs")
-PEOPLE = ("image", "truth", "teacher", "student", "shipped student")
+PEOPLE = ("image", "labels", "teacher", "student", "shipped student")
 MAPS = ("image", "teacher maps", "student maps")
 
 

@@ -1,6 +1,6 @@
 """The pixel convention, and every affine map between an image, a network's input and its cells.
 
-A pixel covers [x, x + 1) and its centre is x + 0.5; so does a cell of a map. A resize is a pure factor: cell coordinate
+A pixel covers [x, x + 1) and its center is x + 0.5; so does a cell of a map. A resize is a pure factor: cell coordinate
 times stride is input coordinate, with nothing added. Points are (x, y), sizes are (height, width).
 This is the only file that knows about halves.
 """
@@ -14,22 +14,22 @@ import numpy as np
 
 from rtpe.errors import UserError
 
-HALF = 0.5  # from the index of a pixel or cell to its centre
+HALF = 0.5  # from the index of a pixel or cell to its center
 
 
 def index_to_point(index):
-    """The centre of the pixel or cell with that index."""
+    """The center of the pixel or cell with that index."""
     return index + HALF
 
 
 def point_to_index(point):
-    """The fractional index whose pixel or cell has its centre at the point."""
+    """The fractional index whose pixel or cell has its center at the point."""
     return point - HALF
 
 
 @dataclass(frozen=True)
 class Affine:
-    """A map of points (x, y) to points, as a 2 x 3 float64 matrix in the centre-at-a-half convention.
+    """A map of points (x, y) to points, as a 2 x 3 float64 matrix in the center-at-a-half convention.
 
     >>> half = Affine.scaling(0.5)
     >>> half(np.array([8.0, 4.0])).tolist()
@@ -104,8 +104,8 @@ class Affine:
         >>> Affine.from_index_matrix(Affine.scaling(2).index_matrix()).matrix.tolist()
         [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]
         """
-        centre = Affine.translation(HALF, HALF)
-        return centre @ cls(np.array(matrix)) @ centre.inverse()
+        center = Affine.translation(HALF, HALF)
+        return center @ cls(np.array(matrix)) @ center.inverse()
 
     @classmethod
     def identity(cls) -> Affine:
@@ -134,19 +134,19 @@ class Affine:
 INDEX_TO_POINT = Affine.translation(HALF, HALF)  # `index_to_point` as an affine
 
 
-def centred(from_hw: tuple[int, int], to_hw: tuple[int, int], scale: float) -> Affine:
-    """The uniform resize that puts the centre of one frame onto the centre of another."""
+def centered(from_hw: tuple[int, int], to_hw: tuple[int, int], scale: float) -> Affine:
+    """The uniform resize that puts the center of one frame onto the center of another."""
     (h, w), (to_h, to_w) = from_hw, to_hw
     return Affine(np.array([[scale, 0, (to_w - scale * w) / 2], [0, scale, (to_h - scale * h) / 2]]))
 
 
 def letterbox(image_hw: tuple[int, int], input_hw: tuple[int, int]) -> Affine:
-    """Image to network input: the largest uniform resize that fits, centred; the rest is border.
+    """Image to network input: the largest uniform resize that fits, centered; the rest is border.
 
     >>> letterbox((100, 200), (64, 64)).matrix.tolist()
     [[0.32, 0.0, 0.0], [0.0, 0.32, 16.0]]
     """
-    return centred(image_hw, input_hw, min(input_hw[0] / image_hw[0], input_hw[1] / image_hw[1]))
+    return centered(image_hw, input_hw, min(input_hw[0] / image_hw[0], input_hw[1] / image_hw[1]))
 
 
 def short_side(image_hw: tuple[int, int], size: int, multiple: int = 64) -> tuple[tuple[int, int], Affine]:
@@ -166,13 +166,13 @@ def short_side(image_hw: tuple[int, int], size: int, multiple: int = 64) -> tupl
     scale = short / min(h, w)
     long = round_up(max(h, w) * scale, multiple)
     input_hw = (long, short) if w < h else (short, long)
-    return input_hw, centred(image_hw, input_hw, scale)
+    return input_hw, centered(image_hw, input_hw, scale)
 
 
 def published_side(image_hw: tuple[int, int], size: int, multiple: int = 64) -> tuple[tuple[int, int], Affine]:
     """As `short_side`, exactly as the published HigherHRNet weights were trained and tested.
 
-    A pixel's centre has its index for a coordinate, half a pixel before where it is elsewhere, and so it was in the
+    A pixel's center has its index for a coordinate, half a pixel before where it is elsewhere, and so it was in the
     targets that these nets learnt: cell times stride is such a coordinate, with nothing added. The input's middle is a
     whole pixel of the image, and a long side that is less than a pixel too long is cut, not rounded up.
 
@@ -221,7 +221,7 @@ def udp_crop(box_xywh: np.ndarray, input_hw: tuple[int, int], padding: float = 1
 
 
 def udp_cells(cells_hw: tuple[int, int], input_hw: tuple[int, int]) -> Affine:
-    """As `cells`, in UDP: the first and last cells have their centres on those of the input's first and last pixels.
+    """As `cells`, in UDP: the first and last cells have their centers on those of the input's first and last pixels.
 
     >>> udp_cells((64, 48), (256, 192))(np.array([[0.5, 0.5], [47.5, 63.5]])).tolist()
     [[0.5, 0.5], [191.5, 255.5]]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from rtpe.draw import draw_people
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, point_to_index
+from rtpe.heads import HEADS
 from rtpe.skeleton import Skeleton
 
 
@@ -138,15 +140,10 @@ class PoseMaps:
 
     Attributes:
         heatmaps: (K, h, w) float32, one peak of height about 1 per visible joint.
-        to_image: maps a cell coordinate (x, y), cell centres at + 0.5, to original-image pixels.
+        to_image: maps a cell coordinate (x, y), cell centers at + 0.5, to original-image pixels.
         image_hw: height and width of the original image.
-        tags: (T, K, h, w) float32 associative embeddings, or None; T is 2 if a flipped run added its own numbering.
-        pafs: (2 L, h, w) float32 part-affinity fields, x and y of each limb in turn, or None.
-        centres: (1, h, w) float32, one peak of height about 1 per person, or None. No cache keeps these three.
-        offsets: (2 K, h, w) float32, x and y of each joint in turn: in cells, from the centre of a cell to the joint of
-            the person whose centre is there; or None.
-        shifts: (2 K, h, w) float32, x and y of each joint in turn: in cells, from the centre of a cell to the joint
-            whose peak is there; or None.
+        others: (C, h, w) float32 each, by the names of `rtpe.heads.HEADS`, such as `offsets`; (T, K, h, w) of `tags`,
+            where T is 2 if a flipped run added its own numbering. A cache keeps tags alone.
         peak_sigma: how wide the peaks of the heatmaps are, a standard deviation in cells; None where it is unknown.
 
     Raises:
@@ -157,41 +154,46 @@ class PoseMaps:
     to_image: Affine
     image_hw: tuple[int, int]
     skeleton: Skeleton
-    tags: np.ndarray | None = None
-    pafs: np.ndarray | None = None
-    centres: np.ndarray | None = None
-    offsets: np.ndarray | None = None
-    shifts: np.ndarray | None = None
+    others: Mapping[str, np.ndarray] = field(default_factory=dict)
     peak_sigma: float | None = None
 
     def __post_init__(self):
         joints = len(self.skeleton)
         if self.heatmaps.ndim != 3 or len(self.heatmaps) != joints:
             raise UserError(f"heatmaps: expected ({joints}, h, w) for {self.skeleton.name}, got {self.heatmaps.shape}")
-        if self.tags is not None and (self.tags.ndim != 4 or self.tags.shape[1:] != self.heatmaps.shape):
-            raise UserError(f"tags: expected (T, {', '.join(map(str, self.heatmaps.shape))}), got {self.tags.shape}")
-        if self.pafs is not None and (len(self.pafs) % 2 or self.pafs.shape[1:] != self.heatmaps.shape[1:]):
-            raise UserError(
-                f"pafs: expected (2 L, {self.heatmaps.shape[1]}, {self.heatmaps.shape[2]}), got {self.pafs.shape}"
-            )
-        for name, channels in (("centres", 1), ("offsets", 2 * joints), ("shifts", 2 * joints)):
-            maps, want = getattr(self, name), (channels, *self.heatmaps.shape[1:])
-            if maps is not None and maps.shape != want:
-                raise UserError(f"{name}: expected {want}, got {maps.shape}")
+        for name, maps in self.others.items():
+            head, runs = HEADS[name], () if HEADS[name].averaged else ("T",)
+            channels = "2 L" if head.of == "limbs" else head.channels(joints)
+            want = (*runs, channels, *self.size_hw)
+            if maps.ndim != len(want) or not all(
+                w in ("T", got) or (w == "2 L" and got % 2 == 0) for w, got in zip(want, maps.shape)
+            ):
+                raise UserError(f"{name}: expected ({', '.join(map(str, want))}), got {maps.shape}")
 
     @property
     def size_hw(self) -> tuple[int, int]:
         return self.heatmaps.shape[1:]
 
+    def __getattr__(self, name: str) -> np.ndarray | None:
+        """The maps of a head by its name, such as `maps.tags`; None where there are none."""
+        if name not in HEADS:
+            raise AttributeError(name)
+        return self.others.get(name)
+
     def as_skeleton(self, skeleton: Skeleton) -> PoseMaps:
         """The channels that another skeleton asks for, in its order; fields of the old limbs are left behind."""
         order = skeleton.order_in(self.skeleton)
-        tags = None if self.tags is None else self.tags[:, order]
-        pairs = {name: getattr(self, name) for name in ("offsets", "shifts")}
-        for name, maps in pairs.items():
-            if maps is not None:
-                pairs[name] = maps.reshape(-1, 2, *self.size_hw)[order].reshape(-1, *self.size_hw)
-        return replace(self, heatmaps=self.heatmaps[order], tags=tags, **pairs, pafs=None, skeleton=skeleton)
+        others = {name: _reordered(maps, HEADS[name].of, order) for name, maps in self.others.items()}
+        others = {name: maps for name, maps in others.items() if HEADS[name].of != "limbs"}
+        return replace(self, heatmaps=self.heatmaps[order], others=others, skeleton=skeleton)
+
+
+def _reordered(maps: np.ndarray, of: str, order: Sequence[int]) -> np.ndarray:
+    if of == "joints":
+        return maps[..., order, :, :]
+    if of == "vectors":
+        return maps.reshape(-1, 2, *maps.shape[1:])[order].reshape(-1, *maps.shape[1:])
+    return maps
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ QUICK = {
     "train.epochs": 1,
     "train.batch": 2,
     "train.workers": 0,
-    "train.minival": 0,
+    "train.holdout": 0,
     "train.pictures": 0,
 }
 

@@ -16,6 +16,7 @@ ERRORS = {"errors"}
 GEOMETRY = ERRORS | {"skeleton", "geometry"}
 FOUNDATION = GEOMETRY | {
     "version",
+    "heads",
     "draw",
     "files",
     "plain",
@@ -30,6 +31,7 @@ ANYTHING = None
 MAY_IMPORT = {
     "errors": set(),
     "version": set(),
+    "heads": set(),
     "files": set(),
     "plain": set(),
     "sides": set(),
@@ -39,12 +41,12 @@ MAY_IMPORT = {
     "skeleton": ERRORS | {"sides", "plain"},
     "geometry": ERRORS,
     "draw": GEOMETRY | {"images"},
-    "structures": GEOMETRY | {"draw"},
+    "structures": GEOMETRY | {"draw", "heads"},
     "images": GEOMETRY | {"files", "jpeg", "native_output", "plain"},
     "protocols": ERRORS | {"images", "skeleton", "structures"},
     "device": ERRORS | {"settings"},
     "shortages": ERRORS,
-    "nets": ERRORS | {"files", "plain", "settings", "skeleton"},
+    "nets": ERRORS | {"files", "heads", "plain", "settings", "skeleton"},
     "decode": FOUNDATION,
     "cache": FOUNDATION,
     "synthetic": FOUNDATION,
@@ -55,7 +57,7 @@ MAY_IMPORT = {
     "live": FOUNDATION | {"data", "evaluation", "report"},
     "training": FOUNDATION
     | {"nets", "decode", "cache", "data", "predictors", "evaluation", "report", "device", "shortages"},
-    "demo": FOUNDATION | {"decode", "cache", "data", "predictors", "report"},
+    "demo": FOUNDATION | {"decode", "cache", "data", "predictors", "report", "training"},
     "cli": ANYTHING,
 }
 OWNERS = {

@@ -218,7 +218,7 @@ def test_a_study_trains_each_way_once_and_compares_them(tmp_path, monkeypatch):
     write_world(str(tmp_path / "world"), "val2017", 2, 2, (96, 96), 0)
     common = {
         "data.root": f"{tmp_path / 'world'}", "net.numbers": {"width": 32, "stages": 1}, "net.size": 64,
-        "loss.teacher": 0, "train.batch": 4, "train.minival": 0, "train.epochs": 1, "train.workers": 0,
+        "loss.teacher": 0, "train.batch": 4, "train.holdout": 0, "train.epochs": 1, "train.workers": 0,
         "train.pictures": 0,
     }  # fmt: skip
     study, out = tmp_path / "study.yaml", tmp_path / "runs"

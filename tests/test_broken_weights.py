@@ -51,7 +51,7 @@ def test_weights_of_nan_are_an_error_everywhere(tmp_path, world, command, top_do
         for parameter in broken.parameters():
             parameter.fill_(torch.nan)
     save_net(tmp_path / "nan.safetensors", broken, "student", COCO17, 64, {})
-    boxes = ["--teacher.boxes=truth", "--teacher.crop.size=[64, 64]"] if top_down else []
+    boxes = ["--teacher.boxes=labels", "--teacher.crop.size=[64, 64]"] if top_down else []
     assert run(command, tmp_path / "nan.safetensors", world, tmp_path / "out", *boxes) == 2
     said = capsys.readouterr()
     line = said.err.strip().splitlines()[-1]

@@ -20,7 +20,7 @@ from rtpe.errors import DIVERGED, Diverged, UserError
 
 TINY_NET = "{width: 16, stem: 16, bottlenecks: 1, modules: [1, 1, 1], blocks: 1, head_blocks: 0}"
 TINY_TRAINING = [
-    "--net.size=64", "--train.epochs=1", "--train.batch=4", "--train.minival=4", "--train.workers=0",
+    "--net.size=64", "--train.epochs=1", "--train.batch=4", "--train.holdout=4", "--train.workers=0",
     "--train.threads=1", "--train.pictures=1",
 ]  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_a_run_leaves_weights_settings_history_pictures_and_report(student):
     assert {"best.safetensors", "last.pt", "settings.yaml", "history.jsonl", "report.html", "tensorboard"} <= left
     assert "Images held out of training" in (student / "report.html").read_text()
     row = json.loads((student / "history.jsonl").read_text().splitlines()[-1])
-    assert {"teacher", "truth", "pull", "push", "person", "AP", "lr"} <= row.keys()
+    assert {"teacher", "labels", "pull", "push", "person", "AP", "lr"} <= row.keys()
 
 
 def test_a_recorded_run_can_be_repeated_from_its_settings(student, tmp_path):
@@ -110,11 +110,11 @@ def test_a_recorded_run_can_be_repeated_from_its_settings(student, tmp_path):
 
 def test_a_student_trains_without_any_label(world, caches, tmp_path):
     run(
-        "train", f"--data.root={world}", f"--cache.path={caches / 'train2017'}", "--loss.truth=0",
+        "train", f"--data.root={world}", f"--cache.path={caches / 'train2017'}", "--loss.labels=0",
         "--net.numbers={width: 32, stages: 1}", *TINY_TRAINING, f"--out={tmp_path}",
     )  # fmt: skip
     row = json.loads((tmp_path / "history.jsonl").read_text().splitlines()[-1])
-    assert "teacher" in row and "truth" not in row
+    assert "teacher" in row and "labels" not in row
 
 
 def test_predictor_cache_and_student_are_scored_by_one_evaluation(world, teacher, caches, student, tmp_path):
@@ -143,43 +143,43 @@ USER_ERRORS = {
         ["train", "--data.root={world}", "--data.skeleton=mpii16"],
         "has 17 keypoints, skeleton mpii16 has 16: pass --data.skeleton",
     ),
-    "nothing to learn from": (["train", "--data.root={world}", "--loss.truth=0"], "nothing to learn from"),
+    "nothing to learn from": (["train", "--data.root={world}", "--loss.labels=0"], "nothing to learn from"),
     "fp16 on a CPU": (
         ["train", "--data.root={world}", "--device=cpu", "--train.precision=fp16"],
         "train.precision fp16: needs a GPU, this is a CPU: pass --train.precision bf16",
     ),
     "no cycles": (
-        ["train", "--data.root={world}", "--train.minival=0", "--train.cycles=0"],
+        ["train", "--data.root={world}", "--train.holdout=0", "--train.cycles=0"],
         "train.cycles: expected 1 to 20, got 0",
     ),
     "knots in disorder": (
-        ["train", "--data.root={world}", "--train.minival=0", "--loss.truth=[[1, 1], [0, 2]]"],
-        "loss.truth: expected 0 or more, or [[progress, weight], ...]",
+        ["train", "--data.root={world}", "--train.holdout=0", "--loss.labels=[[1, 1], [0, 2]]"],
+        "loss.labels: expected 0 or more, or [[progress, weight], ...]",
     ),
     "unknown net": (
         ["train", "--data.root={world}", "--net.kind=huge"],
         "choose from student, rep_student, higher_hrnet",
     ),
     "unknown number": (["train", "--data.root={world}", "--net.numbers={widht: 3}"], "widht"),
-    "untaught centres": (
-        ["train", "--data.root={world}", "--net.numbers={centres: true}", "--train.minival=0"],
-        "pass --loss.centre",
+    "untaught centers": (
+        ["train", "--data.root={world}", "--net.numbers={heads: [centers, offsets]}", "--train.holdout=0"],
+        "pass --loss.center",
     ),
-    "centres of a net without": (
-        ["train", "--data.root={world}", "--loss.offset=1", "--train.minival=0"],
-        "loss.offset: the net has no centres: pass --net.numbers.centres true",
+    "centers of a net without": (
+        ["train", "--data.root={world}", "--loss.offset=1", "--train.holdout=0"],
+        "loss.offset: the net has no offsets: leave it at 0, or choose a net with that head",
     ),
     "untaught attention": (
-        ["train", "--data.root={world}", "--net.numbers={attention: 1}", "--train.minival=0"],
+        ["train", "--data.root={world}", "--net.numbers={attention: 1}", "--train.holdout=0"],
         "loss.person: must be above 0 for a net with attention, got 0.0: pass --loss.person",
     ),
     "attention of a net without": (
-        ["train", "--data.root={world}", "--loss.person=[[0, 0], [1, 1]]", "--train.minival=0"],
+        ["train", "--data.root={world}", "--loss.person=[[0, 0], [1, 1]]", "--train.holdout=0"],
         "loss.person: the net has no attention: pass --net.numbers.attention true",
     ),
     "read by what is not there": (
-        ["validate", "--data.root={world}", "--weights={teacher}", "--decode.grouping=centres"],
-        "the net has no centres: pass --decode.grouping tags",
+        ["validate", "--data.root={world}", "--weights={teacher}", "--decode.grouping=centers"],
+        "the net has no centers: pass --decode.grouping tags",
     ),
     "no labels and no teacher": (["train", "--data.root={photos}"], "a teacher must: pass --cache.path"),
     "no labels to score against": (
@@ -324,11 +324,11 @@ def test_a_folder_without_labels_is_cached_and_trained_on(world, teacher, tmp_pa
     said = run("train", *data, *attention, *TINY_TRAINING, f"--out={tmp_path / 'run'}")
     assert said.startswith(f"data {photos}: no labels, the teacher's people serve instead: ")
     row = json.loads((tmp_path / "run/history.jsonl").read_text().splitlines()[-1])
-    assert {"teacher", "pull", "push", "person"} <= row.keys() and not {"truth", "AP"} & row.keys()
+    assert {"teacher", "pull", "push", "person"} <= row.keys() and not {"labels", "AP"} & row.keys()
     recorded = yaml.safe_load((tmp_path / "run/settings.yaml").read_text())
-    assert recorded["loss"]["truth"] == recorded["train"]["minival"] == 0
+    assert recorded["loss"]["labels"] == recorded["train"]["holdout"] == 0
     report = (tmp_path / "run/report.html").read_text()
-    assert "Images of the training" in report and "minival</h2>" not in report
+    assert "Images of the training" in report and "holdout</h2>" not in report
     assert (tmp_path / "run/best.safetensors").is_file()
 
 
@@ -342,7 +342,7 @@ def test_several_data_sets_and_a_share_of_labels(world, caches, tmp_path):
     said = run(*common, cache, cached, f"--out={tmp_path / 'run'}")
     assert "left out" not in said and "<dt>images</dt><dd>18</dd>" in (tmp_path / "run/report.html").read_text()
     row = json.loads((tmp_path / "run/history.jsonl").read_text().splitlines()[-1])
-    assert {"teacher", "truth", "AP"} <= row.keys()
+    assert {"teacher", "labels", "AP"} <= row.keys()
     said = run(*common, "--loss.teacher=0", f"--out={tmp_path / 'labels'}")
     assert f"left out 6 of 12 images of {world.name}/train2017: they have no labels" in said
     for given in ([cache, f"--more=[{more}}}]"], [cached]):

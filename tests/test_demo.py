@@ -26,7 +26,7 @@ ROWS = ["teacher", "cache (people)", "cache (maps)", "student", "shipped student
 TINY_TEACHER = {"width": 16, "stem": 16, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1, "head_blocks": 0}
 TINY_RECIPE = {
     "net": {"kind": "student", "numbers": {"width": 32, "stages": 1}, "size": SIZE, "stem_stages": 2},
-    "train": {"epochs": 1, "batch": 4, "minival": 4, "workers": 0, "threads": 1, "pictures": 1},
+    "train": {"epochs": 1, "batch": 4, "holdout": 4, "workers": 0, "threads": 1, "pictures": 1},
 }
 MOST_BYTES = {demo.TEACHER: 7_000_000, demo.SHIPPED: 4_000_000}  # a clone has every version of them
 

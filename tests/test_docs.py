@@ -206,7 +206,7 @@ def test_the_teacher_in_the_documents_builds_a_cache(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(block, {"my_network": lambda seen: heatmaps if seen.shape == (512, 512, 3) else None})
     (person,) = Cache.open("caches/mine").poses(image["id"]).points
-    # the centre of the lit cell is at (130, 258) of 512 x 512; letterboxed by 6.4, with 64 pixels of border above
+    # the center of the lit cell is at (130, 258) of 512 x 512; letterboxed by 6.4, with 64 pixels of border above
     assert np.allclose(person, [130 / 6.4, (258 - 64) / 6.4], atol=1e-4)  # float32
 
 

@@ -133,7 +133,7 @@ def test_tiny_images_can_be_drawn_on(size_hw):
 
 
 @pytest.mark.parametrize("image_hw", [(64, 64), (60, 120), (120, 60), (30, 77)], ids=str)
-def test_one_lit_cell_colours_the_pixels_within_a_cell_of_its_centre(image_hw):
+def test_one_lit_cell_colours_the_pixels_within_a_cell_of_its_center(image_hw):
     """Bilinear, so exactly those; the padding of the input is no part of the image."""
     cell, image = (9, 7), blank(*image_hw)
     maps = maps_lit(cell, image_hw)

@@ -56,7 +56,7 @@ def training(world):
     return [
         *words,
         "--train.epochs=2",
-        "--train.minival=4",
+        "--train.holdout=4",
         "--train.batch=4",
         "--train.workers=0",
         "--train.pictures=1",

@@ -6,7 +6,7 @@ import pytest
 from rtpe.geometry import (
     Affine,
     cells,
-    centred,
+    centered,
     crop,
     index_to_point,
     letterbox,
@@ -33,8 +33,8 @@ def corners(size_hw):
     return np.array([[0, 0], [w, 0], [0, h], [w, h]], float)
 
 
-def test_an_index_and_its_centre_are_inverse():
-    """The first pixel covers [0, 1): its centre is not 0."""
+def test_an_index_and_its_center_are_inverse():
+    """The first pixel covers [0, 1): its center is not 0."""
     indices = np.arange(5)
     assert index_to_point(indices).tolist() == [0.5, 1.5, 2.5, 3.5, 4.5]
     assert point_to_index(index_to_point(indices)).tolist() == indices.tolist()
@@ -64,7 +64,7 @@ def test_points_keep_their_type():
 
 
 def test_mirror_exchanges_the_borders():
-    """A pixel convention of integer centres would mirror 0 to width - 1."""
+    """A pixel convention of integer centers would mirror 0 to width - 1."""
     mirror = Affine.mirror(8)
     assert mirror(np.array([[0.0, 3.0], [8.0, 3.0], [0.5, 3.0]])).tolist() == [[8, 3], [0, 3], [7.5, 3]]
     assert mirror.mirrors and not (mirror @ mirror).mirrors and not Affine.rotation(180).mirrors
@@ -83,7 +83,7 @@ def test_scale_is_the_growth_of_lengths():
 
 @pytest.mark.parametrize("factor", [1, 2, 4, 0.5])
 def test_index_matrix_is_the_same_map_between_indices(factor):
-    """Doubling an image puts the centre of pixel 0 at 1.0, which is index 0.5 and not 0."""
+    """Doubling an image puts the center of pixel 0 at 1.0, which is index 0.5 and not 0."""
     linear, shift = np.split(Affine.scaling(factor).index_matrix(), [2], axis=1)
     index = np.array([3.0, 7.0])
     np.testing.assert_allclose(linear @ index + shift[:, 0], point_to_index(factor * index_to_point(index)), atol=EXACT)
@@ -114,7 +114,7 @@ def test_equal_affines_are_equal():
 
 @pytest.mark.parametrize("input_hw", [(64, 64), (96, 160)], ids=str)
 @pytest.mark.parametrize("image_hw", SIZES_HW, ids=str)
-def test_letterbox_fits_fills_and_centres(image_hw, input_hw):
+def test_letterbox_fits_fills_and_centers(image_hw, input_hw):
     """The whole image is inside, touches two borders, and leaves equal margins: nothing is cut or stretched."""
     (left, top), _, _, (right, bottom) = letterbox(image_hw, input_hw)(corners(image_hw))
     assert min(left, top) == pytest.approx(0, abs=EXACT)
@@ -152,14 +152,14 @@ def test_round_up(length, multiple, want):
     assert round_up(length, multiple) == want
 
 
-def test_centred_puts_centre_on_centre():
-    view = centred((10, 20), (64, 32), 1.5)
+def test_centered_puts_center_on_center():
+    view = centered((10, 20), (64, 32), 1.5)
     assert view(np.array([10.0, 5.0])).tolist() == [16, 32] and view.scale == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("box", [(10, 20, 30, 60), (10, 20, 60, 30), (-5, -5, 10, 10), (3, 3, 0, 0)], ids=str)
 def test_a_crop_holds_its_box(box):
-    """Centred, aspect kept, padded by the factor; an empty box does not divide by zero."""
+    """Centerd, aspect kept, padded by the factor; an empty box does not divide by zero."""
     box, input_hw = np.array(box, float), (256, 192)
     view = crop(box, input_hw, padding=1.25)
     np.testing.assert_allclose(view(box[:2] + box[2:] / 2), [96, 128], atol=1e-3)
@@ -169,7 +169,7 @@ def test_a_crop_holds_its_box(box):
 
 
 def test_cells_are_a_pure_factor():
-    """Cell 0 of stride 4 covers input pixels [0, 4), and so its centre is 2."""
+    """Cell 0 of stride 4 covers input pixels [0, 4), and so its center is 2."""
     assert cells(4)(np.array([index_to_point(0), 1.0])).tolist() == [2.0, 4.0]
 
 
@@ -191,7 +191,7 @@ def test_a_published_input_is_cut_by_less_than_a_pixel_rather_than_grown(image_h
 
 @pytest.mark.parametrize("image_hw", [(480, 640), (333, 501), (1, 1)], ids=str)
 def test_a_published_input_has_a_pixel_of_the_image_in_its_middle(image_hw):
-    """Its coordinates are indices: a centre of a pixel, not the edge between two, is at half the input's size."""
+    """Its coordinates are indices: a center of a pixel, not the edge between two, is at half the input's size."""
     (h, w), affine = published_side(image_hw, 128)
     middle = index_to_point(np.array([(image_hw[1] + 1) // 2, (image_hw[0] + 1) // 2]))
     np.testing.assert_allclose(affine(middle), [w / 2, h / 2], atol=EXACT)

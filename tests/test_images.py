@@ -35,7 +35,7 @@ def noise(size_hw=(20, 30), seed=0):
     return np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
 
 
-def centre_of_mass(image):
+def center_of_mass(image):
     """Where a spot lies, in points."""
     y, x = (index_to_point(axis) for axis in np.mgrid[: image.shape[0], : image.shape[1]])
     return np.array([(x * image).sum(), (y * image).sum()]) / image.sum()
@@ -284,7 +284,7 @@ def test_a_spot_stays_in_its_place_when_read_smaller(tmp_path, suffix, size_hw, 
         write_image(tmp_path / f"a{suffix}", np.rint(height[..., None] * colour).astype(np.uint8), quality=98)
         image, _ = read_reduced(tmp_path / f"a{suffix}", max(size_hw) / factor)
         # grey levels of 1 are rounded away at the foot of the spot, unevenly
-        assert np.abs(factor * centre_of_mass(image[..., 0].clip(3) - 3.0) - place).max() < 0.1
+        assert np.abs(factor * center_of_mass(image[..., 0].clip(3) - 3.0) - place).max() < 0.1
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
@@ -317,7 +317,7 @@ def test_warping_by_nothing_changes_nothing():
 
 
 def test_mirroring_is_exact():
-    """The last pixel becomes the first: with integer centres everything would be one pixel off."""
+    """The last pixel becomes the first: with integer centers everything would be one pixel off."""
     np.testing.assert_array_equal(warp(noise(), Affine.mirror(30), (20, 30)), noise()[:, ::-1])
     maps = np.random.default_rng(0).random((2, 20, 30)).astype(np.float32)
     np.testing.assert_array_equal(warp_maps(maps, Affine.mirror(30), (20, 30)), maps[..., ::-1])
@@ -345,7 +345,7 @@ def test_the_last_blocks_are_averaged_with_what_is_outside():
 @pytest.mark.parametrize("scale", [0.15, 0.45, 0.8, 1.0, 2.7])
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_spot_lands_where_its_affine_says(degrees, scale, mirrored):
-    """The centre of mass moves as the affine moves the point: any half pixel too many would show."""
+    """The center of mass moves as the affine moves the point: any half pixel too many would show."""
     place, size_hw = np.array([61.3, 42.8]), (90, 120)
     y, x = (index_to_point(axis) for axis in np.mgrid[: size_hw[0], : size_hw[1]])
     spot = (np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / (2 * 6.0**2))).astype(np.float32)
@@ -354,7 +354,7 @@ def test_a_spot_lands_where_its_affine_says(degrees, scale, mirrored):
     view = Affine.mirror(400) @ view if mirrored else view
     for warped in (warp(spot, view, (360, 400)), warp_maps(spot[None], view, (360, 400))[0]):
         sampled = 1 if scale * 6 >= 1 else 2  # a spot smaller than a pixel is no longer well sampled
-        assert np.abs(centre_of_mass(warped) - view(place)).max() < sampled * BLEND
+        assert np.abs(center_of_mass(warped) - view(place)).max() < sampled * BLEND
 
 
 def test_outside_is_filled():

@@ -212,7 +212,7 @@ def test_a_run_is_not_taken_on_by_another_teacher(tmp_path, capsys):
         save_net(tmp_path / f"{name}.safetensors", create_net("student", NUMBERS, 17), "student", COCO17, 64, {})
         teacher = [f"--teacher.weights={tmp_path / name}.safetensors", f"--cache.path={tmp_path / name}"]
         assert main(["cache", "build", *world, *teacher]) == 0
-    words = ["train", *world, "--net.size=64", f"--net.numbers={json.dumps(NUMBERS)}", "--train.minival=0"]
+    words = ["train", *world, "--net.size=64", f"--net.numbers={json.dumps(NUMBERS)}", "--train.holdout=0"]
     words += ["--train.workers=0", "--train.batch=3", f"--out={tmp_path / 'run'}"]
     assert main([*words, "--train.epochs=1", f"--cache.path={tmp_path / 'one'}"]) == 0
     capsys.readouterr()

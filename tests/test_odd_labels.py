@@ -101,7 +101,7 @@ def test_labels_in_which_nobody_counts_are_refused_where_labels_are_asked_for(ch
         and "are they person_keypoints_..., not instances_...?" in err
         and not (tmp_path / "a.json").exists()
     )
-    train = words(root, "--train.minival=0", "--train.epochs=1", "--net.size=64", f"--out={tmp_path / 'run'}")
+    train = words(root, "--train.holdout=0", "--train.epochs=1", "--net.size=64", f"--out={tmp_path / 'run'}")
     assert main(["train", *train]) == 2
     assert want in capsys.readouterr().err and not (tmp_path / "run/last.pt").exists()
     build_words = [f"--teacher.weights={root}/net.safetensors", f"--cache.path={tmp_path / 'cache'}"]
@@ -110,7 +110,7 @@ def test_labels_in_which_nobody_counts_are_refused_where_labels_are_asked_for(ch
     assert "nobody on these images has labelled joints" in capsys.readouterr().out
 
 
-def test_a_minival_without_people_is_said(changed, tmp_path, capsys):
+def test_a_holdout_without_people_is_said(changed, tmp_path, capsys):
     """No epoch is better than another then; -1 would look like a score."""
 
     def half(raw):
@@ -124,11 +124,11 @@ def test_a_minival_without_people_is_said(changed, tmp_path, capsys):
     empty = {**raw, "images": [image for image in raw["images"] if not image["split"]], "annotations": []}
     (root / "annotations/person_keypoints_empty.json").write_text(json.dumps(empty))
     shutil.copytree(root / "images/val2017", root / "images/empty")
-    more = ["--train.minival=2", "--train.minival_split=empty", "--train.epochs=1", "--train.batch=2", "--net.size=64"]
+    more = ["--train.holdout=2", "--train.holdout_split=empty", "--train.epochs=1", "--train.batch=2", "--net.size=64"]
     net = ["--net.numbers.width=32", "--net.numbers.stages=1", "--train.workers=0", f"--out={tmp_path / 'run'}"]
     assert main(["train", *words(root, *more, *net)]) == 0
     out = capsys.readouterr().out
-    assert "train.minival: none of the 2 held-out images has labelled people: the last epoch is kept" in out
+    assert "train.holdout: none of the 2 held-out images has labelled people: the last epoch is kept" in out
     assert " AP " not in out and (tmp_path / "run/best.safetensors").exists()
 
 
@@ -181,7 +181,7 @@ def test_sizes_that_contradict_the_image_are_refused_by_all(world, changed, tmp_
         write_image(path, read_image(path)[: size[0], : size[1]])
         want = "its labels are of height 64, width 64: take the image that was labelled"
     (root / LABELS).write_text(json.dumps(raw))
-    net, train = f"{root}/net.safetensors", ["--train.minival=0", "--train.workers=0", "--net.size=64"]
+    net, train = f"{root}/net.safetensors", ["--train.holdout=0", "--train.workers=0", "--net.size=64"]
     for command in (
         ["validate", f"--weights={net}"],
         ["predict", f"--weights={net}", f"--out={tmp_path / 'p'}"],

@@ -9,12 +9,11 @@ import pytest
 import torch
 from film import write_video
 from miniature import cache_of, samples, teach
-from rtpe.commands.cache import build_teacher_cache
 
 from rtpe.cache import Cache, Manifest
 from rtpe.cache.settings import CacheSettings
 from rtpe.cli import main
-from rtpe.cli.cache_build import CacheBuild
+from rtpe.cli.cache_build import CacheBuild, run
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.load import open_cache, open_dataset
 from rtpe.data.settings import DataSettings
@@ -88,7 +87,7 @@ def of(root, split="val2017", **changes):
 
 HERE = "--data.root={data} --data.split=val2017 --cache.path={cache}"
 COMMANDS = {
-    "train": f"train {HERE} --train.minival=0",
+    "train": f"train {HERE} --train.holdout=0",
     "validate": f"validate {HERE}",
     "validate, oracle": f"validate {HERE} --oracle=true",
     "compare": "validate --data.root={data} --data.split=val2017 --compare=[{cache}]",
@@ -141,7 +140,7 @@ def test_one_of_further_data_sets_is_refused(tmp_path, data, cache, capsys, case
         f"--cache.path={cache}",
         f"--out={tmp_path / 'out'}",
     ]
-    said = refused([*words, "--train.minival=0", f"--more=[{{root: {other}, split: val2017, cache: {cache}}}]"], capsys)
+    said = refused([*words, "--train.holdout=0", f"--more=[{{root: {other}, split: val2017, cache: {cache}}}]"], capsys)
     assert f"cache {cache}: image " in said and line in said
 
 
@@ -169,20 +168,18 @@ def test_a_build_does_not_keep_entries_of_other_images(tmp_path, data, weights, 
 
 def test_every_process_looks_at_the_whole_cache(tmp_path, data, weights, monkeypatch):
     """Each writes to a part of its own, which has none of the images yet."""
-    from rtpe.commands import cache as command
-
     from rtpe.cache.sharding import Share
 
     settings = CacheBuild(data=of(data), cache=CacheSettings(path=str(tmp_path / "c")))
     settings = replace(settings, teacher=replace(settings.teacher, weights=str(weights)))
-    build_teacher_cache(settings)
-    monkeypatch.setattr(command, "share_of", lambda shard: Share(0, 1, together=True))
+    run(settings)
+    monkeypatch.setattr("rtpe.cache.sharding.share_of", lambda shard: Share(0, 1, together=True))
     for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29719", "RANK": "0", "WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
-    build_teacher_cache(settings)
+    run(settings)
     other = write_data(tmp_path / "other", seed=9)
     with pytest.raises(ValueError, match="image 1 was made of a file of"):
-        build_teacher_cache(replace(settings, data=of(other)))
+        run(replace(settings, data=of(other)))
     assert len(Cache.open(tmp_path / "c")) == 6
 
 
@@ -225,10 +222,10 @@ def test_a_cache_without_any_of_the_images_gives_no_score(tmp_path, cache, capsy
 def test_the_held_out_images_are_compared_too(tmp_path, data, cache, case):
     """Of which pictures are drawn with what the teacher found, though nothing is learnt from them."""
     settings = Train(data=of(data), cache=CacheSettings(path=str(cache)), net=NetSettings(size=64),
-                     train=OptimSettings(minival=2, pictures=9))  # fmt: skip
-    minival, rest = held_out(settings, open_dataset(settings.data))
+                     train=OptimSettings(holdout=2, pictures=9))  # fmt: skip
+    holdout, rest = held_out(settings, open_dataset(settings.data))
     examples = training_examples(settings, rest, says=False)
-    assert len(shown_examples(settings, minival, examples)[0]) == 2
+    assert len(shown_examples(settings, holdout, examples)[0]) == 2
     changes, _ = OTHERS[case]
     others, _ = held_out(settings, open_dataset(of(write_data(tmp_path / "other", **changes))))
     with pytest.raises(ValueError, match=r"pass the --cache\.path of these images"):

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from film import write_video
-from rtpe.commands.predict import _counted, _place
 
 from rtpe.cli import main
+from rtpe.cli.predict import _counted
 from rtpe.images import read_image, write_image
+from rtpe.live.images import _place
 from rtpe.nets.create import create_net
 from rtpe.nets.metadata import save_net
 from rtpe.skeleton import COCO17

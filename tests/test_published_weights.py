@@ -59,8 +59,8 @@ def test_it_fills_a_cache_that_trains_a_student(world, weights, tmp_path):
     held = made.load(made.ids[0])
     assert held.maps.size_hw == (64, 64) and held.maps.tags.shape[0] == 2 and len(held.poses) > 0
     student = ["--net.size=64", "--net.numbers={width: 32, stages: 1}", "--train.epochs=3", "--train.batch=2"]
-    quick = ["--train.minival=0", "--train.workers=0", "--train.threads=1", "--train.pictures=0", "--device=cpu"]
-    assert main(["train", *data, cache, *student, *quick, "--loss.truth=0", f"--out={tmp_path / 'run'}"]) == 0
+    quick = ["--train.holdout=0", "--train.workers=0", "--train.threads=1", "--train.pictures=0", "--device=cpu"]
+    assert main(["train", *data, cache, *student, *quick, "--loss.labels=0", f"--out={tmp_path / 'run'}"]) == 0
     assert (tmp_path / "run/best.safetensors").is_file()
 
 

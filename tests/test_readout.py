@@ -19,7 +19,7 @@ from rtpe.nets.weights import load_weights, read_metadata
 
 RECIPE = PROJECT / "rtpe/recipes" / "readout.yaml"
 TRAINING = [
-    "--net.size=64", "--train.epochs=1", "--train.batch=2", "--train.minival=2", "--train.workers=0",
+    "--net.size=64", "--train.epochs=1", "--train.batch=2", "--train.holdout=2", "--train.workers=0",
     "--train.threads=1", "--train.pictures=1",
 ]  # fmt: skip
 
@@ -60,7 +60,7 @@ def test_the_recipe_is_the_published_one():
     recipe = yaml.safe_load(RECIPE.read_text())
     stride, loss, steps = 8, recipe["loss"], recipe["train"]
     assert loss["sigmas"] == [recipe["net"]["size"] / stride / 16]
-    assert {name: value for name, value in loss.items() if value and name != "sigmas"} == {"truth": 1}
+    assert {name: value for name, value in loss.items() if value and name != "sigmas"} == {"labels": 1}
     assert (steps["lr"], steps["batch"], steps["weight_decay"]) == (1e-3, 8, 0)
 
 
@@ -70,7 +70,7 @@ def test_weights_hold_the_head_alone_and_say_on_what_it_stands(trained, backbone
     numbers = json.loads(said["numbers"])
     assert (said["kind"], said["skeleton"], said["size"]) == ("readout", "openpose18", "64")
     assert numbers["backbone"] == str(backbone) and len(numbers["fingerprint"]) == 16 and numbers["embedded"] == 1
-    assert {"truth", "loss", "AP"} <= json.loads((trained / "history.jsonl").read_text().splitlines()[-1]).keys()
+    assert {"labels", "loss", "AP"} <= json.loads((trained / "history.jsonl").read_text().splitlines()[-1]).keys()
 
 
 def test_every_part_of_the_head_has_moved(trained):
@@ -135,7 +135,7 @@ def test_it_is_scored_and_teaches_a_student_of_cocos_joints(trained, world, tmp_
 def test_it_sees_one_person_a_crop(trained, world, tmp_path):
     """The crops' maps lie on one map an image; crops have the size that the head was trained with."""
     weights, path = trained / "best.safetensors", tmp_path / "cache"
-    told = [f"--teacher.weights={weights}", "--teacher.boxes=truth", "--decode.threshold=0"]
+    told = [f"--teacher.weights={weights}", "--teacher.boxes=labels", "--decode.threshold=0"]
     run("cache", "build", *told, f"--data.root={world}", f"--cache.path={path}")
     held = Cache.open(path)
     said = held.manifest.predictor["settings"]

@@ -72,11 +72,13 @@ def test_numbers_are_plain_values_and_nothing_is_imported_or_run(how, tmp_path, 
 
 def test_numbers_keep_their_types():
     words = [
-        "--net.numbers={width: 64, tags: false, stem: {channels: 32}, blocks: [1, 2, 3], context: plain, trunk: null}"
+        "--net.numbers={width: 64, direct: false, heads: [], stem: {channels: 32}, blocks: [1, 2, 3], context: plain, "
+        "trunk: null}"
     ]
     numbers = parse_settings(Train, [*words, "--net.numbers.attention=1"], "rtpe train").net.numbers
     assert numbers == {
-        "width": 64, "tags": False, "stem": {"channels": 32}, "blocks": [1, 2, 3], "context": "plain", "trunk": None,
+        "width": 64, "direct": False, "heads": [],
+        "stem": {"channels": 32}, "blocks": [1, 2, 3], "context": "plain", "trunk": None,
         "attention": 1,
     }  # fmt: skip
-    assert type(numbers["attention"]) is int and type(numbers["tags"]) is bool
+    assert type(numbers["attention"]) is int and type(numbers["direct"]) is bool

@@ -22,12 +22,15 @@ def maps(**changes):
         "to_image": Affine.scaling(4),
         "image_hw": (12, 16),
         "skeleton": PAIR,
-        "tags": np.arange(72, dtype=np.float32).reshape(2, 3, 3, 4),
-        "pafs": np.zeros((2, 3, 4), np.float32),
-        "centres": np.ones((1, 3, 4), np.float32),
-        "offsets": np.arange(72, dtype=np.float32).reshape(6, 3, 4),
+        "others": {
+            "tags": np.arange(72, dtype=np.float32).reshape(2, 3, 3, 4),
+            "pafs": np.zeros((2, 3, 4), np.float32),
+            "centers": np.ones((1, 3, 4), np.float32),
+            "offsets": np.arange(72, dtype=np.float32).reshape(6, 3, 4),
+        },
     }
-    return PoseMaps(**{**fields, **changes})
+    own = {name: changes.pop(name) for name in list(changes) if name not in fields}
+    return PoseMaps(**{**fields, "others": {**fields["others"], **own}, **changes})
 
 
 def sample(**changes):
@@ -77,9 +80,9 @@ def test_people_and_maps_change_skeleton_alike():
     np.testing.assert_array_equal(changed.heatmaps, dense.heatmaps[order])
     np.testing.assert_array_equal(changed.tags, dense.tags[:, order])
     np.testing.assert_array_equal(changed.offsets, dense.offsets[[4, 5, 2, 3]])
-    np.testing.assert_array_equal(changed.centres, dense.centres)
+    np.testing.assert_array_equal(changed.centers, dense.centers)
     assert changed.pafs is None and changed.skeleton == EYES and changed.to_image == dense.to_image
-    assert maps(tags=None).as_skeleton(EYES).tags is None
+    assert maps(others={}).as_skeleton(EYES).tags is None
 
 
 def test_a_skeleton_with_more_joints_is_refused():
@@ -106,7 +109,7 @@ def test_people_of_other_shapes(points, scores, person_scores):
         ({"heatmaps": np.zeros((2, 3, 4))}, r"heatmaps: expected \(3, h, w\) for pair, got \(2, 3, 4\)"),
         ({"tags": np.zeros((3, 3, 4))}, r"tags: expected \(T, 3, 3, 4\), got \(3, 3, 4\)"),
         ({"tags": np.zeros((1, 3, 4, 3))}, r"tags: expected \(T, 3, 3, 4\), got \(1, 3, 4, 3\)"),
-        ({"centres": np.zeros((2, 3, 4))}, r"centres: expected \(1, 3, 4\), got \(2, 3, 4\)"),
+        ({"centers": np.zeros((2, 3, 4))}, r"centers: expected \(1, 3, 4\), got \(2, 3, 4\)"),
         ({"offsets": np.zeros((3, 3, 4))}, r"offsets: expected \(6, 3, 4\), got \(3, 3, 4\)"),
         ({"offsets": np.zeros((6, 4, 4))}, r"offsets: expected \(6, 3, 4\), got \(6, 4, 4\)"),
         ({"pafs": np.zeros((3, 3, 4))}, r"pafs: expected \(2 L, 3, 4\), got \(3, 3, 4\)"),

@@ -186,7 +186,7 @@ def test_the_cost_of_a_net_that_sees_one_person_a_crop_is_that_of_an_images_peop
     net = create_net("pose_hrnet", numbers, 17)
     save_net(tmp_path / "crops.safetensors", net, "pose_hrnet", COCO17, 64, {})
     settings = TeacherSettings(
-        weights=str(tmp_path / "crops.safetensors"), boxes="truth", crop=CropSettings(size=[64, 64])
+        weights=str(tmp_path / "crops.safetensors"), boxes="labels", crop=CropSettings(size=[64, 64])
     )
     images = open_dataset(DataSettings(root=str(world), split="val2017"))
     predictor = load_predictor(settings, DecodeSettings(), COCO17, "cpu", images)
@@ -281,7 +281,7 @@ def test_mpii_is_trained_on_cached_and_scored(mpii, tmp_path, capsys):
     data = [f"--data.root={mpii}", "--data.split=train"]
     tiny = ["--net.numbers={width: 32, stages: 1}", "--net.size=64", "--train.epochs=1", "--train.batch=4"]
     tiny += [
-        "--train.minival=2",
+        "--train.holdout=2",
         "--train.workers=0",
         "--train.threads=1",
         "--train.pictures=1",

@@ -219,7 +219,8 @@ class Cache:
         with np.errstate(all="ignore"):  # of people at infinity
             people = entry.poses.moved(entry.to_image.inverse()) if self._codec.renders else None
         heatmaps, tags = decoded(self._codec, entry.maps, people)
-        maps = PoseMaps(heatmaps, entry.to_image, entry.image_hw, self.manifest.skeleton, tags)
+        others = {} if tags is None else {"tags": tags}
+        maps = PoseMaps(heatmaps, entry.to_image, entry.image_hw, self.manifest.skeleton, others)
         return Prediction(replace(maps, peak_sigma=entry.peak_sigma), entry.poses)
 
     def verify(self) -> VerifyReport:

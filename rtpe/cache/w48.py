@@ -40,7 +40,9 @@ def read_w48(path: str | Path, image_hw: tuple[int, int]) -> PoseMaps:
         )
     coarse, tags = (_resized(maps, size_hw) for maps in (coarse, tags))
     heatmaps = ((coarse + fine) / 2).astype(np.float32)
-    return PoseMaps(heatmaps, to_input.inverse() @ cells(STRIDE), image_hw, COCO17, tags[None].astype(np.float32))
+    return PoseMaps(
+        heatmaps, to_input.inverse() @ cells(STRIDE), image_hw, COCO17, {"tags": tags[None].astype(np.float32)}
+    )
 
 
 def w48_input(image_hw: tuple[int, int]) -> tuple[tuple[int, int], Affine]:

@@ -1,7 +1,7 @@
 r"""Train a light student on what a teacher cached, or a teacher on labels.
 
     rtpe train --config student_s --cache.path caches/teacher --out runs/s
-    rtpe train --config student_s --loss.truth 0 --train.minival 0 --out runs/unlabelled
+    rtpe train --config student_s --loss.labels 0 --train.holdout 0 --out runs/unlabelled
     rtpe train --config student_s --data.root photos --cache.path caches/photos --out runs/photos
     rtpe train --config student_s --data.labels 0.1 --cache.path caches/teacher \
         --more '[{root: photos, cache: caches/photos}]' --out runs/more

@@ -113,7 +113,7 @@ def _rows(path: Path) -> list[dict]:
         rows = read_json(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not JSON"
-        raise UserError(f"boxes {path}: cannot be read ({reason}): pass --teacher.boxes truth, or a file") from error
+        raise UserError(f"boxes {path}: cannot be read ({reason}): pass --teacher.boxes labels, or a file") from error
     if not isinstance(rows, list):
         raise UserError(f"boxes {path}: expected a list of COCO detections, got {type(rows).__name__}")
     return [_detection(path, number, row) for number, row in enumerate(rows)]

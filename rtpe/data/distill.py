@@ -68,7 +68,7 @@ class TrainingExamples(Dataset):
         person: bool = True,
     ):
         if cache is None and not labels:
-            raise UserError("nothing to learn from: give --cache.path, or --loss.truth above 0")
+            raise UserError("nothing to learn from: give --cache.path, or --loss.labels above 0")
         self.samples, self.input_hw, self.stride = samples, input_hw, stride
         self.cache, self.labels, self.augment, self.seed = cache, labels, augment, seed
         self.spread, self.joint_threshold, self.person = spread, joint_threshold, person

@@ -129,7 +129,7 @@ def epoch_order(count: int, batch: int, seed: int, epoch: int, passes: int = 1) 
     if passes < 1:
         raise UserError(f"train.passes: expected 1 or more, got {passes}")
     if not count:
-        raise UserError("no image to learn from: give --data.split more images, or hold out fewer: --train.minival")
+        raise UserError("no image to learn from: give --data.split more images, or hold out fewer: --train.holdout")
     numbers = range(epoch * passes, (epoch + 1) * passes)
     order = [
         (number, i) for number in numbers for i in np.random.default_rng([seed, number]).permutation(count).tolist()

@@ -18,7 +18,7 @@ from rtpe.geometry import index_to_point
 from rtpe.skeleton import MPII16
 
 PERSON_HEIGHT = 200  # pixels of a person of scale 1
-LOWERED = 15  # pixels, of a person of scale 1, from the labelled centre down to that of the box, as HRNet has it
+LOWERED = 15  # pixels, of a person of scale 1, from the labelled center down to that of the box, as HRNet has it
 BODY_SHARE = 0.16  # of that box: COCO's people fill .53 of theirs, which around MPII's joints is .3 of this one
 
 
@@ -26,7 +26,7 @@ class MpiiDataset(CocoDataset):
     """The images of one split of MPII and their people, in the order of the image ids.
 
     MPII numbers pixels from 1: they are read into the one pixel convention. A person's box is the square that HRNet
-    crops, before it is padded: of 200 pixels times scale, 15 pixels times scale below the labelled centre. The area,
+    crops, before it is padded: of 200 pixels times scale, 15 pixels times scale below the labelled center. The area,
     the scale of OKS, is an estimate from it, for MPII has no masks. People of an image who have no record are unknown:
     what a net sees there counts as wrong.
 
@@ -81,9 +81,9 @@ def as_coco(records: Sequence[dict[str, Any]], file: str | Path = "records") -> 
     }
 
 
-def box_of(centre: Sequence[float], scale: float) -> list[float]:
-    """The square x, y, width, height in pixels around a person of that centre, from 1 on, and scale."""
-    x, y = index_to_point(np.array(centre, np.float64) - 1)
+def box_of(center: Sequence[float], scale: float) -> list[float]:
+    """The square x, y, width, height in pixels around a person of that center, from 1 on, and scale."""
+    x, y = index_to_point(np.array(center, np.float64) - 1)
     side = PERSON_HEIGHT * scale
     return [float(x - side / 2), float(y + LOWERED * scale - side / 2), float(side), float(side)]
 
@@ -94,10 +94,10 @@ def _person(place: int, record: dict[str, Any], file: str | Path) -> dict[str, A
         # the test split has no joints
         points = np.array(record.get("joints", np.zeros((joints, 2))), np.float64)
         seen = np.array(record.get("joints_vis", np.zeros(joints))) > 0
-        centre, scale = np.array(record["center"], np.float64), float(record["scale"])
-        if not (np.isfinite(centre).all() and np.isfinite(points).all() and 0 < scale < np.inf):
+        center, scale = np.array(record["center"], np.float64), float(record["scale"])
+        if not (np.isfinite(center).all() and np.isfinite(points).all() and 0 < scale < np.inf):
             raise ValueError
-        box = box_of(centre, scale)
+        box = box_of(center, scale)
         if not record["image"] or points.shape != (joints, 2) or seen.shape != (joints,):
             raise ValueError
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:

@@ -9,10 +9,10 @@ from rtpe.geometry import index_to_point
 
 
 def gaussian_maps(points: Tensor, size_hw: tuple[int, int], sigma: float) -> Tensor:
-    """One Gaussian of height 1 a joint, centred exactly on the point; people of one image merge by the maximum.
+    """One Gaussian of height 1 a joint, centered exactly on the point; people of one image merge by the maximum.
 
     Args:
-        points: (B, P, K, 3) x, y in cells (centres at + 0.5) and visibility; 0 draws nothing.
+        points: (B, P, K, 3) x, y in cells (centers at + 0.5) and visibility; 0 draws nothing.
         size_hw: h, w of the grid.
         sigma: standard deviation in cells.
 
@@ -48,7 +48,7 @@ def _large_steps(points: Tensor) -> tuple[list[int | slice], Tensor]:
     return [slice(None)] * points.shape[1], points.transpose(0, 1)
 
 
-def person_centres(points: Tensor) -> tuple[Tensor, Tensor]:
+def person_centers(points: Tensor) -> tuple[Tensor, Tensor]:
     """Where each person is and how large: the mean of the visible joints, and the diagonal of the box around them.
 
     The mean, and not the middle of the box: one arm stretched out moves it little. In a view that cuts a person it is
@@ -66,26 +66,26 @@ def person_centres(points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def offset_targets(
-    points: Tensor, centres: Tensor, size_hw: tuple[int, int], reach: int = 2
+    points: Tensor, centers: Tensor, size_hw: tuple[int, int], reach: int = 2
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What the cells around a person's centre are to say of the joints; a cell speaks of the nearest centre alone.
+    """What the cells around a person's center are to say of the joints; a cell speaks of the nearest center alone.
 
     Args:
         points: (B, P, K, 3) in cells.
-        centres: (B, P, 1, 3) of `person_centres`.
-        reach: cells that are further away from a centre do not speak of it.
+        centers: (B, P, 1, 3) of `person_centers`.
+        reach: cells that are further away from a center do not speak of it.
 
-    Shape: -> (B, P, N) int64 indices of the cells into the flattened grid; (B, P, N, K, 2) from each cell's centre to
+    Shape: -> (B, P, N) int64 indices of the cells into the flattened grid; (B, P, N, K, 2) from each cell's center to
     each joint, in cells; (B, P, N, K) bool, which of them count.
     """
     height, width = size_hw
     around = torch.arange(-reach, reach + 1, device=points.device)
     window = torch.stack(torch.meshgrid(around, around, indexing="xy"), dim=-1).flatten(0, 1)
-    cells = centres[..., :2].floor().long() + window
+    cells = centers[..., :2].floor().long() + window
     inside = ((cells >= 0) & (cells < cells.new_tensor([width, height]))).all(-1)
     places = index_to_point(cells.to(points))
-    apart = torch.cdist(places.flatten(1, 2), centres[:, :, 0, :2]).unflatten(1, places.shape[1:3])
-    apart = apart.where(centres[:, None, None, :, 0, 2] > 0, torch.inf)
+    apart = torch.cdist(places.flatten(1, 2), centers[:, :, 0, :2]).unflatten(1, places.shape[1:3])
+    apart = apart.where(centers[:, None, None, :, 0, 2] > 0, torch.inf)
     own = torch.arange(points.shape[1], device=points.device)[:, None]
     speaks = inside & (apart.amin(-1) <= reach) & (apart.argmin(-1) == own) if len(own) else inside
     indices = cells[..., 1].clamp(0, height - 1) * width + cells[..., 0].clamp(0, width - 1)
@@ -111,7 +111,7 @@ def shift_targets(points: Tensor, size_hw: tuple[int, int], reach: int = 1) -> t
         points: (B, P, K, 3) in cells.
         reach: cells that are further away from the joint's own do not speak of it.
 
-    Shape: -> (B, P, N, K) int64 indices of the cells into the flattened grid; (B, P, N, K, 2) from each cell's centre
+    Shape: -> (B, P, N, K) int64 indices of the cells into the flattened grid; (B, P, N, K, 2) from each cell's center
     to the joint, in cells; (B, P, N, K) bool, which of them count.
     """
     height, width = size_hw

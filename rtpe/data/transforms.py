@@ -9,7 +9,7 @@ import numpy as np
 
 from rtpe.data.settings import ViewSettings
 from rtpe.errors import UserError
-from rtpe.geometry import Affine, cells, centred
+from rtpe.geometry import Affine, cells, centered
 from rtpe.images import add_grain, greatest, recolour, resize, warp, warp_maps
 from rtpe.structures import PoseMaps, Poses, Sample
 
@@ -18,9 +18,9 @@ _NORMAL = np.array([NormalDist().inv_cdf((2 * rank + 1) / 512) for rank in range
 
 
 def plain_view(size_hw: tuple[int, int], input_hw: tuple[int, int], fill: float = 0.0) -> Affine:
-    """The image upright and centred in the network's input: letterboxed for a fill of 0, without a border for 1."""
+    """The image upright and centered in the network's input: letterboxed for a fill of 0, without a border for 1."""
     factors = input_hw[0] / size_hw[0], input_hw[1] / size_hw[1]
-    return centred(size_hw, input_hw, min(factors) ** (1 - fill) * max(factors) ** fill)
+    return centered(size_hw, input_hw, min(factors) ** (1 - fill) * max(factors) ** fill)
 
 
 def random_view(
@@ -29,10 +29,10 @@ def random_view(
     """Image to input: turned, scaled, shifted and mirrored at random about the plain view."""
     height, width = input_hw
     low, high = np.log(settings.scale)
-    centre = Affine.translation(width / 2, height / 2)
+    center = Affine.translation(width / 2, height / 2)
     shift = Affine.translation(*(rng.uniform(-settings.shift, settings.shift, 2) * (width, height)))
     turn = Affine.rotation(rng.uniform(-settings.rotate, settings.rotate))
-    view = shift @ centre @ turn @ Affine.scaling(np.exp(rng.uniform(low, high))) @ centre.inverse()
+    view = shift @ center @ turn @ Affine.scaling(np.exp(rng.uniform(low, high))) @ center.inverse()
     view = view @ plain_view(size_hw, input_hw)
     return Affine.mirror(width) @ view if rng.random() < settings.flip else view
 

@@ -1,7 +1,7 @@
-"""Whose joint is it: people by their centres, and offsets from there to each joint (Zhou et al., arXiv:1904.07850).
+"""Whose joint is it: people by their centers, and offsets from there to each joint (Zhou et al., arXiv:1904.07850).
 
-A peak of the centre heatmap is a person; the offsets in its cell say about where the joints are, and the peaks of the
-joints' heatmaps where exactly. A centre is the mean of a person's visible joints.
+A peak of the center heatmap is a person; the offsets in its cell say about where the joints are, and the peaks of the
+joints' heatmaps where exactly. A center is the mean of a person's visible joints.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _ERROR = 0.7  # cells: by about so much a joint is misplaced
 
 
 @dataclass(frozen=True)
-class CentreSettings:
-    """How people are read from heatmaps, centres and offsets.
+class CenterSettings:
+    """How people are read from heatmaps, centers and offsets.
 
     Attributes:
-        threshold: a centre and a joint need more heat than this.
-        max_people: at most so many people, those with the hottest centres.
+        threshold: a center and a joint need more heat than this.
+        max_people: at most so many people, those with the hottest centers.
         kernel: two peaks of one map are at least about half this many cells apart; odd.
         refine: sub-pixel refinement: argmax, quarter or dark; or shifts, as the net says it.
         reach: a peak is a person's joint within this share of the person's size of where the offset points; the size
@@ -52,22 +52,22 @@ class CentreSettings:
     def __post_init__(self):
         if self.refine != SHIFTS:
             refiner(self.refine)
-        refuse_own(self, "centres.")
+        refuse_own(self, "centers.")
 
 
-def from_centres(maps: PoseMaps, settings: CentreSettings) -> Poses:
-    """Read the people from an image's heatmaps, centres and offsets, best first, in original-image pixels.
+def from_centers(maps: PoseMaps, settings: CenterSettings) -> Poses:
+    """Read the people from an image's heatmaps, centers and offsets, best first, in original-image pixels.
 
     A person's score is the share of its object keypoint similarity that can be hoped for: the mean over all K joints of
     their peaks' heat, less where the error of a cell is much beside the person's size. People of whom no joint has a
     peak are dropped. Cells that are not finite are ignored.
 
     Raises:
-        UserError: if the maps have no centres and offsets.
+        UserError: if the maps have no centers and offsets.
     """
-    if maps.centres is None or maps.offsets is None:
+    if not {"centers", "offsets"} <= maps.others.keys():
         raise UserError(
-            "centres: the maps have none: read them with --decode.grouping tags, or take a net with centres"
+            "centers: the maps have none: read them with --decode.grouping tags, or take a net with centers"
         )
     guesses = _guesses(maps, settings)
     # all peaks: those of people beyond `max_people` are not to hide those of the ones within
@@ -75,7 +75,7 @@ def from_centres(maps: PoseMaps, settings: CentreSettings) -> Poses:
     sizes = np.linalg.norm(np.ptp(guesses, axis=1), axis=-1)
     reaches = np.maximum(settings.reach * sizes, settings.kernel // 2)
     owned = _owned(guesses, reaches, peaks)
-    points, scores = _placed(guesses, owned, peaks, maps.heatmaps, refiner(settings.refine, maps.shifts))
+    points, scores = _placed(guesses, owned, peaks, maps.heatmaps, refiner(settings.refine, maps.others.get("shifts")))
     person_scores = expected_similarity(points, scores, maps.skeleton, _ERROR)
     kept = (scores > 0).any(axis=1) & (person_scores >= settings.min_score)
     if settings.fill is not None:
@@ -84,12 +84,13 @@ def from_centres(maps: PoseMaps, settings: CentreSettings) -> Poses:
     return suppress(Poses(points, scores, person_scores, maps.skeleton).only(kept), settings.nms)
 
 
-def _guesses(maps: PoseMaps, settings: CentreSettings) -> np.ndarray:
-    """Where the offsets of each centre put its joints, (P, K, 2) in cells."""
-    centres = local_maxima(maps.centres, settings.max_people, settings.threshold, settings.kernel)
-    offsets = maps.offsets[:, centres.ys, centres.xs].T.reshape(len(centres.ys), len(maps.skeleton), 2)
-    # an offset is told from the centre of the cell that tells it, wherever in the cell the person's centre is
-    guesses = argmax(maps.centres, *centres[:3])[:, None] + offsets.astype(np.float64)
+def _guesses(maps: PoseMaps, settings: CenterSettings) -> np.ndarray:
+    """Where the offsets of each center put its joints, (P, K, 2) in cells."""
+    heat, vectors = maps.others["centers"], maps.others["offsets"]
+    centers = local_maxima(heat, settings.max_people, settings.threshold, settings.kernel)
+    offsets = vectors[:, centers.ys, centers.xs].T.reshape(len(centers.ys), len(maps.skeleton), 2)
+    # an offset is told from the center of the cell that tells it, wherever in the cell the person's center is
+    guesses = argmax(heat, *centers[:3])[:, None] + offsets.astype(np.float64)
     return guesses[np.isfinite(guesses).all(axis=(1, 2))]
 
 

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any
 
 from torch import nn
 
-from rtpe.decode.center_offsets import CentreSettings, from_centres
+from rtpe.decode.center_offsets import CenterSettings, from_centers
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.decode.higher_hrnet import PublishedSettings, parse
 from rtpe.decode.settings import DecodeSettings
 from rtpe.errors import UserError
 from rtpe.structures import PoseMaps, Poses
 
-GROUPINGS = {
-    "centres": (from_centres, CentreSettings),
-    "tags": (group, GroupingSettings),
-    "published": (parse, PublishedSettings),
+
+@dataclass(frozen=True)
+class Decoder:
+    """A way to read people from maps.
+
+    Attributes:
+        read: from the maps of an image to its people.
+        settings: its own, whose fields it takes from `DecodeSettings`.
+        heads: the maps that it needs besides heatmaps.
+    """
+
+    read: Callable[[PoseMaps, Any], Poses]
+    settings: type
+    heads: frozenset[str]
+
+
+DECODERS = {  # the first one whose heads a net has is `auto`
+    "centers": Decoder(from_centers, CenterSettings, frozenset({"centers", "offsets"})),
+    "tags": Decoder(group, GroupingSettings, frozenset({"tags"})),
+    "published": Decoder(parse, PublishedSettings, frozenset({"tags"})),
 }
-READ = {"published": "tags"}  # what a grouping reads, where it is not called after that
 
 
 def make_decoder(settings: DecodeSettings, of: nn.Module | None = None) -> Callable[[PoseMaps], Poses]:
@@ -34,16 +49,15 @@ def make_decoder(settings: DecodeSettings, of: nn.Module | None = None) -> Calla
         UserError: for an unknown grouping, one that the net has no maps for, or a setting that makes no sense.
     """
     settings = with_grouping(settings, of)
-    if settings.grouping not in GROUPINGS:
-        raise UserError(f"unknown grouping {settings.grouping!r}: choose from auto, {', '.join(GROUPINGS)}")
-    given = [] if of is None else groupings_of(of)
+    if settings.grouping not in DECODERS:
+        raise UserError(f"unknown grouping {settings.grouping!r}: choose from auto, {', '.join(DECODERS)}")
+    given, chosen = [] if of is None else groupings_of(of), DECODERS[settings.grouping]
     if given and settings.grouping not in given:
-        raise UserError(
-            f"the net has no {READ.get(settings.grouping, settings.grouping)}: pass --decode.grouping {given[0]}"
-        )
-    read, own = GROUPINGS[settings.grouping]
-    names = {each.name for each in fields(own)}
-    return partial(read, settings=own(**{name: each for name, each in asdict(settings).items() if name in names}))
+        lacking = min(chosen.heads)
+        raise UserError(f"the net has no {lacking}: pass --decode.grouping {given[0]}")
+    names = {each.name for each in fields(chosen.settings)}
+    own = {name: each for name, each in asdict(settings).items() if name in names}
+    return partial(chosen.read, settings=chosen.settings(**own))
 
 
 def with_grouping(settings: DecodeSettings, of: nn.Module | None = None) -> DecodeSettings:
@@ -53,10 +67,9 @@ def with_grouping(settings: DecodeSettings, of: nn.Module | None = None) -> Deco
 
 
 def groupings_of(of: nn.Module) -> list[str]:
-    """What a net tells people apart by, the best first: tags unless it says otherwise, others if it says so."""
-    numbers = getattr(of, "numbers", {})
-    has = {"tags": numbers.get("tags", True), "centres": numbers.get("centres", False)}
-    return [name for name in GROUPINGS if has[READ.get(name, name)]]
+    """How the people of a net's maps can be grouped, the best way first."""
+    heads = set(getattr(of, "heads", ["tags"]))
+    return [name for name, each in DECODERS.items() if each.heads <= heads]
 
 
 def reading(settings: DecodeSettings) -> dict[str, Any]:

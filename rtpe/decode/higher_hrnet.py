@@ -92,7 +92,7 @@ def order(joints: int) -> list[int]:
 
 
 def _adjusted(heatmaps: np.ndarray, joints: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
-    """A quarter of a cell from the centre towards the higher neighbour, (N, 2); left and up of equal ones.
+    """A quarter of a cell from the center towards the higher neighbour, (N, 2); left and up of equal ones.
 
     Beyond the border the heat goes on as it is there.
 

@@ -109,10 +109,11 @@ def limb_agreement(field: np.ndarray, starts: np.ndarray, ends: np.ndarray, samp
 def _fields(maps: PoseMaps) -> np.ndarray:
     """The fields as (L, 2, h, w) finite numbers."""
     limbs = len(maps.skeleton.limbs)
-    if maps.pafs is None or len(maps.pafs) != 2 * limbs:
-        got = "none" if maps.pafs is None else len(maps.pafs)
+    pafs = maps.others.get("pafs")
+    if pafs is None or len(pafs) != 2 * limbs:
+        got = "none" if pafs is None else len(pafs)
         raise UserError(f"pafs: expected {2 * limbs}, x and y of {limbs} limbs of {maps.skeleton.name}, got {got}")
-    return np.where(np.isfinite(maps.pafs), maps.pafs, 0).reshape(limbs, 2, *maps.size_hw)
+    return np.where(np.isfinite(pafs), pafs, 0).reshape(limbs, 2, *maps.size_hw)
 
 
 def _links(

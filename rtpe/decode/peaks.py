@@ -86,7 +86,7 @@ def _above_next_cells(heat: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def argmax(heatmaps: np.ndarray, joints: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
-    """The centres of the cells, (N, 2); off by up to half a cell each way.
+    """The centers of the cells, (N, 2); off by up to half a cell each way.
 
     >>> argmax(np.zeros((1, 8, 8)), [0], [3], [5]).tolist()
     [[5.5, 3.5]]
@@ -104,7 +104,7 @@ def corner(heatmaps: np.ndarray, joints: np.ndarray, ys: np.ndarray, xs: np.ndar
 
 
 def quarter(heatmaps: np.ndarray, joints: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
-    """A quarter of a cell from the centre towards the higher neighbour, (N, 2); off by up to a quarter each way.
+    """A quarter of a cell from the center towards the higher neighbour, (N, 2); off by up to a quarter each way.
 
     No step along an axis where the neighbours are equal, not finite, or one of them lies outside the map.
 
@@ -124,7 +124,7 @@ def quarter(heatmaps: np.ndarray, joints: np.ndarray, ys: np.ndarray, xs: np.nda
 def published_quarter(heatmaps: np.ndarray, joints: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
     """`quarter` as published top-down code has it, (N, 2): the first two rows and columns and the last get no step.
 
-    A peak there takes its centre along both axes (SimpleBaselines, Xiao et al., arXiv:1804.06208).
+    A peak there takes its center along both axes (SimpleBaselines, Xiao et al., arXiv:1804.06208).
 
     >>> published_quarter(np.tile([0.1, 0.6, 1.0, 0.7], (4, 1))[None], [0, 0], [2, 1], [2, 2]).tolist()
     [[2.75, 2.5], [2.5, 1.5]]
@@ -141,7 +141,7 @@ def dark(heatmaps: np.ndarray, joints: np.ndarray, ys: np.ndarray, xs: np.ndarra
 
     The logarithm of a Gaussian is a parabola, so one Newton step on it is exact: off by less than .01 cell where the
     heat is a sampled Gaussian, also at the border, where the nearest inner cell is expanded. Where it is not (flat,
-    not positive, a summit more than a cell away) the centre of the cell is returned.
+    not positive, a summit more than a cell away) the center of the cell is returned.
     DARK (Zhang et al., arXiv:1910.06278).
 
     Args:
@@ -154,14 +154,14 @@ def dark(heatmaps: np.ndarray, joints: np.ndarray, ys: np.ndarray, xs: np.ndarra
     array([[3.3, 5.9]])
     """
     h, w = heatmaps.shape[1:]
-    centres = argmax(heatmaps, joints, ys, xs)
+    centers = argmax(heatmaps, joints, ys, xs)
     if min(h, w) < 3:
-        return centres
+        return centers
     inner_y, inner_x = np.clip(ys, 1, h - 2), np.clip(xs, 1, w - 2)
     logs = _log_heat(heatmaps, np.asarray(joints), inner_y, inner_x, _taps(blur))
     summits = argmax(heatmaps, joints, inner_y, inner_x) + _newton_step(logs)
-    near = (np.abs(summits - centres) <= 1).all(axis=1)
-    return np.where(near[:, None], summits, centres)
+    near = (np.abs(summits - centers) <= 1).all(axis=1)
+    return np.where(near[:, None], summits, centers)
 
 
 def _taps(blur: float) -> np.ndarray:
@@ -198,7 +198,7 @@ def shifted(shifts: np.ndarray) -> Refiner:
     """The refiner that lets a net say where in the cell a peak is.
 
     Args:
-        shifts: (2 K, h, w), see `PoseMaps.shifts`.
+        shifts: (2 K, h, w), see `rtpe.heads`.
 
     >>> shifts = np.zeros((2, 4, 4))
     >>> shifts[:, 1, 2] = [0.2, -0.4]

@@ -22,8 +22,8 @@ def expected_similarity(cells: np.ndarray, scores: np.ndarray, skeleton: Skeleto
     """
     found = scores > 0
     number = np.maximum(found.sum(axis=1), 1)[:, None]
-    centre = (cells * found[..., None]).sum(axis=1) / number
-    squared = ((cells - centre[:, None]) ** 2).sum(axis=-1)
+    center = (cells * found[..., None]).sum(axis=1) / number
+    squared = ((cells - center[:, None]) ** 2).sum(axis=-1)
     area = AREA_OF_VARIANCE * (squared * found).sum(axis=1, keepdims=True) / number
     variance = np.maximum(area, 1) * (2 * np.array(skeleton.sigmas)) ** 2
     return (scores * variance / (variance + error**2)).mean(axis=1)

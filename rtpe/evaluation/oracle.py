@@ -43,7 +43,7 @@ def nearest_peaks(maps: PoseMaps, truth: np.ndarray, reach: np.ndarray, threshol
 def through_grid(maps: PoseMaps, truth: np.ndarray, refine: str) -> Poses:
     """Every labelled person as the grid of these maps could tell them: a Gaussian drawn on its cells, read again.
 
-    `argmax` puts each joint to the centre of its cell; the others show what they cannot undo, on a grid without border.
+    `argmax` puts each joint to the center of its cell; the others show what they cannot undo, on a grid without border.
     A joint that lies outside the grid, as beside a crop, is lost.
 
     Args:
@@ -55,7 +55,7 @@ def through_grid(maps: PoseMaps, truth: np.ndarray, refine: str) -> Poses:
     exact = maps.to_image.inverse()(truth[..., :2].astype(np.float64))
     cells = np.floor(exact)
     inside = (truth[..., 2] > 0) & (cells >= 0).all(axis=-1) & (cells < maps.size_hw[::-1]).all(axis=-1)
-    offsets = (exact - index_to_point(cells))[inside]  # from the centre of the cell, at most half a cell each way
+    offsets = (exact - index_to_point(cells))[inside]  # from the center of the cell, at most half a cell each way
     steps = np.arange(-_REACH, _REACH + 1)
     across, down = (np.exp(-((steps - offsets[:, axis, None]) ** 2) / (2 * _SPREAD**2)) for axis in (0, 1))
     middle = np.full(len(offsets), _REACH)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from rtpe.heads import HEADS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -16,37 +17,22 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Outputs:
     """What a dense pose net says about a batch.
 
-    Legend: B images, K joints; h x w cells, which may differ from level to level.
-
     Attributes:
-        heatmaps: (B, K, h, w) each, no sigmoid; in the order of computation, every one of them supervised.
-        tags: (B, K, h, w) associative embeddings (Newell et al., arXiv:1611.05424), or None.
-        attention: (B, 1, h, w) each, logits of "a person is here"; empty if the net has no such head.
-        centres: (B, 1, h, w) heatmap of people's centres, no sigmoid, or None.
-        offsets: (B, 2 K, h, w), x and y of each joint in turn: in cells, from the centre of a cell to the joint of the
-            person whose centre is there; or None.
-        shifts: (B, 2 K, h, w), x and y of each joint in turn: in cells, from the centre of a cell to the joint that is
-            in it or beside it; or None.
+        maps: by the names of `rtpe.heads.HEADS`, every level that is supervised, in the order of computation, (B, C, h,
+            w) each; h and w may differ from level to level. Heatmaps have no sigmoid.
         stem: (B, C, h, w) features of the net's own stem, where there is one that learns.
     """
 
-    heatmaps: list[Tensor]
-    tags: Tensor | None = None
-    attention: list[Tensor] | None = None
-    centres: Tensor | None = None
-    offsets: Tensor | None = None
-    shifts: Tensor | None = None
+    maps: dict[str, list[Tensor]]
     stem: Tensor | None = None
 
+    @property
+    def heatmaps(self) -> list[Tensor]:
+        return self.maps.get("heatmaps", [])
 
-class Maps(NamedTuple):
-    """What people are read from; a net's `maps` gives the first two, or all."""
-
-    heatmaps: Tensor
-    tags: Tensor | None = None
-    centres: Tensor | None = None
-    offsets: Tensor | None = None
-    shifts: Tensor | None = None
+    def last(self) -> dict[str, Tensor]:
+        """The last level of each kind that people are read from."""
+        return {name: levels[-1] for name, levels in self.maps.items() if HEADS[name].decoded}
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -74,14 +74,14 @@ class HigherHRNet(HRNet):
         for deconv, head in zip(self.deconv_layers, self.final_layers[1:]):
             x = deconv(torch.cat([x, outputs[-1]], dim=1))
             outputs.append(head(x))
-        return Outputs(heatmaps=[output[:, :joints] for output in outputs], tags=outputs[0][:, joints:])
+        return Outputs({"heatmaps": [output[:, :joints] for output in outputs], "tags": [outputs[0][:, joints:]]})
 
-    def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
         """The levels made one: heatmaps, their mean, and tags, (B, K, h, w) each, as fine as the last level."""
-        out = self(images)
-        size = out.heatmaps[-1].shape[-2:]
-        levels = [_resized(level, size) for level in out.heatmaps]
-        return sum(levels) / len(levels), _resized(out.tags, size)
+        out = self(images).maps
+        size = out["heatmaps"][-1].shape[-2:]
+        levels = [_resized(level, size) for level in out["heatmaps"]]
+        return {"heatmaps": sum(levels) / len(levels), "tags": _resized(out["tags"][0], size)}
 
 
 def _deconv(inputs: int, width: int, blocks: int) -> nn.Sequential:

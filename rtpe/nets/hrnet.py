@@ -162,11 +162,11 @@ class PoseHRNet(HRNet):
 
     def forward(self, images: Tensor) -> Outputs:
         """Normalised images, (B, 3, H, W), sides multiples of 32, to heatmaps (B, K, H/4, W/4)."""
-        return Outputs(heatmaps=[self.final_layer(self.features(images)[0])])
+        return Outputs({"heatmaps": [self.final_layer(self.features(images)[0])]})
 
-    def maps(self, images: Tensor) -> tuple[Tensor, None]:
-        """Heatmaps, (B, K, H/4, W/4), and no tags."""
-        return self(images).heatmaps[0], None
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Heatmaps, (B, K, H/4, W/4)."""
+        return self(images).last()
 
 
 def trunk_numbers(state: Mapping[str, Tensor], stages: int) -> dict[str, Any]:

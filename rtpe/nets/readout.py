@@ -137,11 +137,11 @@ class Readout(Freezable):
         return self.output_head(mixed)
 
     def forward(self, images: Tensor) -> Outputs:
-        return Outputs([self.read(self.look(images))])
+        return Outputs({"heatmaps": [self.read(self.look(images))]})
 
-    def maps(self, images: Tensor) -> tuple[Tensor, None]:
-        """The heatmaps, and no tags: one person an image."""
-        return self.read(self.look(images)), None
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """The heatmaps alone: one person an image."""
+        return self(images).last()
 
 
 def _resized(x: Tensor, size_hw: tuple[int, int] | None) -> Tensor:

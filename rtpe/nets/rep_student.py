@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from rtpe.nets.blocks import Outputs
 from rtpe.nets.frozen import Freezable
+from rtpe.nets.head_layers import HEAD_NAMES, Heads
 from rtpe.nets.hrnet import initialise
 from rtpe.nets.repvgg import RepConv
-from rtpe.settings.limits import FLAG, NULL, choice, each, multiple, refuse_others, whole
+from rtpe.settings.limits import NULL, choice, each, multiple, refuse_others, whole
 
 LEVELS = 4  # strides 4, 8, 16, 32
 # channels at strides 2, 4, 8, 16 and 32; 3x3 convolutions at strides 4 to 32 beside the strided ones; of the neck
@@ -29,11 +30,8 @@ LIMITS = {
     "convs": NULL | each(whole(0), count=LEVELS),
     "neck": NULL | multiple(32),
     "stride": choice(4, 8),
-    "tags": FLAG,
-    "centres": FLAG,
-    "shifts": FLAG,
+    "heads": HEAD_NAMES,
 }
-REACH = 16.0  # cells: as far as an offset of 1 reaches, so that offsets are learnt as fast as other maps
 
 
 class RepStudent(Freezable):
@@ -46,9 +44,8 @@ class RepStudent(Freezable):
         convs: 3x3 convolutions at strides 4, 8, 16 and 32, besides the one that leads there.
         neck: channels that all levels are brought to.
         stride: of the maps, 4 or 8.
-        tags: whether there are tags to tell people apart by.
-        centres: whether there are people's centres and offsets to tell them apart by.
-        shifts: whether it says where in its cell a peak is (`--decode.refine shifts`).
+        heads: the maps that it gives besides heatmaps: tags, or centers and offsets, to group people by; shifts, which
+            say where in its cell a peak is (`--decode.refine shifts`).
 
     Attributes:
         numbers: the arguments, by name.
@@ -65,13 +62,11 @@ class RepStudent(Freezable):
         convs: Sequence[int] | None = None,
         neck: int | None = None,
         stride: int = 8,
-        tags: bool = False,
-        centres: bool = True,
-        shifts: bool = False,
+        heads: Sequence[str] = ("centers", "offsets"),
     ):
         super().__init__()
         numbers: dict[str, Any] = {"joints": joints, "size": size, "widths": widths, "convs": convs, "neck": neck}
-        self.numbers = {**numbers, "stride": stride, "tags": tags, "centres": centres, "shifts": shifts}
+        self.numbers = {**numbers, "stride": stride, "heads": list(heads)}
         refuse_others(self.numbers, LIMITS)
         usual = SIZES[size]
         widths, convs, neck = widths or usual[0], convs or usual[1], neck or usual[2]
@@ -83,31 +78,17 @@ class RepStudent(Freezable):
         self.first = {4: 0, 8: 1}[stride]
         self.side = nn.ModuleList(nn.Conv2d(channels, neck, 1) for channels in widths[1 + self.first :])
         self.neck = RepConv(neck, neck)
-        self.heatmaps = nn.Conv2d(neck, joints, 1)
-        self.tags = nn.Conv2d(neck, joints, 1) if tags else None
-        self.centres = nn.Conv2d(neck, 1, 1) if centres else None
-        self.offsets = nn.Conv2d(neck, 2 * joints, 1) if centres else None
-        self.shifts = nn.Conv2d(neck, 2 * joints, 1) if shifts else None
+        self.heads = Heads(neck, joints, ("heatmaps", *heads))
         initialise(self)
-        for head in filter(None, (self.heatmaps, self.tags, self.centres, self.offsets, self.shifts)):
-            nn.init.normal_(head.weight, std=0.001)  # maps start at nothing, as nearly all of their cells should end
+        self.heads.begin()
 
     def forward(self, images: Tensor) -> Outputs:
-        """Normalised images, (B, 3, H, W), sides multiples of 32.
+        """Normalised images, (B, 3, H, W), sides multiples of 32, to a level of each head's maps, h = H/stride."""
+        return Outputs({name: [maps] for name, maps in self.heads(self._features(images)).items()})
 
-        Returns:
-            heatmaps, (B, K, h, w), h = H/stride, w = W/stride; tags, centres, offsets and shifts, (B, .., h, w), as far
-            as there are such heads.
-        """
-        seen = self._features(images)
-        tags = self.tags(seen) if self.tags else None
-        centres = {"centres": self.centres(seen), "offsets": REACH * self.offsets(seen)} if self.centres else {}
-        return Outputs([self.heatmaps(seen)], tags, **centres, shifts=self.shifts(seen) if self.shifts else None)
-
-    def maps(self, images: Tensor) -> tuple[Tensor | None, ...]:
-        """Heatmaps, and tags, centres, offsets and shifts, each of them a tensor or None."""
-        out = self(images)
-        return out.heatmaps[-1], out.tags, out.centres, out.offsets, out.shifts
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """The maps of all heads, (B, C, h, w)."""
+        return self(images).last()
 
     def _features(self, images: Tensor) -> Tensor:
         """What the heads see, (B, neck, h, w)."""

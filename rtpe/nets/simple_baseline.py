@@ -71,11 +71,11 @@ class SimpleBaseline(Freezable):
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return Outputs(heatmaps=[self.final_layer(self.deconv_layers(x))])
+        return Outputs({"heatmaps": [self.final_layer(self.deconv_layers(x))]})
 
-    def maps(self, images: Tensor) -> tuple[Tensor, None]:
-        """Heatmaps, (B, K, H/4, W/4), and no tags."""
-        return self(images).heatmaps[0], None
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Heatmaps, (B, K, H/4, W/4)."""
+        return self(images).last()
 
 
 def _layer(inputs: int, planes: int, blocks: int, stride: int, caffe: bool) -> nn.Sequential:

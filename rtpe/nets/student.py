@@ -14,6 +14,7 @@ from rtpe.errors import UserError
 from rtpe.nets.blocks import Outputs, conv_bn_relu
 from rtpe.nets.colours import COLOURS
 from rtpe.nets.frozen import Freezable
+from rtpe.nets.head_layers import HEAD_NAMES, Heads
 from rtpe.nets.hrnet import initialise
 from rtpe.nets.residual import BasicBlock
 from rtpe.nets.stems import GraphTrunk, refuse_stem
@@ -29,15 +30,13 @@ LIMITS = {
     "blocks": each(whole(0), count=3),
     "attention": whole(0, 4),
     "context": choice("cam", "plain"),
-    "tags": FLAG,
-    "centres": FLAG,
+    "heads": HEAD_NAMES,
     "colours": choice(*COLOURS),
     "stem": NULL | MAPPING,
     "stride": choice(4, 8),
     "direct": FLAG,
 }
 BESIDE = 0.1  # of the stem's features before the heads: hundreds of them that agree would be learnt from in leaps
-REACH = 16.0  # cells: as far as an offset of 1 reaches, so that offsets are learnt as fast as other maps
 
 
 class ContextAwareModule(nn.Module):
@@ -98,8 +97,7 @@ class Student(Freezable):
         attention: at how many levels person logits are given: 1 to 4; the features times 1 + the attention of the
             first go on. 0 (false) has neither.
         context: the kind of the context modules, cam (Context-Aware Module) or plain (`PlainModule`).
-        tags: whether there are tags to tell people apart by.
-        centres: whether there are people's centres and offsets to tell them apart by.
+        heads: the maps that it gives besides heatmaps: tags, or centers and offsets, to group people by; shifts.
         colours: the colour space that the stem sees, rgb, hsv or lab; the input is normalised RGB in any case.
         stem: arguments of that own `Stem` but for the stride; None for plain convolutions to `width` channels.
         stride: of the pyramid's first level and of the maps, 4 or 8. At 8 a net twice as wide costs as much, and
@@ -123,8 +121,7 @@ class Student(Freezable):
         blocks: Sequence[int] = (1, 1, 1),
         attention: int = 0,
         context: str = "cam",
-        tags: bool = True,
-        centres: bool = False,
+        heads: Sequence[str] = ("tags",),
         colours: str = "rgb",
         stem: Mapping[str, Any] | None = None,
         stride: int = 4,
@@ -134,7 +131,7 @@ class Student(Freezable):
         self.numbers = {
             "joints": joints, "width": width, "stages": stages, "trunk": trunk or None, "dilations": dilations,
             "blocks": blocks, "attention": int(attention) if isinstance(attention, bool) else attention,
-            "context": context, "tags": tags, "centres": centres, "colours": colours, "stem": stem or None,
+            "context": context, "heads": list(heads), "colours": colours, "stem": stem or None,
             "stride": stride, "direct": direct,
         }  # fmt: skip
         _check(**self.numbers)
@@ -154,14 +151,12 @@ class Student(Freezable):
         self.coarse_attention = nn.ModuleList(nn.Conv2d(width, 1, 3, padding=1) for _ in range(int(attention) - 1))
         self.stages = nn.ModuleList(_context(context, width, dilations) for _ in range(stages))
         seen = width + (self.stem.channels if direct else 0)
-        self.heads = nn.ModuleList(nn.Conv2d(seen, joints, 1) for _ in range(stages))
-        self.tags = nn.Conv2d(seen, joints, 1) if tags else None
-        self.centres = nn.Conv2d(seen, 1, 1) if centres else None
-        self.offsets = nn.Conv2d(seen, 2 * joints, 1) if centres else None
+        self.early = nn.ModuleList(Heads(seen, joints, ["heatmaps"]) for _ in range(stages - 1))
+        self.heads = Heads(seen, joints, ("heatmaps", *heads))
         initialise(self)
-        heads = [*self.heads, *filter(None, (self.tags, self.centres, self.offsets))]
-        heads += [*self.coarse_attention, *([self.attention] if attention else [])]
-        for head in heads:  # maps start at nothing, as nearly all of their cells should end, and attention is even
+        for last in (*self.early, self.heads):
+            last.begin()
+        for head in (*self.coarse_attention, *([self.attention] if attention else [])):  # even at first
             nn.init.normal_(head.weight, std=0.001)
         if trunk:
             self.stem.requires_grad_(False)
@@ -170,9 +165,8 @@ class Student(Freezable):
         """Normalised images, (B, 3, H, W), sides multiples of 32.
 
         Returns:
-            heatmaps, (B, K, h, w), one a stage, h = H/stride, w = W/stride; tags, centres and offsets,
-            (B, .., h, w), as far as there are such heads; attention logits, (B, 1, .., ..), from the coarsest to
-            h, w; the features of a stem of its own, (B, C, h, w).
+            heatmaps, (B, K, h, w), one a stage, h = H/stride, w = W/stride; one level of the other heads; attention
+            logits, (B, 1, .., ..), from the coarsest to h, w; the features of a stem of its own, (B, C, h, w).
         """
         features = self.stem(COLOURS[self.numbers["colours"]](images))
         own = None if self.numbers["trunk"] else features
@@ -186,13 +180,12 @@ class Student(Freezable):
         x = merged * (1 + torch.sigmoid(attention[-1])) if attention else merged
         beside = [BESIDE * _resized(features, x)] if self.numbers["direct"] else []
         heatmaps = []
-        for stage, head in zip(self.stages, self.heads):
+        for stage, head in zip(self.stages, [*self.early, self.heads]):
             x = x + stage(x)
-            seen = torch.cat([x, *beside], dim=1)
-            heatmaps.append(head(seen))
-        tags = self.tags(seen) if self.tags else None
-        centres = {"centres": self.centres(seen), "offsets": REACH * self.offsets(seen)} if self.centres else {}
-        return Outputs(heatmaps, tags, attention, **centres, stem=own)
+            maps = head(torch.cat([x, *beside], dim=1))
+            heatmaps.append(maps.pop("heatmaps"))
+        levels = {"heatmaps": heatmaps, **{name: [each] for name, each in maps.items()}}
+        return Outputs(levels | ({"attention": attention} if attention else {}), stem=own)
 
     def _sides(self, features: Tensor) -> list[Tensor]:
         """What each level of the pyramid on the stem's features adds, (B, width, h, w) each, fine to coarse."""
@@ -211,10 +204,9 @@ class Student(Freezable):
             logits.append(own + _resized(logits[-1], own) if logits else own)
         return logits
 
-    def maps(self, images: Tensor) -> tuple[Tensor | None, ...]:
-        """The last stage's heatmaps and the tags or None, (B, K, h, w) each; centres and offsets, if any."""
-        out = self(images)
-        return (out.heatmaps[-1], out.tags) + ((out.centres, out.offsets) if self.centres else ())
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """The last level of each head's maps, (B, C, h, w)."""
+        return self(images).last()
 
 
 def _check(**numbers: Any) -> None:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from rtpe import geometry
 from rtpe.errors import UserError
 from rtpe.geometry import Affine
+from rtpe.heads import HEADS
 from rtpe.images import warp
-from rtpe.nets.blocks import Maps, normalise
+from rtpe.nets.blocks import normalise
 from rtpe.predictors.finite import PRECISION, require_finite
 from rtpe.predictors.pictures import OfPictures
 from rtpe.skeleton import Skeleton
@@ -31,13 +32,12 @@ LONGEST = 8  # long side over short side; a longer image gets a border instead o
 
 @dataclass
 class DensePredictor(OfPictures):
-    """A net with `maps(images) -> (heatmaps, tags or None)` and what stands before and behind it.
+    """A net with `maps(images) -> {"heatmaps": ...}` and what stands before and behind it.
 
     Legend: B images, K joints, T runs that number people, h x w cells.
 
     Attributes:
-        net: takes (B, 3, H, W) normalised images, gives heatmaps (B, K, h, w), tags (B, K, h, w) or None and, if it has
-            them, centres (B, 1, h, w), offsets and shifts (B, 2 K, h, w).
+        net: takes (B, 3, H, W) normalised images, gives maps (B, C, h, w) by the names of `rtpe.heads.HEADS`.
         decode: reads the people from the maps of one image.
         name, weights_sha256: who speaks.
         size: of the input: its short side, or (height, width) or the one number for both if letterboxed.
@@ -153,25 +153,27 @@ class DensePredictor(OfPictures):
         """The maps of images that have one input size."""
         input_hw = views[0][0]
         maps = self._all_scales(images, [affine for _, affine in views], input_hw)
-        require_finite(self.name, PRECISION, **maps._asdict())
-        stride = self._stride(maps.heatmaps, input_hw)
+        require_finite(self.name, PRECISION, **maps)
+        stride = self._stride(maps["heatmaps"], input_hw)
         for i, (image, (_, affine)) in enumerate(zip(images, views)):
             to_image = affine.inverse() @ geometry.cells(stride)
-            own = {name: None if each is None else each[i] for name, each in maps._asdict().items()}
-            yield PoseMaps(to_image=to_image, image_hw=image.shape[:2], skeleton=self.skeleton, **own)
+            heatmaps, *others = ((name, each[i]) for name, each in maps.items())
+            yield PoseMaps(heatmaps[1], to_image, image.shape[:2], self.skeleton, dict(others))
 
     @torch.inference_mode()
-    def _all_scales(self, images, affines, input_hw) -> Maps:
-        """As `_run`, as arrays, heatmaps the mean of all scales, all in the cells of scale 1."""
+    def _all_scales(self, images, affines, input_hw) -> dict[str, np.ndarray]:
+        """As `_run`, as arrays, heatmaps the mean of all scales, all in the cells of scale 1; heatmaps first."""
         maps = self._run(self._inputs(images, affines, input_hw, 1))
         maps = _projected(maps, input_hw) if self.project else maps
-        total = maps.heatmaps
+        total = maps["heatmaps"]
         for scale in self.scales:
             if scale != 1:
-                scaled = self._run(self._inputs(images, affines, input_hw, scale)).heatmaps
-                total = total + _resized(scaled, maps.heatmaps.shape[-2:])
-        maps = maps._replace(heatmaps=total / len(self.scales))
-        return Maps(*(None if each is None else each.cpu().numpy() for each in maps))
+                scaled = self._run(self._inputs(images, affines, input_hw, scale))["heatmaps"]
+                total = total + _resized(scaled, total.shape[-2:])
+        maps = {"heatmaps": total / len(self.scales)} | {
+            name: each for name, each in maps.items() if name != "heatmaps"
+        }
+        return {name: each.cpu().numpy() for name, each in maps.items()}
 
     def _inputs(self, images, affines, input_hw: tuple[int, int], scale: float) -> np.ndarray:
         """The images as one batch, (B, H, W, 3) uint8, at some scale of the input; black where no image is.
@@ -185,35 +187,33 @@ class DensePredictor(OfPictures):
         resize = self._to_pixels @ Affine.scaling(scale)
         return np.stack([warp(image, resize @ affine, scaled_hw) for image, affine in zip(images, affines)])
 
-    def _run(self, inputs: np.ndarray) -> Maps:
-        """Inputs, (B, H, W, 3) uint8, to the net's maps, tags as (B, T, K, h, w)."""
+    def _run(self, inputs: np.ndarray) -> dict[str, Tensor]:
+        """Inputs, (B, H, W, 3) uint8, to the net's maps; of those that are not averaged, (B, T, C, h, w)."""
         images = normalise(torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2))
-        maps = self._net(images)
-        if not self.flip:
-            return maps._replace(tags=_stacked(maps.tags))
-        flipped = self._unflipped(self._net(images.flip(-1)))
-        mean = Maps(*(None if one is None else (one + other) / 2 for one, other in zip(maps, flipped)))
+        runs = [self._net(images)]
+        if self.flip:
+            runs.append(self._unflipped(self._net(images.flip(-1))))
         # averaging tags would mix two arbitrary numberings of the people: they stay apart
-        return mean._replace(tags=_stacked(maps.tags, flipped.tags))
+        return {
+            name: sum(run[name] for run in runs) / len(runs)
+            if HEADS[name].averaged
+            else torch.stack([run[name] for run in runs], dim=1)
+            for name in runs[0]
+        }
 
-    def _net(self, images: Tensor) -> Maps:
+    def _net(self, images: Tensor) -> dict[str, Tensor]:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            maps = Maps(*self.net.maps(images))
-        if maps.heatmaps.shape[1] != len(self.skeleton):
+            maps = self.net.maps(images)
+        if maps["heatmaps"].shape[1] != len(self.skeleton):
             raise UserError(
                 f"{self.name}: expected {len(self.skeleton)} heatmaps for {self.skeleton.name}, got "
-                f"{maps.heatmaps.shape[1]}: choose the skeleton that the net was trained with"
+                f"{maps['heatmaps'].shape[1]}: choose the skeleton that the net was trained with"
             )
-        return Maps(*(None if each is None else each.float() for each in maps))
+        return {name: each.float() for name, each in maps.items()}
 
-    def _unflipped(self, maps: Maps) -> Maps:
+    def _unflipped(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Maps of the mirrored image, laid over those of the image: left joints become right ones again."""
-        heatmaps, tags, centres, *pairs = (None if each is None else each.flip(-1) for each in maps)
-        order = self.skeleton.flip
-        tags = None if tags is None else tags[:, order]
-        return Maps(
-            heatmaps[:, order], tags, centres, *(each if each is None else _turned(each, order) for each in pairs)
-        )
+        return {name: _mirrored(each.flip(-1), HEADS[name].of, self.skeleton.flip) for name, each in maps.items()}
 
     def _stride(self, heatmaps: np.ndarray, input_hw: tuple[int, int]) -> float:
         stride = input_hw[1] / heatmaps.shape[-1]
@@ -224,23 +224,21 @@ class DensePredictor(OfPictures):
         return stride
 
 
-def _stacked(*runs: Tensor | None) -> Tensor | None:
-    """The tags of the runs, (B, K, h, w) each, as (B, T, K, h, w)."""
-    return None if runs[0] is None else torch.stack(runs, dim=1)
+def _mirrored(maps: Tensor, of: str, order: Sequence[int]) -> Tensor:
+    """The channels of flipped maps, (B, C, h, w): each is another joint's, and x points the other way."""
+    if of == "joints":
+        return maps[:, order]
+    if of == "vectors":
+        x_y = maps.unflatten(1, (-1, 2))[:, order]
+        return (x_y * maps.new_tensor([-1, 1])[:, None, None]).flatten(1, 2)
+    return maps
 
 
-def _turned(offsets: Tensor, order: Sequence[int]) -> Tensor:
-    """Offsets, (B, 2 K, h, w), of a mirrored image: each is another joint's, and x points the other way."""
-    x_y = offsets.unflatten(1, (-1, 2))[:, order]
-    return (x_y * offsets.new_tensor([-1, 1])[:, None, None]).flatten(1, 2)
-
-
-def _projected(maps: Maps, input_hw: tuple[int, int]) -> Maps:
+def _projected(maps: dict[str, Tensor], input_hw: tuple[int, int]) -> dict[str, Tensor]:
     """Maps with a cell for each pixel of the input; what is told in cells grows with the number of them."""
-    stride = input_hw[1] / maps.heatmaps.shape[-1]
-    maps = Maps(*(None if each is None else _resized(each, input_hw) for each in maps))
-    told = {name: each * stride for name in ("offsets", "shifts") if (each := getattr(maps, name)) is not None}
-    return maps._replace(**told)
+    stride = input_hw[1] / maps["heatmaps"].shape[-1]
+    factors = {name: stride if HEADS[name].of == "vectors" else 1.0 for name in maps}
+    return {name: factors[name] * _resized(each, input_hw) for name, each in maps.items()}
 
 
 def _resized(maps: Tensor, size_hw: Sequence[int]) -> Tensor:

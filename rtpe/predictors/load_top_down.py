@@ -24,7 +24,7 @@ from rtpe.settings.limits import whole
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes
 
-TRUTH = "truth"
+TRUTH = "labels"
 
 
 def of_net(
@@ -179,7 +179,7 @@ def _boxes(
         return {}, {"from": "the caller"}
     if not settings.boxes:
         raise UserError(
-            f"weights {settings.weights}: this net sees one person a crop: pass --teacher.boxes truth (the labels' "
+            f"weights {settings.weights}: this net sees one person a crop: pass --teacher.boxes labels (the labels' "
             "boxes) or a JSON file of COCO detections"
         )
     if images is None:
@@ -192,7 +192,7 @@ def _boxes(
         return boxes, {"from": Path(settings.boxes).name, "sha256": digest, "least": settings.crop.least}
     if images.annotations is None:
         raise UserError(
-            f"boxes truth: nobody labelled the images of {images.root}: pass --teacher.boxes FILE, COCO detections"
+            f"boxes labels: nobody labelled the images of {images.root}: pass --teacher.boxes FILE, COCO detections"
         )
     cleaned = published and not isinstance(getattr(images, "whole", images), MpiiDataset)
     source = {"from": TRUTH, "boxes": getattr(images, "whole", images).labels.boxes_digest}
@@ -201,4 +201,4 @@ def _boxes(
 
 def _named(name: str, settings: TeacherSettings) -> str:
     """Who is told by the labels where people are is called so, in every table."""
-    return f"{name}@truth_boxes" if settings.boxes == TRUTH else name
+    return f"{name}@label_boxes" if settings.boxes == TRUTH else name

@@ -17,9 +17,9 @@ from torch import nn
 from rtpe.decode.nms import suppress
 from rtpe.decode.peaks import Refiner, published_quarter, refiner
 from rtpe.errors import UserError
-from rtpe.geometry import Affine, cells, centred, crop, round_up, udp_cells, udp_crop
+from rtpe.geometry import Affine, cells, centered, crop, round_up, udp_cells, udp_crop
 from rtpe.images import greatest, warp, warp_maps
-from rtpe.nets.blocks import Maps, normalise
+from rtpe.nets.blocks import normalise
 from rtpe.predictors.finite import PRECISION, require_finite
 from rtpe.predictors.pictures import OfPictures
 from rtpe.skeleton import Skeleton
@@ -204,7 +204,7 @@ class TopDownPredictor(OfPictures):
         """The maps of all crops on one grid over the image; where people overlap, the highest."""
         scale = self.settings.canvas / max(image_hw)
         canvas_hw = tuple(round_up(side * scale, self.stride) for side in image_hw)
-        to_image = centred(image_hw, canvas_hw, scale).inverse() @ cells(self.stride)
+        to_image = centered(image_hw, canvas_hw, scale).inverse() @ cells(self.stride)
         whole = np.zeros((len(self.skeleton), *(side // self.stride for side in canvas_hw)), np.float32)
         for place, own in zip(places, heatmaps):
             np.maximum(whole, paste(own, to_image.inverse() @ place, whole.shape[1:]), out=whole)
@@ -248,7 +248,7 @@ def paste(heatmaps: np.ndarray, affine: Affine, size_hw: tuple[int, int]) -> np.
 
 
 def net_look(net: nn.Module, device: str = "cpu", color: str = "rgb", precision: str = "fp32") -> Look:
-    """A net with `maps(images) -> (heatmaps, ...)` for use on crops.
+    """A net with `maps(images) -> {"heatmaps": ...}` for use on crops.
 
     Args:
         color: bgr gives it blue, green and red, normalised as if they were red, green and blue.
@@ -261,7 +261,7 @@ def net_look(net: nn.Module, device: str = "cpu", color: str = "rgb", precision:
         images = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2)
         images = normalise(images.flip(1) if color == "bgr" else images)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            heatmaps = Maps(*net.maps(images)).heatmaps
+            heatmaps = net.maps(images)["heatmaps"]
         return heatmaps.float().cpu().numpy()
 
     return look

@@ -16,7 +16,7 @@ from rtpe.files import write_file
 COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#b3478f", "#2f94d0", "#8a6400")  # on white paper
 _WIDTH, _HEIGHT = 480, 300
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4")
-_MARKERS = (  # relative to their centre
+_MARKERS = (  # relative to their center
     "m-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0z",
     "m-3 -3h6v6h-6z",
     "m0 -4.2l4 7h-8z",
@@ -115,8 +115,8 @@ def _drawing(chart: Chart) -> str:
     (x_range, x_ticks), (y_range, y_ticks) = _axis(drawn[:, 0], tight=True), _axis(drawn[:, 1], tight=False)
     x_names, y_names = _tick_names(x_ticks), _tick_names(y_ticks)
     left, top, right, bottom = 14 + 7 * max(map(len, y_names)), 28, _WIDTH - 16, _HEIGHT - 44
-    centre = (left + right) / 2
-    parts = [_words(2, 14, chart.y_label, "start"), _words(centre, _HEIGHT - 6, chart.x_label)]
+    center = (left + right) / 2
+    parts = [_words(2, 14, chart.y_label, "start"), _words(center, _HEIGHT - 6, chart.x_label)]
     for y, name in zip(np.interp(y_ticks, y_range, (bottom, top)), y_names):
         parts += [f'<path class="grid" d="M{left} {y:.1f}H{right}"/>', _words(left - 6, y + 4, name, "end")]
     for x, name in zip(np.interp(x_ticks, x_range, (left, right)), x_names):
@@ -132,7 +132,7 @@ def _drawing(chart: Chart) -> str:
     parts += [_band(numbers[name], *(places(end) for end in both)) for name, both in bands.items()]
     parts += [_line(number, places(line)) for number, line in enumerate(lines)]
     if not len(drawn):
-        parts.append(_words(centre, (top + bottom) / 2, "no data"))
+        parts.append(_words(center, (top + bottom) / 2, "no data"))
     return "".join(parts)
 
 

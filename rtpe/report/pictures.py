@@ -17,11 +17,10 @@ from rtpe.geometry import cells
 from rtpe.images import UnreadableImage, warp
 from rtpe.nets.blocks import normalise
 from rtpe.protocols import Predictor
-from rtpe.report.page import Chart, curves
 from rtpe.structures import Poses, Sample
 
 SHOWN = 0.2  # least person score: the doubtful ones, which cost AP nothing, would cover everything else
-TITLES = ("image", "truth", "teacher", "teacher maps", "student", "student maps", "attention")
+TITLES = ("image", "labels", "teacher", "teacher maps", "student", "student maps", "attention")
 
 
 def gallery(images: Images, cache: Cache | None, student: Predictor, net: nn.Module, size: int) -> np.ndarray | None:
@@ -40,7 +39,7 @@ def drawings(
     for sample, prediction in zip(samples, predictions):
         row: dict[str, np.ndarray | None] = {"image": sample.image}
         if sample.labelled:
-            row["truth"] = draw_truth(sample.image, sample.points, sample.skeleton)
+            row["labels"] = draw_truth(sample.image, sample.points, sample.skeleton)
         if cache is not None and sample.image_id in cache:
             teacher = cache.load(sample.image_id)
             row["teacher"] = _drawn(sample, teacher.poses)
@@ -81,21 +80,10 @@ def attention(sample: Sample, net: nn.Module, size: int) -> np.ndarray | None:
     device = next(net.parameters()).device
     with torch.inference_mode():
         out = net.eval()(normalise(pixels.to(device)))
-    if not out.attention:
+    if "attention" not in out.maps:
         return None
-    mask = torch.sigmoid(out.attention[-1].float())[0, 0].cpu().numpy()
+    mask = torch.sigmoid(out.maps["attention"][-1].float())[0, 0].cpu().numpy()
     return overlay_mask(sample.image, mask, view.inverse() @ cells(size / mask.shape[1]))
-
-
-def loss_charts(history: Sequence[dict]) -> list[Chart]:
-    """The loss terms of a run; those of maps and those of tags and masks differ tenfold, so each kind has its own."""
-    kinds = {
-        "Loss: all terms and heatmaps": ("loss", "teacher", "truth", "minival truth"),
-        "Loss: tags, centres and mask": ("pull", "push", "centre", "offset", "person"),
-        "Loss: features of the stem": ("stem",),
-    }
-    series = {title: curves(history, names) for title, names in kinds.items()}
-    return [Chart(title, "step", "mean of an epoch", lines) for title, lines in series.items() if lines]
 
 
 def spread_out(images: Images, count: int) -> Images:

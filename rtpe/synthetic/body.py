@@ -14,7 +14,7 @@ from .outfit import Outfit
 from .pose import Pose, turn
 from .solids import Clay, Solids
 
-# what one sees of a joint lies this far before its centre (metres at a height of 1.7 m), in COCO order
+# what one sees of a joint lies this far before its center (metres at a height of 1.7 m), in COCO order
 JOINT_DEPTH_M = np.array(
     [0.03, 0.025, 0.025, 0.035, 0.035, 0.08, 0.08, 0.06, 0.06, 0.055, 0.055, 0.14, 0.14, 0.085, 0.085, 0.07, 0.07]
 )

@@ -128,9 +128,9 @@ class Canvas:
         indices = points - index_to_point(np.array([x0, y0]))
         cv2.fillConvexPoly(inside, np.round(indices * 16).astype(np.int32), 1, shift=4)
         rows, columns = np.nonzero(inside)
-        (centre_x, centre_y), focal = camera.centre_px, camera.focal
-        ray_x = ((index_to_point(np.arange(x0, x1)) - centre_x) / focal).astype(np.float32).take(columns)
-        ray_y = ((index_to_point(np.arange(y0, y1)) - centre_y) / focal).astype(np.float32).take(rows)
+        (center_x, center_y), focal = camera.center_px, camera.focal
+        ray_x = ((index_to_point(np.arange(x0, x1)) - center_x) / focal).astype(np.float32).take(columns)
+        ray_y = ((index_to_point(np.arange(y0, y1)) - center_y) / focal).astype(np.float32).take(rows)
         toward = (normal / (normal @ quad[0])).astype(np.float32)
         z = 1 / np.maximum(toward[0] * ray_x + toward[1] * ray_y + toward[2], np.float32(1e-3))
         places, depth = (rows + y0) * self.depth.shape[1] + columns + x0, np.float32(focal) * np.log(z)

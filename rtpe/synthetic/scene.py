@@ -28,7 +28,7 @@ class Person:
     """One annotated person, or a crowd as one.
 
     Attributes:
-        keypoints: (17, 3) float32: x, y in pixels (centres at + 0.5) and v: 2 seen, 1 hidden, 0 (x = y = 0) outside the
+        keypoints: (17, 3) float32: x, y in pixels (centers at + 0.5) and v: 2 seen, 1 hidden, 0 (x = y = 0) outside the
             image, or a face point behind the own head. All zero if too little of the person is seen.
         box_xywh: the tight box of the mask, its edges on pixel borders.
         mask: (h, w) bool, what is seen of the person. area: its pixels.
@@ -82,7 +82,7 @@ def _arrange(rng, heights, size_hw) -> tuple[Camera, list[np.ndarray]]:
     """A camera, and a place on the floor for each person, such that the first one is well in the picture."""
     height, width = size_hw
     focal = height * rng.uniform(1.0, 2.2)
-    centre = (width / 2, height / 2)
+    center = (width / 2, height / 2)
     scale = _random_scale(rng) * (0.9 if len(heights) > 2 else 1.0)
     first = heights[0] if heights else 1.7
     away = max(focal * first / (scale * height), 0.9)
@@ -91,14 +91,14 @@ def _arrange(rng, heights, size_hw) -> tuple[Camera, list[np.ndarray]]:
     aim = first * (0.5 if scale < 1 else rng.uniform(0.55, 0.85))
     down = np.degrees(np.arctan2(lens - aim, away) - np.arctan2(height * rng.normal(0, 0.06), focal))
     rotation = turn(z=np.clip(rng.normal(0, 3), -10, 10)) @ turn(x=np.clip(down, -35, 50)) @ np.diag([1.0, -1.0, -1.0])
-    camera = Camera(focal, centre, rotation, lens)
+    camera = Camera(focal, center, rotation, lens)
     places: list[np.ndarray] = []
     for index, tall in enumerate(heights):
         for _ in range(8):
             z = away if index == 0 else max(away * np.exp(rng.normal(0.08, 0.2)), 0.9)
             spread = 0.22 if index == 0 else 0.5
             x_px = width * rng.uniform(0.5 - spread, 0.5 + spread)
-            place = np.array([(x_px - centre[0]) * z / focal, 0, -z])
+            place = np.array([(x_px - center[0]) * z / focal, 0, -z])
             apart = [np.hypot(*(place - other)[[0, 2]]) for other in places]
             beside = [abs(place[0] / place[2] - other[0] / other[2]) * away for other in places]
             if min(apart, default=9) > 0.75 and min(beside, default=9) > 0.2 * tall:
@@ -225,7 +225,7 @@ def _draw_crowd(rng, canvas, owner, farthest) -> Person | None:
     middle = rng.uniform(0.15, 0.85) * width
     for _ in range(rng.integers(5, 10)):
         x_px, z = middle + rng.normal(0, 0.13) * width, away * rng.uniform(0.95, 1.2)
-        place = np.array([(x_px - camera.centre_px[0]) * z / camera.focal, 0, -z])
+        place = np.array([(x_px - camera.center_px[0]) * z / camera.focal, 0, -z])
         build = random_build(rng)
         figure = make_figure(build, random_pose(rng, "stand"), random_outfit(rng))
         canvas.draw(figure.solids.moved(turn(y=rng.uniform(-180, 180)), place).moved(*camera.view), owner)

@@ -24,13 +24,13 @@ class Camera:
 
     Attributes:
         focal: in pixels.
-        centre_px: (x, y) principal point.
+        center_px: (x, y) principal point.
         rotation: (3, 3), world to camera.
         height: of the lens over the floor y = 0; it stands at x = z = 0.
     """
 
     focal: float
-    centre_px: tuple[float, float]
+    center_px: tuple[float, float]
     rotation: np.ndarray
     height: float
 
@@ -45,8 +45,8 @@ class Camera:
         return points @ rotation.T + shift
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """(..., 3) camera to (..., 2) pixels, pixel centres at + 0.5."""
-        return points[..., :2] * (self.focal / points[..., 2:]) + self.centre_px
+        """(..., 3) camera to (..., 2) pixels, pixel centers at + 0.5."""
+        return points[..., :2] * (self.focal / points[..., 2:]) + self.center_px
 
     def to_screen(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) camera to (..., 3): pixels and depth = focal * ln(z)."""
@@ -58,7 +58,7 @@ class Solids:
     """P rounded cones: two balls and all between them, squashed along one axis.
 
     Attributes:
-        ends: (P, 2, 3) centres of the balls. radii: (P, 2) metres.
+        ends: (P, 2, 3) centers of the balls. radii: (P, 2) metres.
         frames: (P, 3, 3) rows side, up, forward: unit vectors.
         squash: (P,) thickness along `forward` over that along `side`.
         covers: what is painted on them, by t = 0 at the first ball to 1 at the second.
@@ -94,7 +94,7 @@ class Clay:
 class ScreenCones:
     """Solids on the screen, met by rays along the depth axis.
 
-    With centres c(t) and radii r(t), the ray through p meets ball t at depth z(t) - sqrt(S(t)), where
+    With centers c(t) and radii r(t), the ray through p meets ball t at depth z(t) - sqrt(S(t)), where
     S(t) = r(t)^2 - |p - c(t)|^2 = A t^2 + B t + C. The front of the solid is the least of these over t: it is convex in
     t, and the zero of its derivative solves a quadratic equation. A squashed solid is a round one in a stretched space,
     in which the rays are still parallel.

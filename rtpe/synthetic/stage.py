@@ -85,8 +85,8 @@ def background(rng: np.random.Generator, camera: Camera, size_hw: tuple[int, int
 
 def _place(rng, camera, size_hw, half, far_m, walled) -> np.ndarray:
     """(3, h, w): a textured floor, and behind it a wall or the sky, where the camera sees them."""
-    columns = (index_to_point(np.arange(half[1])) * (size_hw[1] / half[1]) - camera.centre_px[0]) / camera.focal
-    rows = (index_to_point(np.arange(half[0])) * (size_hw[0] / half[0]) - camera.centre_px[1]) / camera.focal
+    columns = (index_to_point(np.arange(half[1])) * (size_hw[1] / half[1]) - camera.center_px[0]) / camera.focal
+    rows = (index_to_point(np.arange(half[0])) * (size_hw[0] / half[0]) - camera.center_px[1]) / camera.focal
     right, up, back = (
         (r[0] * columns + r[2])[None].astype(np.float32) + (r[1] * rows)[:, None].astype(np.float32)
         for r in camera.rotation.T
@@ -193,7 +193,7 @@ def draw_clutter(canvas: Canvas, rng: np.random.Generator, distances: list[float
 def _somewhere(canvas, rng, away) -> np.ndarray:
     """A place on the floor in view, about `away` metres off."""
     width = canvas.image.shape[1]
-    return np.array([(rng.uniform(0, width) - canvas.camera.centre_px[0]) * away / canvas.camera.focal, 0, -away])
+    return np.array([(rng.uniform(0, width) - canvas.camera.center_px[0]) * away / canvas.camera.focal, 0, -away])
 
 
 def draw_shadow(image: np.ndarray, camera: Camera, foot: np.ndarray, radius: float) -> None:

@@ -26,7 +26,7 @@ class TrainingState:
         epoch, batch: where the run stands: the next batch of that epoch.
         step: optimiser steps made.
         seconds: spent in training so far, over all resumes.
-        best: the best score seen on the minival.
+        best: the best score seen on the holdout.
         sums, summed: of the loss terms since the epoch began, and of how many batches.
         data: what the run learns from, in plain values.
         scaler: of fp16's gradients; None for other precisions.

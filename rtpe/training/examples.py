@@ -30,12 +30,12 @@ def without_labels(settings: Train, says: bool) -> Train:
     if not (settings.cache.path and settings.loss.teacher):
         missing = "--loss.teacher above 0" if settings.cache.path else "--cache.path, which `rtpe cache build` makes"
         raise UserError(f"data {settings.data.root}: nobody labelled these images, a teacher must: pass {missing}")
-    unscored = replace(settings.train, minival=0, minival_split="")
-    bare = replace(settings, loss=replace(settings.loss, truth=0.0), train=unscored)
+    unscored = replace(settings.train, holdout=0, holdout_split="")
+    bare = replace(settings, loss=replace(settings.loss, labels=0.0), train=unscored)
     if says and bare != settings:
         print(
-            f"data {settings.data.root}: no labels, the teacher's people serve instead: trains with --loss.truth 0 and "
-            "--train.minival 0, the last epoch is kept",
+            f"data {settings.data.root}: no labels, the teacher's people serve instead: trains with --loss.labels 0 "
+            "and --train.holdout 0, the last epoch is kept",
             flush=True,
         )
     return bare
@@ -47,46 +47,46 @@ def held_out(settings: Train, everything: Images, says: bool = True) -> tuple[Im
     Raises:
         UserError: if the former are of a split without labels.
     """
-    count, split = settings.train.minival, settings.train.minival_split
+    count, split = settings.train.holdout, settings.train.holdout_split
     if not split:
-        minival = everything.subset(fixed_choice(everything.ids, count))
-        _tell_unlabelled(minival, says)
-        return minival, everything.subset(sorted(set(everything.ids) - set(minival.ids)))
+        holdout = everything.subset(fixed_choice(everything.ids, count))
+        _tell_unlabelled(holdout, says)
+        return holdout, everything.subset(sorted(set(everything.ids) - set(holdout.ids)))
     other = open_dataset(replace(settings.data, split=split, limit=0))
     if other.annotations is None:
-        raise UserError(f"train.minival_split {split}: nobody labelled these images: choose a split with labels")
-    minival = other.subset(fixed_choice(other.ids, count))
-    _tell_unlabelled(minival, says)
-    return minival, everything
+        raise UserError(f"train.holdout_split {split}: nobody labelled these images: choose a split with labels")
+    holdout = other.subset(fixed_choice(other.ids, count))
+    _tell_unlabelled(holdout, says)
+    return holdout, everything
 
 
-def _tell_unlabelled(minival: Images, says: bool) -> None:
-    if says and len(minival) and not minival.labels.labelled(minival.ids):
+def _tell_unlabelled(holdout: Images, says: bool) -> None:
+    if says and len(holdout) and not holdout.labels.labelled(holdout.ids):
         print(
-            f"train.minival: none of the {len(minival)} held-out images has labelled people: the last epoch is kept",
+            f"train.holdout: none of the {len(holdout)} held-out images has labelled people: the last epoch is kept",
             flush=True,
         )
 
 
-def training_examples(settings: Train, own: Images, says: bool, minival: Images | None = None) -> TrainingExamples:
+def training_examples(settings: Train, own: Images, says: bool, holdout: Images | None = None) -> TrainingExamples:
     """What is trained on: these images of `--data` and all of `--more`, what is left out counted and said.
 
     Args:
-        minival: whose photographs are left out, under whatever number they are there.
+        holdout: whose photographs are left out, under whatever number they are there.
 
     Raises:
         UserError: if there is no image, only some of them have a cache, or a cache has none of its images.
     """
     sets = [(own, settings.data, settings.cache.path)]
     sets += [(open_dataset(each), each, each.cache) for each in settings.more]
-    if settings.loss.truth:
+    if settings.loss.labels:
         for images, each, _ in sets:
             _refuse_without_labels(images, each)
     if says and settings.loss.teacher and not any(path for _, _, path in sets):
         print("no --cache.path: learns from labels alone, without a teacher", flush=True)
-    held = {} if minival is None else _files(minival)
+    held = {} if holdout is None else _files(holdout)
     parts = [_part(_without(images, held, says), each, path, says) for images, each, path in sets]
-    size, labels = settings.net.size, settings.loss.truth != 0
+    size, labels = settings.net.size, settings.loss.labels != 0
     joined = Joined([images for images, _ in parts])
     thresholds = [each.person_threshold for each in (settings.data, *settings.more)]
     caches = _caches(joined, [cache for _, cache in parts], thresholds)
@@ -104,7 +104,7 @@ def training_examples(settings: Train, own: Images, says: bool, minival: Images 
     if not len(examples):
         raise UserError(
             f"data {settings.data.root}: all of the images are held out, no image to learn from: give --data.split "
-            f"more images, or hold out fewer than --train.minival {settings.train.minival}"
+            f"more images, or hold out fewer than --train.holdout {settings.train.holdout}"
         )
     return examples
 
@@ -119,17 +119,17 @@ def stride(settings: Train) -> int:
     return settings.net.numbers.get("stride", STRIDE)
 
 
-def shown_examples(settings: Train, minival: Images, examples: TrainingExamples) -> tuple[Joined, JoinedCaches | None]:
-    """A few images to draw, of the minival if there is one, and what a teacher said of them."""
-    if not len(minival):
+def shown_examples(settings: Train, holdout: Images, examples: TrainingExamples) -> tuple[Joined, JoinedCaches | None]:
+    """A few images to draw, of the holdout if there is one, and what a teacher said of them."""
+    if not len(holdout):
         return spread_out(examples.samples, settings.train.pictures), examples.cache
-    held_out = Joined([minival])
+    held_out = Joined([holdout])
     path = settings.cache.path
-    own = path and not settings.train.minival_split  # a cache is of one split
+    own = path and not settings.train.holdout_split  # a cache is of one split
     if not own:
         return spread_out(held_out, settings.train.pictures), None
     cache = Cache.open(path)  # it may have none of these few
-    refuse_other_images(cache, minival.sources())
+    refuse_other_images(cache, holdout.sources())
     return spread_out(held_out, settings.train.pictures), JoinedCaches(held_out, [cache])
 
 
@@ -170,7 +170,8 @@ def _refuse_without_labels(images: Images, settings: DataSettings) -> None:
     if images.labels is not None and settings.labels and len(images) and not images.labels.labelled(images.ids):
         raise UserError(
             f"annotations {images.labels.file}: none of the people on these {len(images)} images has labelled joints: "
-            "are they person_keypoints_..., not instances_...? To learn without labels pass --loss.truth 0 or labels: 0"
+            "are they person_keypoints_..., not instances_...? To learn without labels pass --loss.labels 0, or "
+            "labels: 0"
         )
 
 

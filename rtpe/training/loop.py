@@ -65,7 +65,7 @@ def fit(
     Args:
         batches_of: (epoch, first batch) -> the rest of that epoch's batches.
         after_epoch: takes the means of the loss terms, logs what is to be logged, and gives the scores of the
-            averaged net on the minival; their `AP` chooses the best.
+            averaged net on the holdout; their `AP` chooses the best.
         keep_best: writes the averaged net, the best so far, of these scores.
     """
     if state.batch >= epoch_batches:  # resumed with larger batches, of which an epoch has fewer

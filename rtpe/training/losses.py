@@ -40,38 +40,49 @@ def segmentation_loss(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return (error * mask).sum() / mask.sum().clamp(min=1)
 
 
-def tag_losses(tags: Tensor, indices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Pull the tags of a person together and push people apart (Newell et al., arXiv:1611.05424).
+def pull_loss(tags: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+    """Pull the tags of a person together (Newell et al., arXiv:1611.05424).
+
+    The weighed square distance of a person's tags to their weighed mean, over joints and people.
 
     Args:
         tags: (B, K, h, w).
         indices: (B, P, K) cell of each joint in the flattened h x w grid.
         weights: (B, P, K) 0..1 or bool, how much each joint counts; 0: absent.
-
-    Returns:
-        pull: weighed square distance of a person's tags to their weighed mean, over joints and people.
-        push: mean over pairs of people of exp(-(difference of means)^2), times the mean weights of both.
     """
-    people = indices.shape[1]
-    if people == 0:
-        return tags.sum() * 0.0, tags.sum() * 0.0
-    flat = tags.float().flatten(2)[:, None].expand(-1, people, -1, -1)
-    values = flat.gather(3, indices[..., None]).squeeze(3)
-    weights = weights.float()
-    counts, total = (weights > 0).sum(2), weights.sum(2)
-    present = counts > 0
-    means = (values * weights).sum(2) / torch.where(present, total, 1.0)
+    if indices.shape[1] == 0:
+        return tags.sum() * 0.0
+    values, weights, counts, means = _tag_means(tags, indices, weights)
     spread = ((values - means[..., None]) ** 2 * weights).sum(2) / counts.clamp(min=1)
-    pull = (spread * present).sum() / present.sum().clamp(min=1)
+    present = counts > 0
+    return (spread * present).sum() / present.sum().clamp(min=1)
+
+
+def push_loss(tags: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+    """Push the tags of people apart; arguments as of `pull_loss`.
+
+    The mean over pairs of people of exp(-(difference of means)^2), times the mean weights of both.
+    """
+    if indices.shape[1] == 0:
+        return tags.sum() * 0.0
+    _, weights, counts, means = _tag_means(tags, indices, weights)
+    present, people = counts > 0, indices.shape[1]
     pairs = present[:, :, None] & present[:, None, :] & ~torch.eye(people, dtype=torch.bool, device=tags.device)
-    sure = total / counts.clamp(min=1)
+    sure = weights.sum(2) / counts.clamp(min=1)
     closeness = torch.exp(-((means[:, :, None] - means[:, None, :]) ** 2)) * sure[:, :, None] * sure[:, None, :]
-    push = (closeness * pairs).sum() / pairs.sum().clamp(min=1)
-    return pull, push
+    return (closeness * pairs).sum() / pairs.sum().clamp(min=1)
+
+
+def _tag_means(tags: Tensor, indices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The tag of each joint and its weight, (B, P, K); how many joints a person has, and its mean tag, (B, P)."""
+    flat = tags.float().flatten(2)[:, None].expand(-1, indices.shape[1], -1, -1)
+    values, weights = flat.gather(3, indices[..., None]).squeeze(3), weights.float()
+    counts, total = (weights > 0).sum(2), weights.sum(2)
+    return values, weights, counts, (values * weights).sum(2) / torch.where(counts > 0, total, 1.0)
 
 
 def offset_loss(offsets: Tensor, indices: Tensor, targets: Tensor, counts: Tensor, sizes: Tensor) -> Tensor:
-    """Smooth L1 of the offsets that the cells around centres give, in shares of the person's size.
+    """Smooth L1 of the offsets that the cells around centers give, in shares of the person's size.
 
     Args:
         offsets: (B, 2 K, h, w), x and y of each joint in turn.

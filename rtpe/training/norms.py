@@ -41,7 +41,7 @@ VARIANTS = {
 }
 LEFT_OUT = ("no_norm", "no_act")
 SCORES = ("PCKh@0.5", "PCK@0.1 box")  # the first that the labels allow
-LOSS = "minival truth"
+LOSS = "holdout labels"
 Runs = Mapping[str, Sequence[dict]]
 
 
@@ -71,11 +71,11 @@ def _require(settings: StudyNorms) -> None:
     unknown = set(settings.variants) - set(VARIANTS)
     if unknown:
         raise UserError(f"variants: no {min(unknown)!r}: choose from {', '.join(VARIANTS)}")
-    kind, held_out = settings.net.kind, settings.train.minival
+    kind, held_out = settings.net.kind, settings.train.holdout
     wants = {
         "net.kind": ("pose_hrnet, whose norms can be left out", kind, kind == "pose_hrnet"),
-        "train.minival": ("above 0, to score the epochs on", held_out, held_out > 0),
-        "loss.truth": ("above 0, to tell the loss", settings.loss.truth, bool(settings.loss.truth)),
+        "train.holdout": ("above 0, to score the epochs on", held_out, held_out > 0),
+        "loss.labels": ("above 0, to tell the loss", settings.loss.labels, bool(settings.loss.labels)),
     }
     for name, (want, got, holds) in wants.items():
         if not holds:
@@ -98,7 +98,7 @@ def _finished(training: Training, diverged: bool = False) -> dict:
     history = read_history(training.folder / HISTORY)
     metric = next((score for score in SCORES if history and score in history[-1]), None)
     epochs = [
-        {"epoch": number, "step": row["step"], "score": row[metric], "loss": row[LOSS], "training loss": row["truth"]}
+        {"epoch": number, "step": row["step"], "score": row[metric], "loss": row[LOSS], "training loss": row["labels"]}
         for number, row in enumerate(history, start=1)
     ]
     run = {"variant": name, "seed": int(seed), "metric": metric, "epochs": epochs, "diverged": diverged}

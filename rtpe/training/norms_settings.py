@@ -26,5 +26,5 @@ class StudyNorms(Train):
     out: str = limited("runs/norms", SOME_TEXT)
 
     def idle(self) -> Iterator[Idle]:
-        """A study refuses `train.minival 0` in words of its own."""
-        return (each for each in super().idle() if each[0] != "train.minival_split")
+        """A study refuses `train.holdout 0` in words of its own."""
+        return (each for each in super().idle() if each[0] != "train.holdout_split")

@@ -132,7 +132,7 @@ def mend(settings: Train, state: TrainingState, ended: bool, ship: Callable[[dic
     best, last = state.best, scores.get("AP")
     state.best = best if last is None else last
     ship(scores)
-    if settings.train.minival and (last is None or last < best):
+    if settings.train.holdout and (last is None or last < best):
         state.save(out / LAST)
         print(f"run {out}: {WEIGHTS} was lost with the best epoch's: wrote those of the last epoch", flush=True)
     else:

@@ -24,14 +24,15 @@ from rtpe.nets.metadata import save_net
 from rtpe.predictors.bottom_up import DensePredictor
 from rtpe.report.log import HISTORY, Log, read_history
 from rtpe.report.page import Chart, Picture, Table, curves, write_report
-from rtpe.report.pictures import gallery, loss_charts
+from rtpe.report.pictures import gallery
 from rtpe.report.provenance import run_facts
 from rtpe.settings.parse import as_dict, flat, save_settings
 from rtpe.shortages import named_shortages
 from rtpe.skeleton import Skeleton
+from rtpe.training.charts import loss_charts
 from rtpe.training.checkpoint import TrainingState, settings_of
-from rtpe.training.checks import refuse_untaught
-from rtpe.training.criterion import TERMS, Criterion
+from rtpe.training.checks import check_heads_have_losses
+from rtpe.training.criterion import Criterion
 from rtpe.training.examples import held_out, shown_examples, stride, training_examples, without_labels
 from rtpe.training.launch import as_launched, ended, locked, started
 from rtpe.training.loop import Schedule, fit, mean_terms
@@ -47,6 +48,7 @@ from rtpe.training.resume import (
     say_stopped,
 )
 from rtpe.training.settings import Train
+from rtpe.training.terms import TERMS
 from rtpe.training.unreadable import LeftOut, refuse_unreadable
 
 Shown = tuple[Joined, JoinedCaches | None]
@@ -71,11 +73,11 @@ def _train(settings: Train, images: Images | None) -> Path:
     everything = open_dataset(settings.data) if images is None else images
     if everything.annotations is None:
         settings = without_labels(settings, says=fabric.global_rank == 0)
-    minival, rest = held_out(settings, everything, says=fabric.global_rank == 0)
-    refuse_unreadable(minival)
-    examples, left_out = training_examples(settings, rest, fabric.global_rank == 0, minival), LeftOut()
-    shown = shown_examples(settings, minival, examples)
-    state = _state(fabric, settings, examples, minival)
+    holdout, rest = held_out(settings, everything, says=fabric.global_rank == 0)
+    refuse_unreadable(holdout)
+    examples, left_out = training_examples(settings, rest, fabric.global_rank == 0, holdout), LeftOut()
+    shown = shown_examples(settings, holdout, examples)
+    state = _state(fabric, settings, examples, holdout)
     chosen = settings.train
     epoch_batches = len(epoch_order(len(examples), chosen.batch, chosen.seed, 0, chosen.passes))
     if fabric.global_rank == 0:
@@ -84,7 +86,7 @@ def _train(settings: Train, images: Images | None) -> Path:
     ship = partial(_ship, settings, state, everything.skeleton)
     with closing(Log(out, resume_step=state.step or None)) if fabric.global_rank == 0 else nullcontext() as log:
         if log:
-            kept = f"; {len(minival)} held out choose the best epoch" if len(minival) else ""
+            kept = f"; {len(holdout)} held out choose the best epoch" if len(holdout) else ""
             print(f"run {out}: learns from {len(examples)} images{kept}", flush=True)
         if log and state.step:
             mend(settings, state, schedule.progress(state, epoch_batches) >= 1, ship)
@@ -97,7 +99,7 @@ def _train(settings: Train, images: Images | None) -> Path:
                 partial(_own_batches(fabric, settings, examples).epoch, left_out=left_out.found),
                 epoch_batches,
                 lambda means: _after_epoch(
-                    fabric, settings, state, minival, shown, means, log, left_out, len(examples)
+                    fabric, settings, state, holdout, shown, means, log, left_out, len(examples)
                 ),
                 ship,
                 out,
@@ -107,18 +109,18 @@ def _train(settings: Train, images: Images | None) -> Path:
                 say_stopped(out, state)
             raise
         if log:
-            _finish(settings, state, minival, shown, examples, log)
+            _finish(settings, state, holdout, shown, examples, log)
     return out / WEIGHTS
 
 
-def _state(fabric: Fabric, settings: Train, examples: TrainingExamples, minival: Images) -> TrainingState:
+def _state(fabric: Fabric, settings: Train, examples: TrainingExamples, holdout: Images) -> TrainingState:
     """A fresh run, or where the last one stood."""
     last = Path(settings.out) / LAST
     if last.exists():  # before weights are read, which another net could not take
         refuse_other_settings(last.parent, settings_of(last), settings)
-    data = data_of(examples, minival, settings.net.imitate)
+    data = data_of(examples, holdout, settings.net.imitate)
     net = trainable_net(settings.net, len(examples.samples.skeleton)).to(memory_format=torch.channels_last)
-    refuse_untaught(settings, net)
+    check_heads_have_losses(settings, net)
     ema = copy.deepcopy(net).requires_grad_(False).to(fabric.device)
     net, adam = fabric.setup(net, optimizer(net, settings.train.lr, settings.train.weight_decay))
     scaler = getattr(fabric.strategy.precision, "scaler", None)
@@ -133,14 +135,8 @@ def _state(fabric: Fabric, settings: Train, examples: TrainingExamples, minival:
 def _criterion(fabric: Fabric, settings: Train, skeleton: Skeleton) -> Criterion:
     loss = settings.loss
     weights = {name: getattr(loss, name) for name in TERMS}
-    imitated = _imitated(fabric, settings) if loss.stem else None
-    return Criterion(
-        weights,
-        sigmas=tuple(loss.sigmas),
-        foreground=loss.foreground,
-        confidence=loss.confidence,
-        imitated=imitated,
-    )
+    stem = _imitated(fabric, settings) if loss.stem else None
+    return Criterion(weights, tuple(loss.sigmas), loss.foreground, loss.confidence, stem)
 
 
 def _imitated(fabric: Fabric, settings: Train) -> Callable[[Tensor], Tensor]:
@@ -173,7 +169,7 @@ def _after_epoch(
     fabric: Fabric,
     settings: Train,
     state: TrainingState,
-    minival: Images,
+    holdout: Images,
     shown: Shown,
     means: dict[str, float],
     log: Log | None,
@@ -185,7 +181,7 @@ def _after_epoch(
     left_out.of_training(fabric, count)
     if log is not None:
         try:
-            scores = _scores_and_pictures(fabric, settings, state, minival, shown, log, left_out)
+            scores = _scores_and_pictures(fabric, settings, state, holdout, shown, log, left_out)
         except NotFinite as error:
             raise Diverged(f"epoch {state.epoch}: averaged weights of {error}, or lower --train.lr") from error
         log.scalars({**means, **scores}, step=state.step, epoch=state.begun)
@@ -199,38 +195,38 @@ def _scores_and_pictures(
     fabric: Fabric,
     settings: Train,
     state: TrainingState,
-    minival: Images,
+    holdout: Images,
     shown: Shown,
     log: Log,
     left_out: LeftOut,
 ) -> dict[str, float]:
     """What the averaged net scores on the images that were held out; some of them are drawn."""
     scores: dict[str, float] = {}
-    student = _predictor(settings, state.ema, minival, str(fabric.device))
-    if len(minival):
+    student = _predictor(settings, state.ema, holdout, str(fabric.device))
+    if len(holdout):
         skipped: list[str] = []
-        found = list(predicted_people(student, minival, student.batch, skipped))
-        left_out.of_holdout(fabric, skipped, len(minival))
-        seen = minival.subset([image_id for image_id, _ in found])  # people of the others are not missed
+        found = list(predicted_people(student, holdout, student.batch, skipped))
+        left_out.of_holdout(fabric, skipped, len(holdout))
+        seen = holdout.subset([image_id for image_id, _ in found])  # people of the others are not missed
         scores, _ = score(found, seen)
-        scores |= _minival_truth(fabric, settings, state, seen)
+        scores |= _holdout_truth(fabric, settings, state, seen)
     if len(shown[0]):
         sheet = gallery(*shown, student, state.ema, settings.net.size)
         if sheet is not None:
-            log.image("minival" if len(minival) else "training", sheet, state.step)
+            log.image("holdout" if len(holdout) else "training", sheet, state.step)
     return scores
 
 
-def _minival_truth(fabric: Fabric, settings: Train, state: TrainingState, minival: Images) -> dict[str, float]:
-    """What `truth` is of the averaged net on plain views of images that it does not learn from, if it is asked for."""
-    if not settings.loss.truth:
+def _holdout_truth(fabric: Fabric, settings: Train, state: TrainingState, holdout: Images) -> dict[str, float]:
+    """What `labels` is of the averaged net on plain views of images that it does not learn from, if it is asked for."""
+    if not settings.loss.labels:
         return {}
-    others = dict.fromkeys((name for name in TERMS if name != "truth"), 0.0)
-    criterion = _criterion(fabric, replace(settings, loss=replace(settings.loss, **others)), minival.skeleton)
+    others = dict.fromkeys((name for name in TERMS if name != "labels"), 0.0)
+    criterion = _criterion(fabric, replace(settings, loss=replace(settings.loss, **others)), holdout.skeleton)
     size = settings.net.size
-    examples = TrainingExamples(minival, (size, size), stride(settings), cache=None, person=False)
+    examples = TrainingExamples(holdout, (size, size), stride(settings), cache=None, person=False)
     terms = mean_terms(state.ema, criterion, plain_batches(examples, settings.train.batch), fabric.device)
-    return {f"minival {name}": value for name, value in terms.items()}
+    return {f"holdout {name}": value for name, value in terms.items()}
 
 
 def _say(state: TrainingState, means: dict[str, float], scores: dict[str, float]) -> None:
@@ -246,7 +242,7 @@ def _scored(scores: dict[str, float], name: str) -> float | None:
 
 
 def _finish(
-    settings: Train, state: TrainingState, minival: Images, shown: Shown, examples: TrainingExamples, log: Log
+    settings: Train, state: TrainingState, holdout: Images, shown: Shown, examples: TrainingExamples, log: Log
 ) -> None:
     """The report, and the settings beside the score that they led to."""
     out = Path(settings.out)
@@ -256,14 +252,14 @@ def _finish(
     if len(shown[0]):
         student = _predictor(settings, state.ema, shown[0], str(next(state.ema.parameters()).device))
         sheet = gallery(*shown, student, state.ema, settings.net.size)
-        title = "Images held out of training" if len(minival) else "Images of the training"
+        title = "Images held out of training" if len(holdout) else "Images of the training"
         pictures = [] if sheet is None else [Picture(title, sheet)]
     tables, charts = [], loss_charts(history)
     best = max(history, key=lambda row: _scored(row, "AP") or 0.0, default={})
-    if len(minival):
+    if len(holdout):
         columns = ("epoch", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK@0.1 box")
-        tables = [Table("Best epoch, on the minival", [{name: best.get(name) for name in columns}])]
-        charts += [Chart("Scores on the minival", "step", "OKS", curves(history, ["AP", "AP50", "AR"]))]
+        tables = [Table("Best epoch, on the holdout", [{name: best.get(name) for name in columns}])]
+        charts += [Chart("Scores on the holdout", "step", "OKS", curves(history, ["AP", "AP50", "AR"]))]
     write_report(
         out / "report.html",
         title=f"Training of {out.name}",
@@ -293,7 +289,7 @@ def _predictor(settings: Train, ema: nn.Module, images: Images, where: str) -> D
 
 def _ship(settings: Train, state: TrainingState, joints: Skeleton, scores: dict[str, float]) -> None:
     """Write the averaged weights as a file that says what it is, with the score of its best F1 if there is one."""
-    made = {"settings": as_dict(settings), "step": state.step, "minival_AP": state.best}
+    made = {"settings": as_dict(settings), "step": state.step, "holdout_AP": state.best}
     target = Path(settings.out) / WEIGHTS
     net, chosen, least = settings.net, settings.train, _scored(scores, "F1 at")
     save_net(target, state.ema, net.kind, joints, net.size, made, chosen.half, least)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +28,7 @@ from rtpe.settings.limits import (
     each,
     limited,
 )
+from rtpe.training.terms import TERMS
 
 Weight = float | list[list[float]]
 
@@ -71,22 +72,24 @@ class NetSettings(Checked):
             yield "net.stem_stages", self.stem_stages, "with an .onnx file: name the tensor by --net.stem_tensor"
 
 
+def _weights() -> type:
+    """A settings' class with a weight for each of TERMS."""
+    fields = [(name, Weight, limited(term.weight, WEIGHT)) for name, term in TERMS.items()]
+    described = "\n".join(f"    {name}: {term.help}" for name, term in TERMS.items())
+    about = {"__module__": __name__, "__doc__": f"Weights of the loss terms.\n\nAttributes:\n{described}\n"}
+    return make_dataclass("LossWeights", fields, bases=(Checked,), frozen=True, namespace=about)
+
+
+LossWeights = _weights()
+
+
 @dataclass(frozen=True)
-class LossSettings(Checked):
+class LossSettings(LossWeights):
     """Weights of the loss terms (0 switches one off), and how heatmaps are compared.
 
     A weight that changes over the run is written as knots, [[progress, weight], ...] with progress from 0 to 1.
 
     Attributes:
-        teacher: heatmaps against the teacher's.
-        truth: heatmaps against the labels'; 0 trains without any label.
-        pull: tags within a person towards their mean.
-        push: mean tags of two people apart.
-        person: the attention maps against the person masks.
-        centre: the heatmap of people's centres, of a net that has one.
-        offset: the offsets from centres to joints, of a net that has them.
-        shift: the places of joints in their cells, of a net that tells them.
-        stem: the features of the net's own stem against those of the stem that --net.imitate names.
         sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
         widen: a teacher's peaks that are narrower than the least of the sigmas are made as wide.
         foreground: additional weight where a target is 1.
@@ -94,15 +97,6 @@ class LossSettings(Checked):
             push; 0 weighs all alike.
     """
 
-    teacher: Weight = limited(1.0, WEIGHT)
-    truth: Weight = limited(1.0, WEIGHT)
-    pull: Weight = limited(0.01, WEIGHT)
-    push: Weight = limited(0.01, WEIGHT)
-    person: Weight = limited(0.0, WEIGHT)
-    centre: Weight = limited(0.0, WEIGHT)
-    offset: Weight = limited(0.0, WEIGHT)
-    shift: Weight = limited(0.0, WEIGHT)
-    stem: Weight = limited(0.0, WEIGHT)
     sigmas: list[float] = limited([2.0], each(above(0)))
     widen: bool = True
     foreground: float = limited(10.0, at_least(0))
@@ -124,8 +118,8 @@ class OptimSettings(Checked):
         weight_decay: of AdamW.
         clip: largest norm of a step's gradient.
         ema: memory of the averaged weights.
-        minival: images held out of the training split to choose the best epoch by; 0 for none.
-        minival_split: another split that these images are of, so that none is held out.
+        holdout: images held out of the training split to choose the best epoch by; 0 for none.
+        holdout_split: another split that these images are of, so that none is held out.
         workers: loader processes for each training process; 0 loads in the process itself.
         processes: training processes that share each batch.
         threads: of each process; 0 shares the cores out.
@@ -145,8 +139,8 @@ class OptimSettings(Checked):
     weight_decay: float = limited(1e-4, at_least(0))
     clip: float = limited(1.0, above(0))
     ema: float = limited(0.998, BELOW_ONE)
-    minival: int = limited(100, at_least(0))
-    minival_split: str = ""
+    holdout: int = limited(100, at_least(0))
+    holdout_split: str = ""
     workers: int = limited(1, at_least(0))
     processes: int = limited(1, at_least(1))
     threads: int = limited(0, at_least(0))
@@ -158,8 +152,8 @@ class OptimSettings(Checked):
     def idle(self) -> Iterator[Idle]:
         if self.cycles != OptimSettings().cycles and self.schedule != "sgdr":
             yield "train.cycles", self.cycles, f"with train.schedule {self.schedule}: pass --train.schedule sgdr"
-        if self.minival_split and not self.minival:
-            yield "train.minival_split", self.minival_split, "with train.minival 0: pass how many of it"
+        if self.holdout_split and not self.holdout:
+            yield "train.holdout_split", self.holdout_split, "with train.holdout 0: pass how many of it"
 
 
 @dataclass(frozen=True)

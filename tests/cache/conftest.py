@@ -26,7 +26,9 @@ def predict(seed, size_hw=(24, 32), people=2, tags=1, skeleton=COCO17):
     cells = rng.uniform(0, size_hw[::-1], (people, len(skeleton), 2))
     to_image = Affine(np.array([[rng.uniform(2, 9), rng.normal(), rng.normal()], [0.1, rng.uniform(2, 9), -1 / 3]]))
     tag_maps = rng.normal(0, 3, (tags, len(skeleton), *size_hw)).astype(np.float32) if tags else None
-    maps = PoseMaps(blobs(rng, cells, size_hw), to_image, (97, 131), skeleton, tag_maps)
+    maps = PoseMaps(
+        blobs(rng, cells, size_hw), to_image, (97, 131), skeleton, {} if tag_maps is None else {"tags": tag_maps}
+    )
     poses = Poses(to_image(cells), rng.random((people, len(skeleton))), rng.random(people), skeleton)
     return Prediction(maps, poses)
 

@@ -49,7 +49,7 @@ def test_the_width_of_the_peaks_is_that_of_the_maps_as_given(tmp_path, manifest,
     """Whatever the codec leaves of them; a conversion keeps it, and where no peak is sure there is none."""
     rng = np.random.default_rng(0)
     sure = gaussians(rng, rng.uniform(5, 19, (3, 17, 2)), (24, 24), sigma=1.5, noise=0)
-    given = [replace(prediction(0).maps, heatmaps=heatmaps, tags=None) for heatmaps in (sure, sure / 4)]
+    given = [replace(prediction(0).maps, heatmaps=heatmaps, others={}) for heatmaps in (sure, sure / 4)]
     with Cache.create(tmp_path / "a", manifest(codec=codec)) as cache:
         for image_id, maps in enumerate(given):
             cache.add(image_id, "a.jpg", replace(prediction(0), maps=maps))

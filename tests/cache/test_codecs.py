@@ -109,8 +109,8 @@ def test_masked_keeps_what_a_slow_search_keeps(case):
 def test_a_narrow_peak_is_found_exactly_where_it_was(y, x):
     """The cells beside a peak are kept however low they are: its place is read from them, at the border as well."""
     rows, columns = np.mgrid[:9, :9]
-    centre = np.array([y, x]) + np.where(np.array([y, x]) < 4, 0.2, -0.2)
-    heatmaps = np.exp(-((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) / (2 * 0.8**2))[None].astype(np.float32)
+    center = np.array([y, x]) + np.where(np.array([y, x]) < 4, 0.2, -0.2)
+    heatmaps = np.exp(-((rows - center[0]) ** 2 + (columns - center[1]) ** 2) / (2 * 0.8**2))[None].astype(np.float32)
     places = [dark(maps, [0], [y], [x]) for maps in (heatmaps, both_ways("masked", heatmaps)[0])]
     # the lowest cell of the 3 x 3 is ten steps high: half a step is a good part of its logarithm
     assert np.abs(places[0] - places[1]).max() <= 0.03
@@ -199,7 +199,7 @@ def test_people_drawn_and_read_again_are_the_same_people():
     people = poses_of(to_image(cells), rng.uniform(0.3, 1, (2, 17)), COCO17)
     blob = CODECS["poses"].encode(np.zeros((17, 96, 96)), np.zeros((1, 17, 96, 96)))
     heatmaps, tags = CODECS["poses"].decode(blob, people.moved(to_image.inverse()))
-    again = group(PoseMaps(heatmaps, to_image, (300, 400), COCO17, tags), GroupingSettings())
+    again = group(PoseMaps(heatmaps, to_image, (300, 400), COCO17, {"tags": tags}), GroupingSettings())
     order = np.argsort(again.points[:, 0, 0])
     # people lie apart by more than their tags' threshold, peaks are read to .01 cell, a cell is 4 pixels
     assert len(again) == 2 and np.abs(again.points[order] - people.points).max() <= 0.05

@@ -28,7 +28,7 @@ def test_the_affine_is_the_one_of_three_points(image_hw):
     scale = 640 / min(image_hw)
     index = np.array([middle, middle - (0, in_hw[1] / 2 / scale)])
     wanted = np.array([[in_hw[1] / 2, in_hw[0] / 2], [in_hw[1] / 2, in_hw[0] / 2 - in_hw[1] / 2]])
-    assert np.allclose(affine(index_to_point(index)), wanted)  # the network counts from the centre of the first pixel
+    assert np.allclose(affine(index_to_point(index)), wanted)  # the network counts from the center of the first pixel
 
 
 def write(path, image_hw, point, order=None):

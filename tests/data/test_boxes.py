@@ -120,7 +120,7 @@ def test_detections_are_read_by_image(tmp_path):
 @pytest.mark.parametrize(
     "rows, message",
     [
-        ("[", "cannot be read \\(not JSON\\): pass --teacher.boxes truth, or a file"),
+        ("[", "cannot be read \\(not JSON\\): pass --teacher.boxes labels, or a file"),
         ({"images": []}, "expected a list of COCO detections, got dict"),
         ([], "none of its 0 boxes is of these 2 images \\(the first of them is 7\\)"),
         (

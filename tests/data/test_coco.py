@@ -95,8 +95,8 @@ def test_images_come_by_id(dataset):
     ]
 
 
-def test_integer_keypoints_are_pixel_centres(dataset):
-    """Pixel 12 is labelled, so the joint is taken to be at its centre; joint 1 at pixel (1, 0) is labelled, too."""
+def test_integer_keypoints_are_pixel_centers(dataset):
+    """Pixel 12 is labelled, so the joint is taken to be at its center; joint 1 at pixel (1, 0) is labelled, too."""
     (person,) = dataset([a_person()]).at(0).points
     assert person[0].tolist() == [12.5, 7.5, 2.0]
     assert person[1].tolist() == [1.5, 0.5, 1.0]
@@ -182,7 +182,7 @@ def test_a_choice_is_fixed(count):
 
 
 def test_a_choice_grows_with_their_number():
-    """A larger minival holds the smaller one; and it is no mere beginning of the list."""
+    """A larger holdout holds the smaller one; and it is no mere beginning of the list."""
     ids = list(range(1000))
     assert set(fixed_choice(ids, 10)) < set(fixed_choice(ids, 50))
     assert np.mean(fixed_choice(ids, 50)) > 300

@@ -134,7 +134,7 @@ def photographs(request, tmp_path):
 
 @pytest.mark.parametrize("labels", [True, False])
 def test_images_read_smaller_give_the_same_examples(photographs, tmp_path, labels):
-    """The slow way reads every image whole. A side that is odd moves the centre of the view by half a pixel at most."""
+    """The slow way reads every image whole. A side that is odd moves the center of the view by half a pixel at most."""
     cache = teacher_cache(tmp_path / "cache", list(photographs))
     calm = replace(WILD, noise=0.0)
     fast, slow = (examples(given, cache, labels=labels, augment=calm) for given in (photographs, list(photographs)))
@@ -195,7 +195,7 @@ def test_a_teacher_who_saw_nobody(tmp_path):
 
 
 def test_without_labels_none_are_looked_at(cache):
-    """`--loss.truth 0` means it: wrong labels, and masks drawn by hand, change not one bit."""
+    """`--loss.labels 0` means it: wrong labels, and masks drawn by hand, change not one bit."""
     clean = examples(cache=cache, labels=False, augment=WILD)
     wrong = examples([poisoned(photograph) for photograph in samples(4)], cache, labels=False, augment=WILD)
     for key in [(0, 0), (1, 3)]:
@@ -211,9 +211,9 @@ def test_with_labels_the_masks_are_the_labels(cache):
 
 
 def test_nothing_to_learn_from():
-    with pytest.raises(ValueError, match=r"nothing to learn from: give --cache.path, or --loss.truth above 0"):
+    with pytest.raises(ValueError, match=r"nothing to learn from: give --cache.path, or --loss.labels above 0"):
         examples(labels=False)
-    with pytest.raises(ValueError, match=r"no image to learn from: .* --train.minival"):
+    with pytest.raises(ValueError, match=r"no image to learn from: .* --train.holdout"):
         epoch_order(0, 4, seed=0, epoch=0)
     with pytest.raises(ValueError, match=r"an image has neither labels nor a teacher: give --cache.path"):
         examples([unlabelled(samples(1)[0])])[0, 0]

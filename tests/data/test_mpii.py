@@ -1,4 +1,4 @@
-"""MPII's files: pixels from 1, boxes from centre and scale, head boxes of the same people, and what a bad file says."""
+"""MPII's files: pixels from 1, boxes from center and scale, head boxes of the same people, and what a bad file says."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def test_nobody(tmp_path):
 
 
 def test_pixels_are_numbered_from_one(tmp_path):
-    """MPII's first pixel is 1, and its centre is at one half."""
+    """MPII's first pixel is 1, and its center is at one half."""
     (sample,) = MpiiDataset(write(tmp_path, [record()]), "valid")
     assert sample.image_id == 12 and sample.file_name == "000000012.png" and sample.skeleton == MPII16
     assert sample.points[0, 0].tolist() == [9.5, 19.5, 2] and sample.points[0, 14].tolist() == [23.5, 19.5, 2]
@@ -69,7 +69,7 @@ def test_images_whose_names_are_no_numbers_are_counted(tmp_path):
 
 
 def test_the_box_is_what_hrnet_crops():
-    """Padded by 1.25 it fills the net's input: scale * 200 * 1.25 pixels, 15 * scale below the centre."""
+    """Padded by 1.25 it fills the net's input: scale * 200 * 1.25 pixels, 15 * scale below the center."""
     x, y, width, height = box_of([301.0, 201.0], 1.6)
     assert (x + width / 2, y + height / 2) == (300.5, 200.5 + 15 * 1.6) and width == height == 320
     to_input = crop([x, y, width, height], (256, 256), 1.25)

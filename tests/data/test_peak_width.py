@@ -132,7 +132,7 @@ def test_nothing_grows_above_what_was_in_reach(seed):
 
 @pytest.mark.parametrize("x, y", [(0.5, 16.5), (0.1, 0.1), (47.9, 31.9), (24.2, 31.5), (0.0, 16.0)], ids=str)
 def test_a_peak_at_the_border_keeps_the_height_of_its_cells(x, y):
-    """Beyond the last centre of a cell nothing tells whether it goes on to rise."""
+    """Beyond the last center of a cell nothing tells whether it goes on to rise."""
     given = gaussians((x, y, 0.7, 1.0))
     assert given.max() * 0.999 <= widen(given, WIDE, narrow=1.0).max() <= 0.7 * 1.001
 

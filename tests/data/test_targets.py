@@ -1,14 +1,14 @@
-"""Targets: Gaussians on the exact point, centres and offsets, against slow loops and back through a decoder."""
+"""Targets: Gaussians on the exact point, centers and offsets, against slow loops and back through a decoder."""
 
 import numpy as np
 import pytest
 import torch
-from reference.centres import centre as slow_centre
-from reference.centres import offset_targets as slow_offsets
+from reference.centers import center as slow_center
+from reference.centers import offset_targets as slow_offsets
 from reference.gaussians import gaussian_maps as slow
 
 from rtpe.data import targets
-from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centres, shift_targets
+from rtpe.data.targets import cell_indices, gaussian_maps, offset_targets, person_centers, shift_targets
 from rtpe.decode.peaks import dark, local_maxima
 
 SIZE_HW = (9, 13)
@@ -60,10 +60,10 @@ def test_absent_people_draw_nothing():
     assert not gaussian_maps(hidden, SIZE_HW, 2.0).any()
 
 
-def test_the_centre_is_the_point_and_not_its_cell():
-    """Height 1 where a point is a cell's centre, and equal neighbours where it lies between two."""
-    at_centre = gaussian_maps(torch.tensor([[[[3.5, 2.5, 2.0]]]]), SIZE_HW, 2.0)[0, 0]
-    assert at_centre[2, 3] == 1 and at_centre.argmax() == 2 * SIZE_HW[1] + 3
+def test_the_center_is_the_point_and_not_its_cell():
+    """Height 1 where a point is a cell's center, and equal neighbours where it lies between two."""
+    at_center = gaussian_maps(torch.tensor([[[[3.5, 2.5, 2.0]]]]), SIZE_HW, 2.0)[0, 0]
+    assert at_center[2, 3] == 1 and at_center.argmax() == 2 * SIZE_HW[1] + 3
     between = gaussian_maps(torch.tensor([[[[4.0, 2.5, 2.0]]]]), SIZE_HW, 2.0)[0, 0]
     assert between[2, 3] == between[2, 4] == between.max() < 1
 
@@ -114,24 +114,24 @@ def test_the_cell_of_a_point_is_where_its_gaussian_peaks():
             assert gaussian_maps(alone, SIZE_HW, 1.0).argmax() == cell_indices(alone, SIZE_HW)[0].item()
 
 
-def test_nobody_has_no_centre():
+def test_nobody_has_no_center():
     for points in (torch.zeros(2, 0, 4, 3), torch.zeros(2, 3, 4, 3)):
-        centres, sizes = person_centres(points)
-        assert centres.shape == (2, points.shape[1], 1, 3) and sizes.shape == points.shape[:2]
-        assert not centres.any() and not sizes.any()
-        indices, offsets, counts = offset_targets(points, centres, SIZE_HW)
+        centers, sizes = person_centers(points)
+        assert centers.shape == (2, points.shape[1], 1, 3) and sizes.shape == points.shape[:2]
+        assert not centers.any() and not sizes.any()
+        indices, offsets, counts = offset_targets(points, centers, SIZE_HW)
         assert indices.shape == (2, points.shape[1], 25) and offsets.shape == (*indices.shape, 4, 2)
         assert counts.shape == offsets.shape[:-1] and not counts.any()
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_centres_equal_the_slow_loop(count):
-    """Hidden joints, wherever they stand, move no centre."""
+def test_centers_equal_the_slow_loop(count):
+    """Hidden joints, wherever they stand, move no center."""
     points = people(count, seed=count + 10)
     points[0, 0, 1:, 2] = 0
-    centres, sizes = person_centres(points)
-    for person, got, size in zip(points[0].tolist(), centres[0, :, 0], sizes[0]):
-        want = slow_centre(person)
+    centers, sizes = person_centers(points)
+    for person, got, size in zip(points[0].tolist(), centers[0, :, 0], sizes[0]):
+        want = slow_center(person)
         assert got[2] == (want is not None)
         if want:
             assert [*got[:2].tolist(), size.item()] == pytest.approx(want, abs=1e-5)
@@ -140,9 +140,9 @@ def test_centres_equal_the_slow_loop(count):
 @pytest.mark.parametrize("reach", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_offsets_equal_the_slow_loop(count, reach):
-    """Every cell near a centre speaks of the nearest person's visible joints, no other cell, and no cell twice."""
+    """Every cell near a center speaks of the nearest person's visible joints, no other cell, and no cell twice."""
     points = people(count, seed=count + reach)
-    indices, offsets, counts = offset_targets(points, person_centres(points)[0], SIZE_HW, reach)
+    indices, offsets, counts = offset_targets(points, person_centers(points)[0], SIZE_HW, reach)
     got = {}
     for _, person, cell, joint in counts.nonzero().tolist():
         key = person, indices[0, person, cell].item(), joint
@@ -153,10 +153,10 @@ def test_offsets_equal_the_slow_loop(count, reach):
     assert all(got[key] == pytest.approx(want[key], abs=1e-5) for key in want)
 
 
-def test_two_people_of_one_centre_do_not_contradict_each_other():
+def test_two_people_of_one_center_do_not_contradict_each_other():
     """The first has all the cells."""
     points = torch.tensor([[[[4.0, 4, 1], [6, 4, 1]], [[5.0, 3, 1], [5, 5, 1]]]])
-    _, _, counts = offset_targets(points, person_centres(points)[0], SIZE_HW)
+    _, _, counts = offset_targets(points, person_centers(points)[0], SIZE_HW)
     assert counts[0, 0].any() and not counts[0, 1].any()
 
 

@@ -39,7 +39,7 @@ def maps(heatmaps, skeleton=FACE, stride=STRIDE):
 
 @pytest.mark.parametrize("size_hw", SIZES_HW, ids=str)
 def test_a_view_that_strays_by_nothing_is_the_plain_one(size_hw):
-    """A factor about the wrong centre would show here first."""
+    """A factor about the wrong center would show here first."""
     view = random_view(size_hw, INPUT_HW, STILL, np.random.default_rng(0))
     np.testing.assert_allclose(view.matrix, plain_view(size_hw, INPUT_HW).matrix, atol=1e-9)
 
@@ -51,8 +51,8 @@ def test_views_stray_as_far_as_they_may_and_no_further():
     factors = np.array([view.scale / plain.scale for view in views])
     assert (factors >= 0.5).all() and (factors <= 2).all() and factors.min() < 0.6 and factors.max() > 1.7
     assert 0.4 < np.mean([view.mirrors for view in views]) < 0.6
-    centres = np.array([view(np.array([50.0, 40.0])) for view in views]) - (48, 32)
-    assert (np.abs(centres) <= (9.6 + 1e-9, 6.4 + 1e-9)).all() and (np.abs(centres).max(0) > (8, 5)).all()
+    centers = np.array([view(np.array([50.0, 40.0])) for view in views]) - (48, 32)
+    assert (np.abs(centers) <= (9.6 + 1e-9, 6.4 + 1e-9)).all() and (np.abs(centers).max(0) > (8, 5)).all()
     upright = [view if not view.mirrors else mirrored(view, INPUT_HW) for view in views]
     turned = [np.degrees(np.arctan2(view.matrix[1, 0], view.matrix[0, 0])) for view in upright]
     assert np.abs(turned).max() <= 30 + 1e-9 and np.min(turned) < -25 and np.max(turned) > 25
@@ -137,7 +137,7 @@ def test_one_lit_cell_answers_in_image_mask_and_maps(view, x, y):
 
 
 def test_image_mask_points_and_maps_stay_registered():
-    """A spot in the image, in the mask and in the teacher's map has one centre under any view, where the label is."""
+    """A spot in the image, in the mask and in the teacher's map has one center under any view, where the label is."""
     compared = 0
     for view in random_views():
         place = np.array([47.2, 36.9])
@@ -152,14 +152,14 @@ def test_image_mask_points_and_maps_stay_registered():
         teacher = PoseMaps(np.float32(spots(np.repeat(place[None], 3, 0) / 2, (40, 50), 3.0)).transpose(2, 0, 1) / 255,
                            cells(2), (80, 100), FACE)  # fmt: skip
         carried = warp_teacher_maps(teacher, view, GRID_HW, STRIDE).heatmaps[0]
-        assert np.abs(centre(image) - moved[:2]).max() < 0.3, "image"
-        assert np.abs(STRIDE * centre(mask) - moved[:2]).max() < 0.3 * STRIDE, "mask: a disc of few cells"
-        assert np.abs(STRIDE * centre(carried) - moved[:2]).max() < 0.1 * STRIDE, "maps"
+        assert np.abs(center(image) - moved[:2]).max() < 0.3, "image"
+        assert np.abs(STRIDE * center(mask) - moved[:2]).max() < 0.3 * STRIDE, "mask: a disc of few cells"
+        assert np.abs(STRIDE * center(carried) - moved[:2]).max() < 0.1 * STRIDE, "maps"
         compared += 1
     assert compared >= 5
 
 
-def centre(image):
+def center(image):
     y, x = (index_to_point(axis) for axis in np.mgrid[: image.shape[0], : image.shape[1]])
     return np.array([(x * image).sum(), (y * image).sum()]) / image.sum()
 

@@ -24,7 +24,7 @@ def encode(points, size_hw, to_image=None, tags=None, skeleton=COCO17, sigma=2.0
         to_image=to_image or Affine.identity(),
         image_hw=size_hw,
         skeleton=skeleton,
-        tags=np.moveaxis(tags[heat.argmax(axis=0)], -1, 0).astype(np.float32),
+        others={"tags": np.moveaxis(tags[heat.argmax(axis=0)], -1, 0).astype(np.float32)},
     )
 
 
@@ -46,7 +46,7 @@ def lit(cells_at, tags_and_heats, size_hw=(32, 32)):
     tags = np.zeros((len(tags_and_heats[0][0]) if tags_and_heats else 1, *maps.shape), np.float32)
     for cell, (tag, heat) in zip(cells_at, tags_and_heats):
         maps[cell], tags[(slice(None), *cell)] = heat, tag
-    return PoseMaps(maps, Affine.identity(), size_hw, COCO17, tags)
+    return PoseMaps(maps, Affine.identity(), size_hw, COCO17, {"tags": tags})
 
 
 @pytest.mark.parametrize("people", [1, 2, 4, 6])
@@ -101,9 +101,9 @@ def test_grouping_equals_brute_force(seed):
 def test_only_differences_of_tags_count():
     points = scatter(np.random.default_rng(5), 4, 4, 60)
     maps = encode(points, (64, 64))
-    moved = group(replace(maps, tags=maps.tags + 40), SETTINGS)
-    turned = group(replace(maps, tags=-maps.tags), SETTINGS)
-    doubled = group(replace(maps, tags=np.concatenate([maps.tags, 7 - maps.tags])), SETTINGS)
+    moved = group(replace(maps, others={"tags": maps.tags + 40}), SETTINGS)
+    turned = group(replace(maps, others={"tags": -maps.tags}), SETTINGS)
+    doubled = group(replace(maps, others={"tags": np.concatenate([maps.tags, 7 - maps.tags])}), SETTINGS)
     for poses in (moved, turned, doubled):
         assert np.array_equal(poses.points, group(maps, SETTINGS).points)
 
@@ -125,7 +125,9 @@ def test_the_surer_of_two_like_candidates_wins():
         lit([(0, 3, 3)], [((0.0,), np.inf)]),
         lit([(0, 3, 3)], [((np.nan,), 0.9)]),
         lit([], [], (1, 1)),
-        PoseMaps(np.full((17, 4, 4), np.nan), Affine.identity(), (4, 4), COCO17, np.full((1, 17, 4, 4), np.nan)),
+        PoseMaps(
+            np.full((17, 4, 4), np.nan), Affine.identity(), (4, 4), COCO17, {"tags": np.full((1, 17, 4, 4), np.nan)}
+        ),
         PoseMaps(np.zeros((17, 4, 4)), Affine.identity(), (4, 4), COCO17),
     ],
     ids=["dark", "at the threshold", "negative", "nan", "inf", "nan tag", "1x1", "all nan", "no tags"],
@@ -154,7 +156,7 @@ def test_without_tags_the_best_peak_of_each_joint_makes_one_person():
     points = scatter(np.random.default_rng(2), 2, 4, 60)
     maps = encode(points, (64, 64))
     maps.heatmaps[:] = np.maximum(encode(points[:1], (64, 64)).heatmaps, maps.heatmaps / 2)
-    poses = group(replace(maps, tags=None), SETTINGS)
+    poses = group(replace(maps, others={}), SETTINGS)
     assert len(poses) == 1
     assert np.abs(poses.points[0] - points[0]).max() < 0.01
 

@@ -18,7 +18,7 @@ CHAIN = Skeleton("chain", ("nose", "neck", "pelvis", "tail"), ((0, 1),), (0.1,) 
 
 def maps_of(heatmaps, tags, skeleton=COCO17):
     heatmaps = np.asarray(heatmaps, np.float32)
-    return PoseMaps(heatmaps, Affine.identity(), heatmaps.shape[1:], skeleton, np.asarray(tags, np.float32))
+    return PoseMaps(heatmaps, Affine.identity(), heatmaps.shape[1:], skeleton, {"tags": np.asarray(tags, np.float32)})
 
 
 def crowd(seed, skeleton, people=3, runs=2, size_hw=(14, 13), noise=0.4, plateaus=0.2):
@@ -142,8 +142,10 @@ def test_nothing_to_see_is_nobody(heat, tag, size_hw):
 
 def test_cells_that_are_not_finite_leave_the_others_alone():
     maps = crowd(3, COCO17, size_hw=(14, 26))
-    half = replace(maps, heatmaps=maps.heatmaps[..., :13].copy(), tags=maps.tags[..., :13].copy(), image_hw=(14, 13))
-    broken = replace(maps, heatmaps=maps.heatmaps.copy(), tags=maps.tags.copy())
+    half = replace(
+        maps, heatmaps=maps.heatmaps[..., :13].copy(), others={"tags": maps.tags[..., :13].copy()}, image_hw=(14, 13)
+    )
+    broken = replace(maps, heatmaps=maps.heatmaps.copy(), others={"tags": maps.tags.copy()})
     half.heatmaps[..., 10:] = -99  # neither a peak nor a place to put a joint
     broken.heatmaps[..., 10:], broken.tags[..., 12:] = np.nan, np.inf
     assert len(parse(half, SETTINGS)) > 1

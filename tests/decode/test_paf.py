@@ -29,7 +29,7 @@ def crowd(rng, count, missing=()):
 
 def maps_of(people, skeleton=OPENPOSE18, to_image=PLACES[0], size_hw=SIZE_HW):
     heatmaps, fields = slow.paint(people, skeleton.limbs, size_hw)
-    return PoseMaps(heatmaps, to_image, size_hw, skeleton, pafs=fields)
+    return PoseMaps(heatmaps, to_image, size_hw, skeleton, others={"pafs": fields})
 
 
 def read(maps, **settings):
@@ -88,7 +88,7 @@ def test_a_loop_that_does_not_close_keeps_people_apart():
     heatmaps, fields = slow.paint(people, CHAIN.limbs, (30, 30))
     crosswise = np.array([[[24, 4], [0, 0], [4, 24]], [[4, 4], [0, 0], [24, 24]]], float) + 0.5
     _, wrong = slow.paint(crosswise, ring.limbs[2:], (30, 30))
-    maps = PoseMaps(heatmaps, PLACES[0], (30, 30), ring, pafs=np.concatenate([fields, wrong]))
+    maps = PoseMaps(heatmaps, PLACES[0], (30, 30), ring, others={"pafs": np.concatenate([fields, wrong])})
     np.testing.assert_allclose(in_order(read(maps)), people, atol=0.02)
 
 
@@ -102,7 +102,7 @@ def test_matching_gains_most_in_sum():
     for (i, j), strength in wanted.items():
         _, limb = slow.paint(np.stack([heads[i], hands[j]])[None], pair.limbs, (20, 20))
         field = np.where(limb != 0, strength * limb, field)
-    poses = read(PoseMaps(heatmaps, PLACES[0], (20, 20), pair, pafs=field), min_joints=2)
+    poses = read(PoseMaps(heatmaps, PLACES[0], (20, 20), pair, others={"pafs": field}), min_joints=2)
     assert {tuple(np.sign(p[1] - p[0]).astype(int)) for p in np.round(poses.points)} == {(1, 1), (-1, 1)}
 
 
@@ -135,7 +135,7 @@ def test_better_people_score_higher_and_come_first(rng):
     people = crowd(rng, 1)
     whole, part = read(maps_of(people)), read(maps_of(crowd(rng, 1, missing=(4, 7, 9, 10, 12, 13))))
     faint = maps_of(people)
-    faint = PoseMaps(faint.heatmaps * 0.5, faint.to_image, faint.image_hw, faint.skeleton, pafs=faint.pafs)
+    faint = PoseMaps(faint.heatmaps * 0.5, faint.to_image, faint.image_hw, faint.skeleton, others={"pafs": faint.pafs})
     small = maps_of(people * 0.5)
     for worse in (part, read(faint), read(small)):
         assert 0 < worse.person_scores[0] < whole.person_scores[0] < 1
@@ -150,7 +150,7 @@ def test_the_score_of_a_straight_person(strength):
     """Full heat, fields of that strength, four joints in a row 10 cells apart: their variance is 125 cells^2."""
     row = Skeleton("row", ("head", "neck", "knee", "toe"), ((0, 1), (2, 3), (1, 2)), (0.1,) * 4)
     heatmaps, fields = slow.paint(np.array([[[5, 5], [15, 5], [25, 5], [35, 5]]]) + 0.5, row.limbs, (10, 40))
-    maps = PoseMaps(heatmaps, PLACES[0], (10, 40), row, pafs=strength * fields)
+    maps = PoseMaps(heatmaps, PLACES[0], (10, 40), row, others={"pafs": strength * fields})
     label_variance = 4 * 125 * (2 * 0.1) ** 2
     assert read(maps).person_scores == pytest.approx(strength * label_variance / (label_variance + 1), rel=1e-5)
 
@@ -175,7 +175,7 @@ def test_maps_without_people(heat, field, size_hw):
         PLACES[0],
         size_hw,
         OPENPOSE18,
-        pafs=np.full((38, *size_hw), field, np.float32),
+        others={"pafs": np.full((38, *size_hw), field, np.float32)},
     )
     assert len(read(maps)) == 0
 
@@ -202,7 +202,7 @@ def test_maps_without_their_fields_are_refused():
     with pytest.raises(ValueError, match=want + "none"):
         read(PoseMaps(heatmaps, PLACES[0], (4, 4), COCO17))
     with pytest.raises(ValueError, match=want + "2"):
-        read(PoseMaps(heatmaps, PLACES[0], (4, 4), COCO17, pafs=np.zeros((2, 4, 4))))
+        read(PoseMaps(heatmaps, PLACES[0], (4, 4), COCO17, others={"pafs": np.zeros((2, 4, 4))}))
 
 
 @pytest.mark.parametrize(

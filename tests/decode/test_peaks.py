@@ -6,12 +6,12 @@ from reference import top_down as published
 from rtpe.decode.peaks import REFINERS, dark, local_maxima, published_quarter, refiner
 from rtpe.geometry import index_to_point
 
-# exact-centre Gaussians sampled at cell centres; dark is exact up to the rounding of float32
+# exact-center Gaussians sampled at cell centers; dark is exact up to the rounding of float32
 BOUNDS = {"argmax": 0.5, "quarter": 0.25, "dark": 0.01, "corner": 1.0}
 
 
 def gaussians(points, size_hw, sigma=2.0):
-    """(N, 2) points -> (N, h, w) float32, one Gaussian of height 1 each, sampled at the cell centres."""
+    """(N, 2) points -> (N, h, w) float32, one Gaussian of height 1 each, sampled at the cell centers."""
     h, w = size_hw
     ys, xs = index_to_point(np.arange(h)), index_to_point(np.arange(w))
     squared = (xs - points[:, 0, None]) ** 2, (ys - points[:, 1, None]) ** 2

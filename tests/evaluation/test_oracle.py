@@ -95,7 +95,7 @@ def test_no_grouping_of_the_same_peaks_is_nearer():
         channels = [[(*peaks[p, k], rng.uniform(0.3, 1)) for p in range(3) if rng.random() < 0.8] for k in range(2)]
         maps = maps_of(*channels)
         tagged = PoseMaps(
-            maps.heatmaps, maps.to_image, maps.image_hw, PAIR, tags=np.zeros((1, *maps.heatmaps.shape), np.float32)
+            maps.heatmaps, maps.to_image, maps.image_hw, PAIR, {"tags": np.zeros((1, *maps.heatmaps.shape), np.float32)}
         )
         found = group(tagged, GroupingSettings(fill=None))
         best = nearest_peaks(maps, truth, np.full(3, 1e3), 0.1, "dark")

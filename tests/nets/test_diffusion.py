@@ -184,7 +184,7 @@ def teacher(weights, folder, joints=OPENPOSE18, decode=ARGMAX, **numbers):
 
 
 def test_published_weights_annotate_an_image_of_any_size(sd, tmp_path):
-    """The highest cell of each map above .1, its centre carried back into the image by the exact affine."""
+    """The highest cell of each map above .1, its center carried back into the image by the exact affine."""
     made = teacher(published(tmp_path / "head.pt", sd), sd)
     (image,) = np.random.default_rng(1).integers(0, 256, (1, 50, 90, 3), dtype=np.uint8)
     (found,) = made([image])

@@ -164,7 +164,11 @@ def test_the_forward_pass_by_hand():
                 value.copy_(torch.rand_like(value) * 0.5 + 0.1 if value.ndim < 4 else torch.randn_like(value) / 4)
         images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
         out, (level0, level1) = net(images), by_hand(images, net.state_dict())
-    for got, want in [(out.heatmaps[0], level0[:, :17]), (out.tags, level0[:, 17:]), (out.heatmaps[1], level1)]:
+    for got, want in [
+        (out.heatmaps[0], level0[:, :17]),
+        (out.maps["tags"][0], level0[:, 17:]),
+        (out.heatmaps[1], level1),
+    ]:
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)  # float64, another order of sums
 
 
@@ -175,20 +179,20 @@ def test_the_forward_pass_by_hand():
 def test_every_deconvolution_adds_a_level(deconvs):
     out = small(deconvs=deconvs, joints=5).eval()(torch.randn(2, 3, 32, 64))
     assert [level.shape for level in out.heatmaps] == [(2, 5, 8 << i, 16 << i) for i in range(deconvs + 1)]
-    assert out.tags.shape == (2, 5, 8, 16)
+    assert out.maps["tags"][0].shape == (2, 5, 8, 16)
 
 
 @pytest.mark.parametrize("deconvs", [0, 1, 2])
 def test_maps_are_the_mean_of_the_levels_at_the_finest(deconvs):
     net, images = small(deconvs=deconvs).eval(), torch.randn(1, 3, 32, 32)
     with torch.no_grad():
-        out, (heatmaps, tags) = net(images), net.maps(images)
+        out, (heatmaps, tags) = net(images), net.maps(images).values()
     levels = [
         F.interpolate(level, scale_factor=2.0 ** (deconvs - i), mode="bilinear", align_corners=False)
         for i, level in enumerate(out.heatmaps)
     ]
     torch.testing.assert_close(heatmaps, torch.stack(levels).mean(0))
-    torch.testing.assert_close(tags, F.interpolate(out.tags, scale_factor=2.0**deconvs, mode="bilinear"))
+    torch.testing.assert_close(tags, F.interpolate(out.maps["tags"][0], scale_factor=2.0**deconvs, mode="bilinear"))
 
 
 @pytest.mark.parametrize("stages", [0, 1, 2, 3])
@@ -233,7 +237,7 @@ def test_memory_layout_changes_no_value():
     with torch.no_grad():
         one = net.maps(images)
         other = net.to(memory_format=torch.channels_last).maps(images.to(memory_format=torch.channels_last))
-    for maps, same in zip(one, other):
+    for maps, same in zip(one.values(), other.values()):
         torch.testing.assert_close(maps, same, rtol=1e-4, atol=1e-6)  # float32 sums in another order
 
 
@@ -243,7 +247,7 @@ def test_memory_layout_changes_no_value():
 def test_a_fresh_net_says_nearly_nothing_and_keeps_its_features_in_bounds():
     net = small(width=16, stem=16)
     out = net(torch.randn(2, 3, 64, 64))
-    assert all(level.std() < 0.1 for level in (*out.heatmaps, out.tags))
+    assert all(level.std() < 0.1 for level in (*out.heatmaps, out.maps["tags"][0]))
     assert all(head.bias.abs().max() == 0 for head in net.final_layers)
     features = net.features(torch.randn(2, 3, 64, 64))[0]
     assert 0.2 < features.std() < 5
@@ -252,7 +256,7 @@ def test_a_fresh_net_says_nearly_nothing_and_keeps_its_features_in_bounds():
 def test_every_parameter_gets_a_gradient():
     net = small(deconvs=2)
     out = net(torch.randn(2, 3, 64, 64))
-    sum(level.square().mean() for level in (*out.heatmaps, out.tags)).backward()
+    sum(level.square().mean() for level in (*out.heatmaps, out.maps["tags"][0])).backward()
     silent = [name for name, parameter in net.named_parameters() if parameter.grad is None or not parameter.grad.any()]
     assert not silent
 

@@ -12,6 +12,7 @@ from rtpe.nets.cost import gmacs, parameters
 from rtpe.nets.rep_student import SIZES, RepStudent
 from rtpe.nets.repvgg import RepConv, merged
 
+ALL = ["tags", "centers", "offsets", "shifts"]
 SMALL = {"widths": [16, 32, 32, 48, 64], "convs": [0, 1, 2, 1], "neck": 32}
 
 
@@ -41,7 +42,11 @@ def test_a_merged_convolution_is_the_sum_of_its_branches(inputs, outputs, stride
     assert (conv.same is None) == (inputs != outputs or stride == 2) and (conv.point is None) == (inputs == 3)
 
 
-@pytest.mark.parametrize("numbers", [{}, {"stride": 4}, {"tags": True}, {"centres": False}, {"shifts": True}], ids=str)
+@pytest.mark.parametrize(
+    "numbers",
+    [{}, {"stride": 4}, {"heads": ["tags"]}, {"heads": []}, {"heads": ["centers", "offsets", "shifts"]}],
+    ids=str,
+)
 def test_a_merged_net_gives_the_same_maps(numbers):
     torch.manual_seed(0)
     net = trained(RepStudent(joints=5, **SMALL, **numbers))
@@ -49,7 +54,7 @@ def test_a_merged_net_gives_the_same_maps(numbers):
     one = merged(net)
     images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
-        for plain, same in zip(net.maps(images), one.maps(images), strict=True):
+        for plain, same in zip(net.maps(images).values(), one.maps(images).values(), strict=True):
             assert (plain is None) == (same is None)
             if plain is not None:
                 torch.testing.assert_close(same, plain, rtol=1e-4, atol=1e-5 * float(plain.abs().max()))
@@ -61,11 +66,18 @@ def test_a_merged_net_gives_the_same_maps(numbers):
 
 @pytest.mark.parametrize("stride", [4, 8])
 def test_maps_are_of_the_stride(stride):
-    out = RepStudent(joints=5, stride=stride, tags=True, shifts=True, **SMALL)(torch.zeros(2, 3, 64, 96))
+    out = RepStudent(joints=5, stride=stride, heads=ALL, **SMALL)(torch.zeros(2, 3, 64, 96))
     grid = (64 // stride, 96 // stride)
-    assert [maps.shape for maps in (*out.heatmaps, out.tags, out.centres, out.offsets, out.shifts)] == [
-        (2, count, *grid) for count in (5, 5, 1, 10, 10)
-    ]
+    assert [
+        maps.shape
+        for maps in (
+            *out.heatmaps,
+            out.maps["tags"][0],
+            out.maps["centers"][0],
+            out.maps["offsets"][0],
+            out.maps["shifts"][0],
+        )
+    ] == [(2, count, *grid) for count in (5, 5, 1, 10, 10)]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -111,7 +123,7 @@ for _ in range(3):
     images = torch.randn(4, 3, 128, 160).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         out = net(images)
-    sum((maps.float() ** 2).sum() for maps in (*out.heatmaps, out.centres, out.offsets)).backward()
+    sum((maps.float() ** 2).sum() for maps in out.last().values()).backward()
 assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -120,7 +132,16 @@ assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
 
 def test_every_part_learns():
     torch.manual_seed(0)
-    net = RepStudent(joints=5, tags=True, shifts=True, **SMALL)
+    net = RepStudent(joints=5, heads=ALL, **SMALL)
     out = net(torch.randn(2, 3, 64, 64))
-    sum((maps**2).sum() for maps in (*out.heatmaps, out.tags, out.centres, out.offsets, out.shifts)).backward()
+    sum(
+        (maps**2).sum()
+        for maps in (
+            *out.heatmaps,
+            out.maps["tags"][0],
+            out.maps["centers"][0],
+            out.maps["offsets"][0],
+            out.maps["shifts"][0],
+        )
+    ).backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.parameters())

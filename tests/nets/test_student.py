@@ -43,7 +43,7 @@ def settled(net):
 
 
 def everything(outputs):
-    return [*outputs.heatmaps, outputs.tags, *outputs.attention]
+    return [maps for levels in outputs.maps.values() for maps in levels]
 
 
 @pytest.mark.parametrize("numbers", [{}, {"stages": 1}, STEM, {"joints": 17, "width": 64}], ids=str)
@@ -54,21 +54,29 @@ def test_shapes(numbers, size_hw):
     out = net(images(2, size_hw))
     want = (2, net.numbers["joints"], h // 4, w // 4)
     assert [maps.shape for maps in out.heatmaps] == [want] * net.numbers["stages"]
-    assert out.tags.shape == want and [level.shape for level in out.attention] == [(2, 1, h // 4, w // 4)]
-    heatmaps, tags = net.maps(images(2, size_hw))
-    assert torch.equal(heatmaps, out.heatmaps[-1]) and torch.equal(tags, out.tags)
+    assert out.maps["tags"][0].shape == want and [level.shape for level in out.maps["attention"]] == [
+        (2, 1, h // 4, w // 4)
+    ]
+    read = net.maps(images(2, size_hw))
+    assert torch.equal(read["heatmaps"], out.heatmaps[-1]) and torch.equal(read["tags"], out.maps["tags"][0])
 
 
 @pytest.mark.parametrize("numbers", [{}, STEM, FILE, {**FILE, "direct": True}], ids=["own", "hrnet", "file", "direct"])
 @pytest.mark.parametrize("size_hw", [(32, 32), (64, 96)], ids=str)
 def test_maps_at_stride_8(numbers, size_hw):
     """All maps, whatever the stride of the stem; logits from twice as coarse as ever."""
-    net, (h, w) = student(**numbers, stride=8, centres=True, attention=2).eval(), size_hw
+    net, (h, w) = student(**numbers, stride=8, heads=["tags", "centers", "offsets"], attention=2).eval(), size_hw
     out = net(images(2, size_hw))
     want = h // 8, w // 8
-    maps = [*out.heatmaps, out.tags, out.centres, out.offsets, out.attention[-1]]
+    maps = [
+        *out.heatmaps,
+        out.maps["tags"][0],
+        out.maps["centers"][0],
+        out.maps["offsets"][0],
+        out.maps["attention"][-1],
+    ]
     assert [each.shape[2:] for each in maps] == [want] * len(maps)
-    assert out.attention[0].shape[2:] == (-(-h // 16), -(-w // 16))
+    assert out.maps["attention"][0].shape[2:] == (-(-h // 16), -(-w // 16))
 
 
 @pytest.mark.parametrize("stride", [4, 8])
@@ -77,11 +85,13 @@ def test_heads_may_see_the_stem_itself(stride):
     for direct in (False, True):
         net = student(**FILE, stride=stride, direct=direct).eval()
         net.stem.trunk.constants[0].data.normal_()
-        for head in (*net.heads, net.tags):
+        heads = [layer for heads in (*net.early, net.heads) for layer in heads.values()]
+        for head in heads:
             nn.init.zeros_(head.bias)
             head.weight.data[:, : net.numbers["width"]] = 0
         features = BESIDE * net.level(net.stem(images()))
-        for maps, head in zip((*net(images()).heatmaps, net(images()).tags), (*net.heads, net.tags)):
+        out = net(images())
+        for maps, head in zip([*out.heatmaps, out.maps["tags"][0]], heads, strict=True):
             want = nn.functional.conv2d(features, head.weight[:, net.numbers["width"] :]) if direct else 0 * maps
             torch.testing.assert_close(maps, want)
             assert bool(maps.abs().max() > 0) == direct
@@ -110,7 +120,7 @@ def test_attention_at_several_strides(attention):
     net = student(attention=attention)
     out = net(images(2, (64, 96)))
     want = [(2, 1, 64 // stride, 96 // stride) for stride in (4, 8, 16, 32)[: int(attention)][::-1]]
-    assert [level.shape for level in out.attention] == want
+    assert [level.shape for level in out.maps.get("attention", [])] == want
     assert net.numbers["attention"] == int(attention)
 
 
@@ -120,11 +130,15 @@ def test_the_defaults_are_those_of_older_weights():
     net = Student(**old)
     assert parameters(net) == 532_940 and gmacs(net, (256, 256)) == pytest.approx(0.269358592)
     names = {name.split(".")[0] for name in net.state_dict()}
-    assert names == {"stem", "enter", "down", "context", "side", "attention", "stages", "heads", "tags"}
+    assert names == {"stem", "enter", "down", "context", "side", "attention", "stages", "early", "heads"}
     assert "down.2.1.conv2.weight" in net.state_dict() and net.attention.weight.shape == (1, 32, 3, 3)
 
 
-@pytest.mark.parametrize("numbers", [STEM, {**WIDE, "centres": True}, {"context": "plain", "colours": "lab"}], ids=str)
+@pytest.mark.parametrize(
+    "numbers",
+    [STEM, {**WIDE, "heads": ["tags", "centers", "offsets"]}, {"context": "plain", "colours": "lab"}],
+    ids=str,
+)
 def test_its_numbers_rebuild_it(numbers):
     """They travel with the weights: plain values, and all of them."""
     net = student(**numbers, stages=1)
@@ -144,19 +158,16 @@ def test_a_batch_is_its_images():
             torch.testing.assert_close(alone[0], both[index], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("tags", [True, False])
-def test_centres_come_with_offsets(tags):
+@pytest.mark.parametrize("tags", [["tags"], []], ids=str)
+def test_centers_come_with_offsets(tags):
     """In place of tags, or beside them; two maps of offsets a joint."""
-    net = student(tags=tags, centres=True).eval()
+    net = student(heads=[*tags, "centers", "offsets"]).eval()
     out = net(images(2, (64, 96)))
-    assert out.centres.shape == (2, 1, 16, 24) and out.offsets.shape == (2, 6, 16, 24)
-    assert (out.tags is not None) == tags
+    assert out.maps["centers"][0].shape == (2, 1, 16, 24) and out.maps["offsets"][0].shape == (2, 6, 16, 24)
     maps = net.maps(images(2, (64, 96)))
-    assert all(
-        one is other or torch.equal(one, other)
-        for one, other in zip(maps, (out.heatmaps[-1], out.tags, out.centres, out.offsets))
-    )
-    assert student().eval()(images()).centres is None
+    assert list(maps) == ["heatmaps", *tags, "centers", "offsets"]
+    assert all(torch.equal(each, out.maps[name][-1]) for name, each in maps.items())
+    assert "centers" not in student().eval()(images()).maps
 
 
 @pytest.mark.parametrize("colours", ["rgb", "hsv", "lab"])
@@ -191,10 +202,10 @@ def test_attention_raises_the_features_of_people(bias, factor):
 def test_coarser_attention_reaches_the_features():
     """Each level corrects the coarser one: what the coarsest says is in all of them, exactly where it is constant."""
     net = settled(student(attention=3))
-    before = net(images()).attention
+    before = net(images()).maps["attention"]
     with torch.no_grad():
         net.coarse_attention[-1].bias += 5
-    for one, other in zip(before, net(images()).attention):
+    for one, other in zip(before, net(images()).maps["attention"]):
         torch.testing.assert_close(other, one + 5, rtol=1e-4, atol=1e-4)  # float32 of sums
 
 
@@ -213,7 +224,8 @@ def test_without_attention_the_sum_of_the_pyramid_goes_on_as_it_is():
 def test_each_stage_adds_to_the_last():
     """Refinement: a stage sees, and keeps, all that went before; its own heatmaps are read from the sum."""
     net, seen = settled(student()), []
-    for part in (*net.stages, *net.heads):
+    layers = [heads["heatmaps"] for heads in (*net.early, net.heads)]
+    for part in (*net.stages, *layers):
         part.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
     net(images())
     (x, added), (first, _), (second_x, second_added), (second, _) = seen

@@ -112,8 +112,8 @@ def test_the_forward_pass_by_hand(kind, numbers):
 def test_maps_are_the_heatmaps_and_no_tags(kind):
     net, images = small(kind, joints=5).eval(), torch.randn(2, 3, 64, 32)
     with torch.no_grad():
-        heatmaps, tags = net.maps(images)
-        assert heatmaps.shape == (2, 5, 16, 8) and tags is None
+        (heatmaps,) = net.maps(images).values()
+        assert heatmaps.shape == (2, 5, 16, 8)
         assert torch.equal(heatmaps, net(images).heatmaps[0])
 
 

@@ -35,7 +35,7 @@ class Brightness(nn.Module):
         mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
         brightness = (images.permute(0, 2, 3, 1) * std + mean).mean(-1)[:, None]
         heatmaps = F.avg_pool2d(brightness, self.stride).expand(-1, self.joints, -1, -1)
-        return heatmaps, heatmaps * 3 if self.tagged else None
+        return {"heatmaps": heatmaps} | ({"tags": heatmaps * 3} if self.tagged else {})
 
 
 class Lopsided(nn.Module):
@@ -47,43 +47,44 @@ class Lopsided(nn.Module):
         self.heat, self.tag = (nn.Conv2d(3, 3, 3, stride=4, padding=1) for _ in range(2))
 
     def maps(self, images):
-        return self.heat(images), self.tag(images)
+        return {"heatmaps": self.heat(images), "tags": self.tag(images)}
 
 
-class Centred(Lopsided):
-    """The same with centres, offsets and shifts, and without tags."""
+class WithCenters(Lopsided):
+    """The same with centers, offsets and shifts, and without tags."""
 
     def __init__(self):
         super().__init__()
-        self.centre, *self.pairs = (nn.Conv2d(3, count, 3, stride=4, padding=1) for count in (1, 6, 6))
+        self.center, *self.pairs = (nn.Conv2d(3, count, 3, stride=4, padding=1) for count in (1, 6, 6))
 
     def maps(self, images):
-        return self.heat(images), None, self.centre(images), *(each(images) for each in self.pairs)
+        vectors = (each(images) for each in self.pairs)
+        own = {"centers": self.center(images), **dict(zip(("offsets", "shifts"), vectors))}
+        return {"heatmaps": self.heat(images), **own}
 
 
-class Broken(Centred):
+class Broken(WithCenters):
     """One value of one of its maps is none."""
 
-    def __init__(self, place, value):
+    def __init__(self, kind, value):
         super().__init__()
-        self.place, self.value = place, value
+        self.kind, self.value = kind, value
 
     def maps(self, images):
-        found = [*super().maps(images)]
-        found[1] = self.tag(images)
-        found[self.place][-1, -1, -1, -1] = self.value
+        found = super().maps(images) | {"tags": self.tag(images)}
+        found[self.kind][-1, -1, -1, -1] = self.value
         return found
 
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("scales", [(1,), (1, 2)], ids=str)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("place, kind", list(enumerate(["heatmaps", "tags", "centres", "offsets", "shifts"])))
-def test_maps_that_are_no_numbers_are_an_error(place, kind, value, scales, flip):
+@pytest.mark.parametrize("kind", ["heatmaps", "tags", "centers", "offsets", "shifts"])
+def test_maps_that_are_no_numbers_are_an_error(kind, value, scales, flip):
     """Weights of NaN, or an overflow in bfloat16, would be an image without people."""
     message = rf"^test: {kind}: expected finite values, got NaN or infinity: check its weights, or pass --teacher"
     with pytest.raises(UserError, match=message):
-        predictor(Broken(place, value), scales=scales, flip=flip)([np.zeros((60, 80, 3), np.uint8)])
+        predictor(Broken(kind, value), scales=scales, flip=flip)([np.zeros((60, 80, 3), np.uint8)])
 
 
 def nobody(maps):
@@ -100,7 +101,7 @@ def small_net(joints=17):
 
 
 def blob(size_hw, share_xy):
-    """A grey spot on black, all of it well inside the image, and its centre."""
+    """A grey spot on black, all of it well inside the image, and its center."""
     h, w = size_hw
     x, y = share_xy[0] * w, share_xy[1] * h
     rows, columns = index_to_point(np.mgrid[:h, :w].astype(float))
@@ -109,7 +110,7 @@ def blob(size_hw, share_xy):
 
 
 def centroid(maps):
-    """The centre of gravity of the first heatmap, in image pixels."""
+    """The center of gravity of the first heatmap, in image pixels."""
     heat = np.clip(maps.heatmaps[0], 0, None).astype(float)
     rows, columns = index_to_point(np.mgrid[: heat.shape[0], : heat.shape[1]].astype(float))
     return maps.to_image(np.array([(heat * columns).sum(), (heat * rows).sum()]) / heat.sum())
@@ -205,7 +206,7 @@ def test_the_flipped_run_by_hand():
 
     def run(pixels):
         normal = torch.tensor((pixels / 255 - mean) / std, dtype=torch.float32).permute(2, 0, 1)[None]
-        return [maps[0].detach().numpy() for maps in net.maps(normal)]
+        return [maps[0].detach().numpy() for maps in net.maps(normal).values()]
 
     (heat, tags), (flipped_heat, flipped_tags) = run(image), run(image[:, ::-1])
     for joint, other in enumerate([0, 2, 1]):
@@ -215,17 +216,17 @@ def test_the_flipped_run_by_hand():
         np.testing.assert_allclose(found.maps.tags[1, joint], flipped_tags[other][:, ::-1], atol=1e-5)
 
 
-def test_the_flipped_run_of_centres_by_hand():
+def test_the_flipped_run_of_centers_by_hand():
     """Offsets and shifts point the other way in x, from the mirrored cell, to the joint of the other side."""
-    net, (image,) = Centred(), photographs([(64, 64)])
+    net, (image,) = WithCenters(), photographs([(64, 64)])
     (found,) = predictor(net, size=64, flip=True)([image])
     (plain,) = predictor(net, size=64)([image])
     (mirrored,) = predictor(net, size=64)([image[:, ::-1]])
     assert (
-        found.maps.tags is None and plain.maps.centres.shape == (1, 16, 16) and plain.maps.offsets.shape == (6, 16, 16)
+        found.maps.tags is None and plain.maps.centers.shape == (1, 16, 16) and plain.maps.offsets.shape == (6, 16, 16)
     )
-    centres = (plain.maps.centres + mirrored.maps.centres[..., ::-1]) / 2
-    np.testing.assert_allclose(found.maps.centres, centres, atol=1e-5)  # float32 of values about 1
+    centers = (plain.maps.centers + mirrored.maps.centers[..., ::-1]) / 2
+    np.testing.assert_allclose(found.maps.centers, centers, atol=1e-5)  # float32 of values about 1
     for kind in ("offsets", "shifts"):
         told, plainly, mirroredly = (getattr(each.maps, kind) for each in (found, plain, mirrored))
         for joint, other in enumerate([0, 2, 1]):
@@ -234,10 +235,10 @@ def test_the_flipped_run_of_centres_by_hand():
                 np.testing.assert_allclose(told[2 * joint + axis], (one + sign * flipped) / 2, atol=1e-5)
 
 
-def test_centres_and_offsets_are_those_of_scale_1():
+def test_centers_and_offsets_are_those_of_scale_1():
     (image,) = photographs([(64, 128)])
-    (one,), (several,) = (predictor(Centred(), scales=scales)([image]) for scales in ((1,), (0.5, 1, 2)))
-    np.testing.assert_array_equal(one.maps.centres, several.maps.centres)
+    (one,), (several,) = (predictor(WithCenters(), scales=scales)([image]) for scales in ((1,), (0.5, 1, 2)))
+    np.testing.assert_array_equal(one.maps.centers, several.maps.centers)
     np.testing.assert_array_equal(one.maps.offsets, several.maps.offsets)
     np.testing.assert_array_equal(one.maps.shifts, several.maps.shifts)
 
@@ -254,9 +255,8 @@ def test_scales_by_hand():
 
     class Sized(Brightness):
         def maps(self, images):
-            heatmaps, _ = super().maps(images)
-            level = heatmaps * 0 + images.shape[-1]
-            return level, level
+            level = super().maps(images)["heatmaps"] * 0 + images.shape[-1]
+            return {"heatmaps": level, "tags": level}
 
     net = Sized()
     (found,) = predictor(net, scales=(0.5, 1, 2))(photographs([(60, 90)]))
@@ -375,7 +375,7 @@ def swung(joints=3):
 def levels_of(net):
     def levels(images):
         out = net(images)
-        return torch.cat([out.heatmaps[0], out.tags], dim=1), out.heatmaps[1]
+        return torch.cat([out.heatmaps[0], out.maps["tags"][0]], dim=1), out.heatmaps[1]
 
     return levels
 
@@ -421,7 +421,7 @@ class Spots(nn.Module):
     def maps(self, images):
         coarse, fine = self.levels(images)
         coarse = F.interpolate(coarse, fine.shape[-2:], mode="bilinear", align_corners=False)
-        return (coarse[:, :3] + fine) / 2, coarse[:, 3:]
+        return {"heatmaps": (coarse[:, :3] + fine) / 2, "tags": coarse[:, 3:]}
 
 
 @pytest.mark.parametrize("size_hw", [(60, 41), (48, 97)], ids=str)
@@ -478,11 +478,13 @@ def test_projected_maps_are_as_large_as_the_input():
     (found,), (plain,) = (predictor(Brightness(), project=project)([image]) for project in (True, False))
     assert found.maps.size_hw == tuple(4 * side for side in plain.maps.size_hw) == (128, 192)
     np.testing.assert_allclose(centroid(found.maps), place, atol=0.1)
-    (found,), (plain,) = (predictor(Centred(), project=project)(photographs([(64, 64)])) for project in (True, False))
+    (found,), (plain,) = (
+        predictor(WithCenters(), project=project)(photographs([(64, 64)])) for project in (True, False)
+    )
     for kind in ("offsets", "shifts"):
         told = 4 * slow.enlarged(getattr(plain.maps, kind), (128, 128))  # in cells that are a quarter as large
         np.testing.assert_allclose(getattr(found.maps, kind), told, atol=1e-4)  # float32 of values about 4
-    np.testing.assert_allclose(found.maps.centres, slow.enlarged(plain.maps.centres, (128, 128)), atol=1e-5)
+    np.testing.assert_allclose(found.maps.centers, slow.enlarged(plain.maps.centers, (128, 128)), atol=1e-5)
 
 
 def test_only_a_projecting_predictor_says_so():

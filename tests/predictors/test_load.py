@@ -21,44 +21,44 @@ from rtpe.structures import PoseMaps
 def one_person(**also):
     heat = np.zeros((17, 8, 8), np.float32)
     heat[:, 4, 4] = 0.9
-    return PoseMaps(heat, Affine.identity(), (8, 8), COCO17, **also)
+    return PoseMaps(heat, Affine.identity(), (8, 8), COCO17, also)
 
 
 def test_people_are_told_apart_by_what_the_settings_name():
     """Each reads its own maps, with the settings that it knows."""
     tags = one_person(tags=np.zeros((1, 17, 8, 8), np.float32))
-    centres = one_person(centres=np.full((1, 8, 8), 0.5, np.float32), offsets=np.zeros((34, 8, 8), np.float32))
-    centres.centres[0, 4, 4] = 0.8
+    centers = one_person(centers=np.full((1, 8, 8), 0.5, np.float32), offsets=np.zeros((34, 8, 8), np.float32))
+    centers.centers[0, 4, 4] = 0.8
     assert len(make_decoder(DecodeSettings())(tags)) == 1
-    assert len(make_decoder(DecodeSettings(grouping="centres"))(centres)) == 1
-    assert len(make_decoder(DecodeSettings(grouping="centres", threshold=0.85))(centres)) == 0
-    with pytest.raises(ValueError, match="centres: the maps have none"):
-        make_decoder(DecodeSettings(grouping="centres"))(tags)
+    assert len(make_decoder(DecodeSettings(grouping="centers"))(centers)) == 1
+    assert len(make_decoder(DecodeSettings(grouping="centers", threshold=0.85))(centers)) == 0
+    with pytest.raises(ValueError, match="centers: the maps have none"):
+        make_decoder(DecodeSettings(grouping="centers"))(tags)
 
 
 def test_an_unknown_grouping_is_refused():
     with pytest.raises(ValueError) as error:
         make_decoder(DecodeSettings(grouping="boxes"))
-    assert str(error.value) == "unknown grouping 'boxes': choose from auto, centres, tags, published"
+    assert str(error.value) == "unknown grouping 'boxes': choose from auto, centers, tags, published"
 
 
 @pytest.mark.parametrize(
     "kind, numbers, grouping, message",
     [
         ("student", {}, "tags", None),
-        ("student", {"tags": False, "centres": True}, "centres", None),
-        ("student", {"centres": True}, "tags", None),
-        ("student", {"tags": False}, "tags", None),  # one person an image needs no telling apart
-        ("student", {"tags": False, "centres": True}, "tags", "the net has no tags: pass --decode.grouping centres"),
+        ("student", {"heads": ["centers", "offsets"]}, "centers", None),
+        ("student", {"heads": ["tags", "centers", "offsets"]}, "tags", None),
+        ("student", {"heads": []}, "tags", None),  # one person an image needs no telling apart
+        ("student", {"heads": ["centers", "offsets"]}, "tags", "the net has no tags: pass --decode.grouping centers"),
         (
             "student",
-            {"tags": False, "centres": True},
+            {"heads": ["centers", "offsets"]},
             "published",
-            "the net has no tags: pass --decode.grouping centres",
+            "the net has no tags: pass --decode.grouping centers",
         ),
         ("student", {}, "published", None),
-        ("student", {}, "centres", "the net has no centres: pass --decode.grouping tags"),
-        ("higher_hrnet", {"width": 8}, "centres", "the net has no centres: pass --decode.grouping tags"),
+        ("student", {}, "centers", "the net has no centers: pass --decode.grouping tags"),
+        ("higher_hrnet", {"width": 8}, "centers", "the net has no centers: pass --decode.grouping tags"),
     ],
 )
 def test_a_net_is_read_by_what_it_has(kind, numbers, grouping, message):
@@ -76,13 +76,13 @@ def test_a_net_is_read_by_what_it_has(kind, numbers, grouping, message):
     "kind, numbers, grouping",
     [
         ("student", {}, "tags"),
-        ("student", {"centres": True}, "centres"),
-        ("student", {"tags": False}, "tags"),
+        ("student", {"heads": ["tags", "centers", "offsets"]}, "centers"),
+        ("student", {"heads": []}, "tags"),
         ("higher_hrnet", {"width": 8}, "tags"),
     ],
 )
 def test_of_what_a_net_has_the_best_is_read_unless_another_is_named(kind, numbers, grouping):
-    """Centres told people apart best (docs/results.md); where nothing does, there is one person an image."""
+    """Centers told people apart best (docs/results.md); where nothing does, there is one person an image."""
     made = create_net(kind, numbers, 3)
     assert with_grouping(DecodeSettings(), made) == DecodeSettings(grouping=grouping)
     assert with_grouping(DecodeSettings(grouping="published"), made).grouping == "published"
@@ -90,7 +90,7 @@ def test_of_what_a_net_has_the_best_is_read_unless_another_is_named(kind, number
 
 
 def test_tags_can_be_read_in_two_ways():
-    for numbers, names in [({}, ["tags", "published"]), ({"tags": False, "centres": True}, ["centres"])]:
+    for numbers, names in [({}, ["tags", "published"]), ({"heads": ["centers", "offsets"]}, ["centers"])]:
         assert groupings_of(create_net("student", numbers, 3)) == names
     said = DecodeSettings(grouping="published", threshold=0.85, max_people=7)
     assert make_decoder(said).keywords["settings"] == PublishedSettings(threshold=0.85, max_people=7)
@@ -98,16 +98,16 @@ def test_tags_can_be_read_in_two_ways():
 
 
 def test_a_predictor_by_tags_describes_itself_as_before_there_was_a_choice(tmp_path):
-    """A cache that was begun then would else be another teacher's; people read by centres are another word."""
+    """A cache that was begun then would else be another teacher's; people read by centers are another word."""
     said = {}
-    centres = {"tags": False, "centres": True}
-    for grouping, numbers in (("tags", {}), ("centres", centres), ("auto", centres)):
+    centers = {"heads": ["centers", "offsets"]}
+    for grouping, numbers in (("tags", {}), ("centers", centers), ("auto", centers)):
         weights = tmp_path / f"{grouping}.safetensors"
         save_net(weights, create_net("student", numbers, 17), "student", COCO17, 64, {})
         made = load_predictor(TeacherSettings(weights=str(weights)), DecodeSettings(grouping=grouping), COCO17, "cpu")
         said[grouping] = made.describe()["settings"]["decode"]
-    assert "grouping" not in said["tags"] and said["centres"] == {**said["tags"], "grouping": "centres"}
-    assert said["auto"] == said["centres"]
+    assert "grouping" not in said["tags"] and said["centers"] == {**said["tags"], "grouping": "centers"}
+    assert said["auto"] == said["centers"]
 
 
 def test_weights_know_the_order_of_their_joints(tmp_path):

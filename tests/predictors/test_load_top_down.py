@@ -65,13 +65,13 @@ def table(path):
 def test_a_top_down_teacher_builds_a_cache_that_trains_a_student(kind, words, world, tmp_path, capsys):
     """Its crops' maps are one map an image there, like those of any teacher."""
     path = tmp_path / "cache"
-    told = [*words(kind), *CROP, "--teacher.boxes=truth", "--teacher.flip=true", f"--cache.path={path}"]
+    told = [*words(kind), *CROP, "--teacher.boxes=labels", "--teacher.flip=true", f"--cache.path={path}"]
     assert main(["cache", "build", *told]) == 0
     assert "8 built, 0 kept, 0 skipped" in capsys.readouterr().out
     held = Cache.open(path)
-    assert held.manifest.predictor["name"] == f"{kind}@truth_boxes" and held.manifest.size == [64, 64]
+    assert held.manifest.predictor["name"] == f"{kind}@label_boxes" and held.manifest.size == [64, 64]
     settings = held.manifest.predictor["settings"]
-    assert settings["boxes"] == {"from": "truth", "boxes": CocoDataset(world, "train2017").labels.boxes_digest}
+    assert settings["boxes"] == {"from": "labels", "boxes": CocoDataset(world, "train2017").labels.boxes_digest}
     assert settings["net"]["color"] == ("bgr" if kind == "simple_baseline" else "rgb")
     people = {image_id: len(boxes) for image_id, boxes in truth_boxes(CocoDataset(world, "train2017")).items()}
     assert all(len(held.poses(image_id)) <= people[image_id] for image_id in held.ids) and sum(people.values()) > 0
@@ -79,7 +79,7 @@ def test_a_top_down_teacher_builds_a_cache_that_trains_a_student(kind, words, wo
     assert main(["cache", "build", *told]) == 0
     assert "0 built, 8 kept" in capsys.readouterr().out
     training = [
-        "--net.size=64", "--train.epochs=1", "--train.batch=4", "--train.minival=0", "--train.workers=0",
+        "--net.size=64", "--train.epochs=1", "--train.batch=4", "--train.holdout=0", "--train.workers=0",
         "--train.threads=1", "--train.pictures=0", "--net.numbers={width: 32, stages: 1}", f"--out={tmp_path / 'run'}",
     ]  # fmt: skip
     assert main(["train", f"--data.root={world}", f"--cache.path={path}", *training]) == 0
@@ -99,18 +99,18 @@ def test_boxes_of_the_labels_and_the_same_ones_from_a_file_find_the_same(words, 
     (tmp_path / "found.json").write_text(json.dumps(rows))
     told, found = words("pose_hrnet", "val2017"), f"--teacher.boxes={tmp_path / 'found.json'}"
     rows = {}
-    for name, boxes in (("truth", ["--teacher.boxes=truth"]), ("file", [found, "--teacher.crop.least=0.5"])):
+    for name, boxes in (("labels", ["--teacher.boxes=labels"]), ("file", [found, "--teacher.crop.least=0.5"])):
         assert main(["validate", *told, *CROP, *boxes, f"--out={tmp_path / name}.json"]) == 0
         (rows[name],) = table(tmp_path / f"{name}.json")
-    assert [row.pop("name") for row in rows.values()] == ["pose_hrnet@truth_boxes", "pose_hrnet"]
+    assert [row.pop("name") for row in rows.values()] == ["pose_hrnet@label_boxes", "pose_hrnet"]
     assert all(row.pop("ms") > 0 for row in rows.values())  # no two runs take the same time
-    assert rows["truth"] == rows["file"] and rows["truth"]["images"] == 4
+    assert rows["labels"] == rows["file"] and rows["labels"]["images"] == 4
 
 
 def test_the_people_of_one_network_are_boxes_for_the_next(words, world, tmp_path):
     """What `rtpe validate` writes of a teacher is a file of detections."""
     told = words("pose_hrnet", "val2017")
-    assert main(["validate", *told, *CROP, "--teacher.boxes=truth", f"--out={tmp_path / 'first.json'}"]) == 0
+    assert main(["validate", *told, *CROP, "--teacher.boxes=labels", f"--out={tmp_path / 'first.json'}"]) == 0
     (people,) = tmp_path.glob("first*.results.json")
     assert main(["validate", *told, *CROP, f"--teacher.boxes={people}", f"--out={tmp_path / 'second.json'}"]) == 0
     assert table(tmp_path / "second.json")[0]["name"] == "pose_hrnet"
@@ -121,7 +121,7 @@ def test_weights_of_a_run_of_ours_see_whole_images_unless_boxes_are_given(world,
     path, images = tmp_path / "best.safetensors", CocoDataset(world, "val2017")
     made = create_net("pose_hrnet", NETS["pose_hrnet"], 17)
     save_net(path, made, "pose_hrnet", COCO17, 64, {})
-    for boxes, kind in (("", "DensePredictor"), ("truth", "TopDownPredictor")):
+    for boxes, kind in (("", "DensePredictor"), ("labels", "TopDownPredictor")):
         teacher = TeacherSettings(weights=str(path), boxes=boxes)
         assert type(load_predictor(teacher, DecodeSettings(), COCO17, "cpu", images)).__name__ == kind
 
@@ -131,11 +131,11 @@ def test_the_labels_boxes_are_cleaned_where_crops_are_as_published(how, world, w
     """And the manifest says so: people read from other boxes are another teacher's."""
     images = CocoDataset(world, "val2017")
     teacher = TeacherSettings(
-        weights=str(weights / "pose_hrnet.pth"), numbers=NETS["pose_hrnet"], boxes="truth",
+        weights=str(weights / "pose_hrnet.pth"), numbers=NETS["pose_hrnet"], boxes="labels",
         crop=CropSettings(size=[64, 64], **how),
     )  # fmt: skip
     made = load_predictor(teacher, DecodeSettings(), COCO17, "cpu", images)
-    source = {"from": "truth", "boxes": images.labels.boxes_digest}
+    source = {"from": "labels", "boxes": images.labels.boxes_digest}
     assert made.boxes_from == (source | {"cleaned": True} if how else source)
     few = load_predictor(teacher, DecodeSettings(), COCO17, "cpu", images.subset(images.ids[:1]))
     assert few.boxes_from == made.boxes_from  # parts of a build, and a limit, are of one teacher
@@ -150,18 +150,18 @@ def test_the_labels_boxes_are_cleaned_where_crops_are_as_published(how, world, w
 
 
 def test_mpiis_boxes_are_as_published_already(weights, tmp_path):
-    """HRNet's loader of MPII makes squares about centres, and cleans none."""
+    """HRNet's loader of MPII makes squares about centers, and cleans none."""
     record = {"image": "1.jpg", "center": [50, 60], "scale": 0.5, "joints": [[9, 9]] * 16, "joints_vis": [1] * 16}
     (tmp_path / "annot").mkdir()
     (tmp_path / "annot/valid.json").write_text(json.dumps([record]))
     torch.save(create_net("pose_hrnet", NETS["pose_hrnet"], 16).state_dict(), tmp_path / "net.pth")
     images = MpiiDataset(tmp_path, "valid")
     teacher = TeacherSettings(
-        weights=str(tmp_path / "net.pth"), numbers=NETS["pose_hrnet"], boxes="truth",
+        weights=str(tmp_path / "net.pth"), numbers=NETS["pose_hrnet"], boxes="labels",
         crop=CropSettings(size=[64, 64], by_index=True),
     )  # fmt: skip
     made = load_predictor(teacher, DecodeSettings(), MPII16, "cpu", images)
-    assert made.boxes_from["from"] == "truth" and "cleaned" not in made.boxes_from
+    assert made.boxes_from["from"] == "labels" and "cleaned" not in made.boxes_from
     assert made.boxes[1].xywh.tolist() == [[-0.5, 17, 100, 100]]
 
 
@@ -170,7 +170,7 @@ def test_any_net_may_be_shown_crops(world, tmp_path):
     path, images = tmp_path / "best.safetensors", CocoDataset(world, "val2017")
     numbers = {**NETS["pose_hrnet"], "head_blocks": 0}
     save_net(path, create_net("higher_hrnet", numbers, 17), "higher_hrnet", COCO17, 64, {})
-    made = load_predictor(TeacherSettings(weights=str(path), boxes="truth"), DecodeSettings(), COCO17, "cpu", images)
+    made = load_predictor(TeacherSettings(weights=str(path), boxes="labels"), DecodeSettings(), COCO17, "cpu", images)
     assert made.stride == 2
 
 
@@ -181,7 +181,7 @@ def test_weights_called_caffe_want_their_style(style, world, weights, tmp_path, 
     path.write_bytes((weights / "simple_baseline.pth").read_bytes())
     images = CocoDataset(world, "val2017")
     numbers = NETS["simple_baseline"]
-    teacher = TeacherSettings(weights=str(path), numbers=numbers, boxes="truth", crop=CropSettings(size=[64, 64]))
+    teacher = TeacherSettings(weights=str(path), numbers=numbers, boxes="labels", crop=CropSettings(size=[64, 64]))
     with pytest.raises(UserError) as caught:
         load_predictor(teacher, DecodeSettings(), COCO17, "cpu", images)
     assert str(caught.value) == (
@@ -198,22 +198,25 @@ def test_weights_called_caffe_want_their_style(style, world, weights, tmp_path, 
 
 
 MISTAKES = {
-    "no boxes": ([], "this net sees one person a crop: pass --teacher.boxes truth (the labels' boxes) or a JSON file"),
+    "no boxes": ([], "this net sees one person a crop: pass --teacher.boxes labels (the labels' boxes) or a JSON file"),
     "no file": (["--teacher.boxes=gone.json"], "boxes gone.json: cannot be read (No such file or directory): pass --t"),
     "boxes of other images": (["--teacher.boxes={other}"], "none of its 1 boxes is of these 4 images"),
-    "no labels": (["--teacher.boxes=truth", "--data.root={photos}"], "boxes truth: nobody labelled the images of"),
+    "no labels": (["--teacher.boxes=labels", "--data.root={photos}"], "boxes labels: nobody labelled the images of"),
     "another net": (
-        ["--teacher.boxes=truth", "--teacher.kind=simple_baseline", "--teacher.numbers={}"],
+        ["--teacher.boxes=labels", "--teacher.kind=simple_baseline", "--teacher.numbers={}"],
         "build the net with the joints and sizes these weights were trained with, or choose other weights",
     ),
     "another depth": (
-        ["--teacher.boxes=truth", "--teacher.kind=simple_baseline", "--teacher.numbers={depth: 34}"],
+        ["--teacher.boxes=labels", "--teacher.kind=simple_baseline", "--teacher.numbers={depth: 34}"],
         "depth: choose from 50, 101, 152, got 34",
     ),
-    "a size for whole images": (["--teacher.boxes=truth", "--teacher.size=256"], "takes no --teacher.size: leave"),
-    "a shift of nothing": (["--teacher.boxes=truth", "--teacher.crop.shift=true"], "pass --teacher.crop.by_index true"),
+    "a size for whole images": (["--teacher.boxes=labels", "--teacher.size=256"], "takes no --teacher.size: leave"),
+    "a shift of nothing": (
+        ["--teacher.boxes=labels", "--teacher.crop.shift=true"],
+        "pass --teacher.crop.by_index true",
+    ),
     "a size that cannot be halved": (
-        ["--teacher.boxes=truth", "--teacher.crop.size=[100, 100]"],
+        ["--teacher.boxes=labels", "--teacher.crop.size=[100, 100]"],
         "teacher.crop.size [100, 100]: images: expected sides that are multiples of 32, got (100, 100)",
     ),
 }  # fmt: skip

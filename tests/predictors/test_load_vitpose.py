@@ -31,19 +31,19 @@ def words(world, folder, split="train2017"):
 def test_a_vitpose_builds_a_cache_that_trains_a_student(world, folder, tmp_path, capsys):
     """Named by its folder alone; built again, the cache is kept as it is."""
     path = tmp_path / "cache"
-    told = [*words(world, folder), "--teacher.boxes=truth", "--teacher.flip=true", f"--cache.path={path}"]
+    told = [*words(world, folder), "--teacher.boxes=labels", "--teacher.flip=true", f"--cache.path={path}"]
     assert main(["cache", "build", *told]) == 0
     assert "8 built, 0 kept, 0 skipped" in capsys.readouterr().out
     held = Cache.open(path)
     said = held.manifest.predictor
-    assert said["name"] == "vitpose-tiny@truth_boxes" and said["settings"]["net"]["numbers"]["dataset_index"] == 0
+    assert said["name"] == "vitpose-tiny@label_boxes" and said["settings"]["net"]["numbers"]["dataset_index"] == 0
     assert held.manifest.size == [64, 48] and held.load(held.ids[0]).maps.size_hw == (24, 24)
     assert sum(len(held.poses(image_id)) for image_id in held.ids) > 0
     assert main(["cache", "build", *told]) == 0
     assert "0 built, 8 kept" in capsys.readouterr().out
     assert main(["cache", "build", *told, "--teacher.numbers.dataset_index=1"]) == 2  # other experts: another teacher
     training = [
-        "--net.size=64", "--train.epochs=1", "--train.batch=4", "--train.minival=0", "--train.workers=0",
+        "--net.size=64", "--train.epochs=1", "--train.batch=4", "--train.holdout=0", "--train.workers=0",
         "--train.threads=1", "--train.pictures=0", "--net.numbers={width: 32, stages: 1}", f"--out={tmp_path / 'run'}",
     ]  # fmt: skip
     assert main(["train", f"--data.root={world}", f"--cache.path={path}", *training]) == 0
@@ -53,14 +53,14 @@ def test_a_vitpose_builds_a_cache_that_trains_a_student(world, folder, tmp_path,
 
 def test_it_is_scored_with_what_it_costs(world, folder, tmp_path):
     out = tmp_path / "scores.json"
-    assert main(["validate", *words(world, folder, "val2017"), "--teacher.boxes=truth", f"--out={out}"]) == 0
+    assert main(["validate", *words(world, folder, "val2017"), "--teacher.boxes=labels", f"--out={out}"]) == 0
     (row,) = json.loads(out.read_text())
-    assert row["name"] == "vitpose-tiny@truth_boxes" and row["images"] == 4
+    assert row["name"] == "vitpose-tiny@label_boxes" and row["images"] == 4
     assert row["Mparams"] > 0 and row["GMACs"] > 0
 
 
 MISTAKES = {
-    "no boxes": ([], "this net sees one person a crop: pass --teacher.boxes truth"),
+    "no boxes": ([], "this net sees one person a crop: pass --teacher.boxes labels"),
     "a folder of nothing": (["--teacher.weights={empty}"], "empty: no config.json in it, so no ViTPose: give a folder"),
     "no such folder": (["--teacher.kind=vitpose", "--teacher.weights={empty}/x"], "empty/x: no such folder: give a"),
     "neither file nor folder": (["--teacher.weights=gone"], "weights gone: no such file: pass --teacher.weights FILE"),
@@ -79,7 +79,7 @@ def test_a_mistake_is_one_line(case, world, folder, tmp_path, capsys):
     more, expected = MISTAKES[case]
     (tmp_path / "empty").mkdir()
     more = [word.replace("{empty}", str(tmp_path / "empty")) for word in more]
-    boxes = [] if case == "no boxes" else ["--teacher.boxes=truth"]
+    boxes = [] if case == "no boxes" else ["--teacher.boxes=labels"]
     told = [*words(world, folder, "val2017"), *boxes, *more, f"--cache.path={tmp_path / 'cache'}"]
     assert main(["cache", "build", *told]) == 2
     said = capsys.readouterr().err

@@ -63,7 +63,7 @@ def lopsided(crops):
 
 def predictor(look=means, skeleton=MIDDLE, batch=8, boxes_from=None, **settings):
     settings = TopDownSettings(**{"size_hw": SIZE_HW, "refine": "dark", **settings})
-    source = boxes_from or {"from": "truth"}
+    source = boxes_from or {"from": "labels"}
     return TopDownPredictor(look, skeleton, settings, STRIDE, "test", "0" * 64, {}, source, {"net": "test"}, batch)
 
 
@@ -315,7 +315,7 @@ def test_batches_change_nothing():
 def test_a_predictor_says_who_it_is():
     said = predictor().describe()
     assert said == predictor(batch=1).describe() and json.loads(json.dumps(said)) == said
-    assert said["settings"]["size"] == [128, 96] and said["settings"]["boxes"] == {"from": "truth"}
+    assert said["settings"]["size"] == [128, 96] and said["settings"]["boxes"] == {"from": "labels"}
     assert "udp" not in said["settings"]  # nor was it in caches made before there was a choice
     others = [{"flip": True}, {"refine": "quarter"}, {"canvas": 512}, {"boxes_from": {"from": "found.json"}}]
     others += [{"udp": True}]
@@ -354,7 +354,7 @@ class First(nn.Module):
     """Shows what it is given."""
 
     def maps(self, images):
-        return images, None
+        return {"heatmaps": images}
 
 
 @pytest.mark.parametrize("color, order", [("rgb", [0, 1, 2]), ("bgr", [2, 1, 0])])
@@ -371,7 +371,7 @@ def test_half_precision_is_nearly_the_same():
 
     class Net(nn.Conv2d):
         def maps(self, images):
-            return self(images), None
+            return {"heatmaps": self(images)}
 
     net, crops = Net(3, 3, 3), np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
     full, half = (net_look(net, precision=precision)(crops) for precision in ("fp32", "bf16"))

@@ -46,7 +46,7 @@ def agreement(field, start, end, samples):
 
 
 def bilinear(grid, x, y):
-    """The value at a place in cells, centres at + 0.5; beyond the outer centres the nearest counts."""
+    """The value at a place in cells, centers at + 0.5; beyond the outer centers the nearest counts."""
     h, w = len(grid), len(grid[0])
     column, row = min(max(x - 0.5, 0), w - 1), min(max(y - 0.5, 0), h - 1)
     left, top = int(column), int(row)

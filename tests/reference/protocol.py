@@ -1,6 +1,6 @@
 """The published test of HigherHRNet, one image at a time: its input, its runs, and how their maps become one.
 
-Here, and nowhere else, a coordinate is the index of a pixel: its centre is a whole number.
+Here, and nowhere else, a coordinate is the index of a pixel: its center is a whole number.
 """
 
 import cv2

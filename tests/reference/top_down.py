@@ -18,7 +18,7 @@ def cleaned(box, area, width, height):
     return None
 
 
-def centre_and_scale(box, width, height):
+def center_and_scale(box, width, height):
     """Of a crop of that size."""
     x, y, w, h = box
     if w > width / height * h:
@@ -40,19 +40,19 @@ def peak(heat):
     return (x, y), score
 
 
-def in_image(point, centre, scale, heat_w, heat_h):
-    """The index of a pixel of the image that an index of cells stands for: the middle of the map is the centre."""
+def in_image(point, center, scale, heat_w, heat_h):
+    """The index of a pixel of the image that an index of cells stands for: the middle of the map is the center."""
     factor = scale[0] * PIXELS / heat_w
-    return centre[0] + factor * (point[0] - heat_w / 2), centre[1] + factor * (point[1] - heat_h / 2)
+    return center[0] + factor * (point[0] - heat_w / 2), center[1] + factor * (point[1] - heat_h / 2)
 
 
 def read(maps, boxes, box_scores, crop_hw, counted, threshold, sigmas):
     """The people, best first: (score, [(x, y)], [score of each joint]), of maps [P][K][h][w]; boxes as cleaned."""
     people = []
     for heatmaps, box, box_score in zip(maps, boxes, box_scores):
-        centre, scale = centre_and_scale(box, crop_hw[1], crop_hw[0])
+        center, scale = center_and_scale(box, crop_hw[1], crop_hw[0])
         found = [peak(heat) for heat in heatmaps]
-        points = [in_image(point, centre, scale, len(heatmaps[0][0]), len(heatmaps[0])) for point, _ in found]
+        points = [in_image(point, center, scale, len(heatmaps[0][0]), len(heatmaps[0])) for point, _ in found]
         high = [score for _, score in found if score > counted]
         area = scale[0] * PIXELS * scale[1] * PIXELS
         mean = sum(high) / len(high) if high else 0

@@ -211,9 +211,9 @@ def test_rays_meet_a_solid_where_its_balls_are(squash):
     stretch = np.eye(3) + (1 / squash - 1) * np.outer(frame[2], frame[2])
     nearest = np.full(len(x), np.inf)
     for t in np.linspace(0, 1, 2001):
-        centre = t * (screen[1] - screen[0])
+        center = t * (screen[1] - screen[0])
         radius = (1 - t) * 0.2 * 200 / 3.0 + t * 0.12 * 200 / 3.3
-        start, step = stretch @ (np.stack([x, y, 0 * x]) - centre[:, None]), stretch[:, 2]
+        start, step = stretch @ (np.stack([x, y, 0 * x]) - center[:, None]), stretch[:, 2]
         half, rest = step @ start / (step @ step), (np.einsum("in,in->n", start, start) - radius**2) / (step @ step)
         met = half**2 >= rest
         nearest[met] = np.minimum(nearest, -half - np.sqrt(np.maximum(half**2 - rest, 0)))[met]

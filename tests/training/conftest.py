@@ -71,7 +71,7 @@ def examples(cache):
 @pytest.fixture
 def criterion():
     def make(**weights):
-        terms = {"teacher": 1.0, "truth": 1.0, "pull": 0.01, "push": 0.01, "person": 0.1}
+        terms = {"teacher": 1.0, "labels": 1.0, "pull": 0.01, "push": 0.01, "person": 0.1}
         return Criterion({**terms, **weights}, sigmas=(1.0,), foreground=5.0)
 
     return make
@@ -86,7 +86,7 @@ class World:
     @property
     def words(self):
         return [
-            f"--data.root={self.root}", "--loss.teacher=0", "--net.size=64", "--train.batch=4", "--train.minival=0",
+            f"--data.root={self.root}", "--loss.teacher=0", "--net.size=64", "--train.batch=4", "--train.holdout=0",
             "--train.workers=0", "--train.threads=1", "--train.pictures=0", "--device=cpu",
         ]  # fmt: skip
 

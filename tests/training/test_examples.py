@@ -39,7 +39,7 @@ def settings(tmp_path):
         more=[MoreDataSettings(root=str(tmp_path), split="val2017", cache=str(tmp_path / "cache-val2017"))],
         cache=CachePath(path=str(tmp_path / "cache-train2017")),
         net=NetSettings(size=64),
-        train=OptimSettings(minival=2, pictures=9),
+        train=OptimSettings(holdout=2, pictures=9),
     )
 
 
@@ -47,19 +47,19 @@ def told(split, image_id):
     return np.float32(image_id / 16 + (split == "val2017") / 2)
 
 
-@pytest.mark.parametrize("minival", [2, 0])
-def test_beside_an_image_stands_what_was_said_of_it(settings, minival):
+@pytest.mark.parametrize("holdout", [2, 0])
+def test_beside_an_image_stands_what_was_said_of_it(settings, holdout):
     everything = open_dataset(settings.data)
-    chosen, rest = held_out(replace(settings, train=replace(settings.train, minival=minival)), everything)
-    assert chosen.ids == fixed_choice(everything.ids, minival)
+    chosen, rest = held_out(replace(settings, train=replace(settings.train, holdout=holdout)), everything)
+    assert chosen.ids == fixed_choice(everything.ids, holdout)
     examples = training_examples(settings, rest, says=False)
     images, caches = shown_examples(settings, chosen, examples)
-    assert len(examples) == 9 - minival and 0 < len(images) <= (minival or 9)
+    assert len(examples) == 9 - holdout and 0 < len(images) <= (holdout or 9)
     for sample in images:
         part, own_id = images.part(sample.image_id), images.own_id(sample.image_id)
         assert sample.image_id in caches
         assert caches.load(sample.image_id).maps.heatmaps.flat[0] == told(part.split, own_id)
-        assert own_id in chosen.ids or not minival
+        assert own_id in chosen.ids or not holdout
 
 
 @pytest.mark.parametrize("own, more", [(0, 0), (0.2, 0), (0, 0.6), (0.2, 0.6), (2, 2)])
@@ -83,26 +83,26 @@ def test_a_teachers_peaks_are_as_wide_as_those_of_labels(settings, widen, sigmas
 def test_another_split_than_that_of_the_training_holds_out_nothing(settings):
     """Though the images of both are numbered alike, and the training takes but a few of its own."""
     few = replace(settings.data, limit=4)
-    other = replace(settings, data=few, train=OptimSettings(minival=2, minival_split="val2017"))
+    other = replace(settings, data=few, train=OptimSettings(holdout=2, holdout_split="val2017"))
     everything = open_dataset(few)
-    minival, rest = held_out(other, everything)
-    assert (minival.split, len(minival), rest.split, len(rest)) == ("val2017", 2, "train2017", 4)
-    assert set(minival.ids) & set(rest.ids)
-    images, caches = shown_examples(other, minival, training_examples(other, rest, says=False))
+    holdout, rest = held_out(other, everything)
+    assert (holdout.split, len(holdout), rest.split, len(rest)) == ("val2017", 2, "train2017", 4)
+    assert set(holdout.ids) & set(rest.ids)
+    images, caches = shown_examples(other, holdout, training_examples(other, rest, says=False))
     assert len(images) == 2 and caches is None  # the cache is of the training's split
 
 
 def test_a_split_without_labels_chooses_nothing(settings):
-    for_nothing = replace(settings, train=OptimSettings(minival_split="photos"))
+    for_nothing = replace(settings, train=OptimSettings(holdout_split="photos"))
     (open_dataset(settings.data).root / "images" / "photos").mkdir()
     (open_dataset(settings.data).path(0)).rename(open_dataset(settings.data).root / "images" / "photos" / "1.jpg")
-    with pytest.raises(ValueError, match=r"train\.minival_split photos: nobody labelled these images"):
+    with pytest.raises(ValueError, match=r"train\.holdout_split photos: nobody labelled these images"):
         held_out(for_nothing, open_dataset(settings.data))
 
 
 def test_without_a_cache_the_images_stand_alone(settings, tmp_path):
     everything = open_dataset(settings.data)
-    alone = Train(data=settings.data, net=settings.net, train=OptimSettings(minival=2, pictures=1))
+    alone = Train(data=settings.data, net=settings.net, train=OptimSettings(holdout=2, pictures=1))
     examples = training_examples(alone, everything, says=False)
     images, caches = shown_examples(alone, everything.subset(everything.ids[:2]), examples)
     assert len(images) == 1 and caches is None
@@ -119,7 +119,7 @@ def test_what_a_training_lacks_is_printed(settings, capsys):
     half = replace(settings, data=replace(settings.data, labels=0.5), more=[])
     training_examples(half, own, says=True)
     assert "labels of 3 of 6 images of" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"all of the images are held out, .* fewer than --train.minival 2"):
+    with pytest.raises(ValueError, match=r"all of the images are held out, .* fewer than --train.holdout 2"):
         training_examples(replace(settings, more=[]), own.subset([]), says=True)
 
 
@@ -129,11 +129,11 @@ def test_held_out_photographs_are_learnt_from_nowhere(way, settings, tmp_path, c
     everything = open_dataset(settings.data)
     chosen = replace(settings, more=[], cache=CachePath())
     if way == "the same split":
-        chosen = replace(chosen, train=OptimSettings(minival=2, minival_split="train2017"))
-        minival, own = held_out(chosen, everything)
+        chosen = replace(chosen, train=OptimSettings(holdout=2, holdout_split="train2017"))
+        holdout, own = held_out(chosen, everything)
         assert len(own) == 6
     else:
-        minival, own = held_out(chosen, everything)
+        holdout, own = held_out(chosen, everything)
         photos = tmp_path / "photos"
         if way == "a copy":
             shutil.copytree(tmp_path / "images" / "train2017", photos / "images" / "val2017")
@@ -152,10 +152,10 @@ def test_held_out_photographs_are_learnt_from_nowhere(way, settings, tmp_path, c
                 for image_id, name, file in open_dataset(more).sources():
                     maps = PoseMaps(np.zeros((17, 16, 16), np.float32), cells(4), (64, 64), COCO17)
                     cache.add(image_id, name, Prediction(maps, Poses.none(COCO17)), file_bytes(file))
-            chosen = replace(chosen, cache=settings.cache, loss=replace(chosen.loss, truth=0.0))
+            chosen = replace(chosen, cache=settings.cache, loss=replace(chosen.loss, labels=0.0))
         chosen = replace(chosen, more=[more])
-    examples = training_examples(chosen, own, True, minival)
+    examples = training_examples(chosen, own, True, holdout)
     assert "left out 2 of 6 images of" in capsys.readouterr().out
-    held = {(name, file_bytes(source)) for _, name, source in minival.sources()}
+    held = {(name, file_bytes(source)) for _, name, source in holdout.sources()}
     learnt = [(name, file_bytes(source)) for part in examples.samples.parts for _, name, source in part.sources()]
     assert len(learnt) == (4 if way == "the same split" else 8) and held.isdisjoint(learnt)

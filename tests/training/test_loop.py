@@ -14,7 +14,7 @@ from miniature import FACE, STRIDE, samples, spots
 from torch import nn
 
 from rtpe.data.loader import as_batch, batches, collate, plain_batches
-from rtpe.decode.center_offsets import CentreSettings, from_centres
+from rtpe.decode.center_offsets import CenterSettings, from_centers
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.errors import Diverged
 from rtpe.geometry import cells
@@ -50,12 +50,12 @@ def one_batch(examples):
 def test_two_images_are_learned_by_heart(fresh, run, examples, criterion, labels):
     """What cannot over-fit cannot learn: heatmaps come 50 times nearer, and every joint is found within a cell."""
     views = examples(samples(2), augment=None, labels=labels)
-    wanted = criterion() if labels else criterion(truth=0.0)
+    wanted = criterion() if labels else criterion(labels=0.0)
     made = run(examples=views, criterion=wanted, schedule=Schedule(epochs=110, lr=0.004, ema=0.95))
     state = made.go(fresh())
     first, last = made.rows[0], made.rows[-1]
     assert last["loss"] < first["loss"] / 20
-    assert all(last[name] < first[name] / 50 for name in (["truth", "teacher"] if labels else ["teacher"]))
+    assert all(last[name] < first[name] / 50 for name in (["labels", "teacher"] if labels else ["teacher"]))
     batch = as_batch(collate([views[0, index] for index in range(2)]))
     with torch.no_grad():
         heatmaps = state.ema.eval()(normalise(batch.images)).heatmaps[-1].numpy()
@@ -75,7 +75,7 @@ def test_the_terms_of_a_net_that_does_not_learn(new_student, examples, criterion
     batch = as_batch(collate([views[0, index] for index in range(4)]))
     with torch.no_grad():
         whole = criterion()(net.eval()(normalise(batch.images)), batch)
-    assert means.keys() == {"truth"} and means["truth"] == pytest.approx(whole["truth"].item(), rel=1e-5)  # float32
+    assert means.keys() == {"labels"} and means["labels"] == pytest.approx(whole["labels"].item(), rel=1e-5)  # float32
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
@@ -93,21 +93,22 @@ def couple(image_id, seed):
 
 
 @pytest.mark.slow
-def test_two_couples_are_learned_by_heart_by_their_centres(fresh, run, examples, new_student, criterion):
-    """Four people, told apart by centres and offsets alone, every joint within a cell."""
+def test_two_couples_are_learned_by_heart_by_their_centers(fresh, run, examples, new_student, criterion):
+    """Four people, told apart by centers and offsets alone, every joint within a cell."""
     photographs = [couple(1, 5), couple(2, 6)]
     views = examples(photographs, augment=None, cache=None)
-    wanted = criterion(teacher=0.0, centre=1.0, offset=0.1)
+    wanted = criterion(teacher=0.0, center=1.0, offset=0.1)
     made = run(examples=views, criterion=wanted, schedule=Schedule(epochs=120, lr=0.004, ema=0.95))
-    state = made.go(fresh(new_student(tags=False, centres=True)))
+    state = made.go(fresh(new_student(heads=["centers", "offsets"])))
     first, last = made.rows[0], made.rows[-1]
-    assert all(last[name] < first[name] / 20 for name in ("truth", "centre", "offset"))
+    assert all(last[name] < first[name] / 20 for name in ("labels", "center", "offset"))
     batch = as_batch(collate([views[0, index] for index in range(2)]))
     with torch.no_grad():
-        heatmaps, _, centres, offsets = state.ema.eval().maps(normalise(batch.images))
+        read = state.ema.eval().maps(normalise(batch.images))
     for index, photograph in enumerate(photographs):
-        own = {"centres": centres[index].numpy(), "offsets": offsets[index].numpy()}
-        poses = from_centres(PoseMaps(heatmaps[index].numpy(), cells(STRIDE), (64, 64), FACE, **own), CentreSettings())
+        own = {name: maps[index].numpy() for name, maps in read.items()}
+        maps = PoseMaps(own.pop("heatmaps"), cells(STRIDE), (64, 64), FACE, own)
+        poses = from_centers(maps, CenterSettings())
         found = poses.points[poses.points[..., 0].mean(axis=1).argsort()]
         assert len(found) == 2 and (poses.scores > 0).all()
         assert np.linalg.norm(found - photograph.points[..., :2], axis=-1).max() < STRIDE
@@ -222,10 +223,10 @@ def test_a_run_goes_on_with_larger_batches(fresh, run):
 
 
 def test_without_labels_no_label_is_read(fresh, run, examples, criterion):
-    """`loss.truth` 0: other people, other masks, the same bits."""
+    """`loss.labels` 0: other people, other masks, the same bits."""
     poison = {"points": np.full((2, 3, 3), 20, np.float32), "valid": np.zeros((64, 64), np.uint8)}
     wrong = [replace(photograph, **poison) for photograph in samples(4)]
-    unlabelled = criterion(truth=0.0)
+    unlabelled = criterion(labels=0.0)
     clean = run(examples=examples(labels=False), criterion=unlabelled).go(fresh())
     poisoned = run(examples=examples(wrong, labels=False), criterion=unlabelled, name="poisoned").go(fresh())
     assert_bit_equal(clean, poisoned)
@@ -241,7 +242,7 @@ def test_images_without_people_or_labels_are_stepped_on(fresh, run, examples, pe
     made = run(examples=views)
     made.go(fresh())
     assert all(np.isfinite(list(row.values())).all() for row in made.rows)
-    assert (made.rows[0]["truth"] == 0) == (people == "bare photographs")
+    assert (made.rows[0]["labels"] == 0) == (people == "bare photographs")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(fresh, run):
@@ -315,7 +316,7 @@ def test_the_average_follows_the_net_step_by_step(fabric, fresh, criterion, exam
 def test_gradients_are_clipped(fabric, fresh, criterion, examples):
     """The norm that is told is the one before; what AdamW is given is at most the limit."""
     state = fresh()
-    told = train_step(fabric, state, criterion(truth=100.0), one_batch(examples()), 0.0, Schedule(1, 0.0, clip=0.01))
+    told = train_step(fabric, state, criterion(labels=100.0), one_batch(examples()), 0.0, Schedule(1, 0.0, clip=0.01))
     squares = sum(p.grad.square().sum() for p in state.net.parameters() if p.grad is not None)
     assert told["gradient"] > 0.01 and squares.sqrt().item() == pytest.approx(0.01, rel=1e-3)
 
@@ -361,7 +362,7 @@ def test_an_epoch_tells_the_mean_of_its_terms(fresh, run):
     assert made.rows[0].keys() >= {
         "loss",
         "teacher",
-        "truth",
+        "labels",
         "pull",
         "push",
         "person",

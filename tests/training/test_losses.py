@@ -7,9 +7,21 @@ import pytest
 import torch
 from reference.tags import tag_losses as slow_tag_losses
 
-from rtpe.training.losses import feature_loss, heatmap_loss, offset_loss, segmentation_loss, shift_loss, tag_losses
+from rtpe.training.losses import (
+    feature_loss,
+    heatmap_loss,
+    offset_loss,
+    pull_loss,
+    push_loss,
+    segmentation_loss,
+    shift_loss,
+)
 
 SHAPE = (2, 3, 4, 5)
+
+
+def tag_losses(tags, indices, weights):
+    return pull_loss(tags, indices, weights), push_loss(tags, indices, weights)
 
 
 def tensors(seed=0):

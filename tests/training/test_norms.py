@@ -28,7 +28,7 @@ from rtpe.training.study import Training
 TINY = [
     "--net.kind=pose_hrnet", "--net.numbers={width: 4, stem: 4, bottlenecks: 1, modules: [1, 1, 1], blocks: 1}",
     "--net.size=64", "--data.crops=1.25", "--loss.teacher=0", "--loss.pull=0", "--loss.push=0",
-    "--train.epochs=3", "--train.batch=4", "--train.minival=4", "--train.minival_split=val2017", "--train.workers=0",
+    "--train.epochs=3", "--train.batch=4", "--train.holdout=4", "--train.holdout_split=val2017", "--train.workers=0",
     "--train.threads=1", "--train.pictures=0", "--decode.threshold=0", "--device=cpu", "--seeds=[5]",
 ]  # fmt: skip
 
@@ -171,7 +171,7 @@ def test_a_run_is_told_in_pckh_where_the_labels_allow_it(tmp_path, metric):
     """And epochs are counted, for one that was cut short has the number of the one before."""
     training = Training("no_norm_act-12", {}, tmp_path)
     training.folder.mkdir()
-    rows = [{"step": n, "epoch": 1, "truth": 0.5, "minival truth": 0.4, "PCK@0.1 box": 0.1} for n in (1, 2)]
+    rows = [{"step": n, "epoch": 1, "labels": 0.5, "holdout labels": 0.4, "PCK@0.1 box": 0.1} for n in (1, 2)]
     rows = [{**row, "PCKh@0.5": 0.2} for row in rows] if metric == "PCKh@0.5" else rows
     (training.folder / "history.jsonl").write_text("\n".join(map(json.dumps, rows)))
     run = study._finished(training)
@@ -185,7 +185,7 @@ def test_a_run_is_told_in_pckh_where_the_labels_allow_it(tmp_path, metric):
 def test_a_run_that_diverged_keeps_its_epochs(tmp_path, capsys, count):
     training = Training("no_norm-3", {}, tmp_path)
     training.folder.mkdir()
-    rows = [{"step": n, "truth": 0.5, "minival truth": None, "PCK@0.1 box": 0.1} for n in range(count)]
+    rows = [{"step": n, "labels": 0.5, "holdout labels": None, "PCK@0.1 box": 0.1} for n in range(count)]
     (training.folder / "history.jsonl").write_text("\n".join(map(json.dumps, rows)))
     run = study._finished(training, diverged=True)
     assert run["diverged"] and [each["score"] for each in run["epochs"]] == [0.1] * count
@@ -205,8 +205,8 @@ def test_variants_differ_in_the_net_alone_and_seeds_in_the_seed():
 
 USER_ERRORS = {
     "another net": (["--net.kind=student"], "net.kind: expected pose_hrnet, whose norms can be left out, got student"),
-    "nothing to score on": (["--train.minival=0"], "train.minival: expected above 0, to score the epochs on, got 0"),
-    "no labels": (["--loss.truth=0"], "loss.truth: expected above 0, to tell the loss, got 0"),
+    "nothing to score on": (["--train.holdout=0"], "train.holdout: expected above 0, to score the epochs on, got 0"),
+    "no labels": (["--loss.labels=0"], "loss.labels: expected above 0, to tell the loss, got 0"),
     "no seeds": (["--seeds=[]"], "seeds: expected a list of 1 or more values, each a whole number"),
     "no jobs": (["--jobs=0"], "jobs: expected 1 or more, got 0"),
     "an unknown variant": (["--variants", "default", "bare"], "variants: no 'bare': choose from default, no_norm_stem"),

@@ -47,7 +47,7 @@ def alone(words, tmp_path_factory):
 
 def curves(out):
     rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
-    return [{name: row[name] for name in ("epoch", "step", "loss", "truth", "gradient", "lr")} for row in rows]
+    return [{name: row[name] for name in ("epoch", "step", "loss", "labels", "gradient", "lr")} for row in rows]
 
 
 @pytest.mark.slow

@@ -153,7 +153,7 @@ def test_a_run_that_goes_on_keeps_the_best_of_what_follows(words, run, capsys):
 def test_only_the_last_epochs_weights_can_be_written_again(last, said, words, ended, tmp_path, capsys):
     """Of two epochs, of which the first or the second was the best."""
     run = tmp_path / "scored"
-    scored = [*words, NUMBERS, "--train.minival=2", f"--out={run}"]
+    scored = [*words, NUMBERS, "--train.holdout=2", f"--out={run}"]
     assert main(scored) == 0
     saved = torch.load(run / "last.pt", weights_only=True)
     torch.save({**saved, "best": 0.3}, run / "last.pt")

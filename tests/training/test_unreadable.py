@@ -197,11 +197,11 @@ def test_held_out_images_that_cannot_be_read_are_not_missed(world, damaged, tmp_
     labels = damaged / "annotations" / "person_keypoints_train2017.json"
     held = labels.read_text().replace('"file_name": "', '"file_name": "held_')
     labels.with_name("person_keypoints_val2017.json").write_text(held)
-    more = ["--train.minival=8", "--train.minival_split=val2017", "--train.epochs=1", "--train.pictures=2"]
+    more = ["--train.holdout=8", "--train.holdout_split=val2017", "--train.epochs=1", "--train.pictures=2"]
     assert main(words(world, damaged, tmp_path / "run", *more, "--loss.pull=0", "--loss.push=0")) == 0
     assert "left out 2 of 8 held-out images, which cannot be read, such as: " in capsys.readouterr().out
     row = json.loads((tmp_path / "run" / "history.jsonl").read_text())
-    assert {"AP", "minival truth"} <= row.keys()
+    assert {"AP", "holdout labels"} <= row.keys()
 
 
 @pytest.mark.parametrize("part", ["train2017", "val2017"])
@@ -211,7 +211,7 @@ def test_a_training_without_a_readable_image_is_one_line(part, workers, world, d
     labels = damaged / "annotations" / "person_keypoints_train2017.json"
     shutil.copy(labels, labels.with_name("person_keypoints_val2017.json"))
     shutil.rmtree(damaged / "images" / part)
-    more = ["--train.minival=8", "--train.minival_split=val2017", f"--train.workers={workers}"]
+    more = ["--train.holdout=8", "--train.holdout_split=val2017", f"--train.workers={workers}"]
     assert main(words(world, damaged, tmp_path / "run", *more)) == 2
     said = capsys.readouterr().err
     assert f"none of 8 {'held-out images' if part == 'val2017' else 'images'} can be read (image " in said

@@ -81,7 +81,7 @@ def _form(points: np.ndarray, seen: np.ndarray, boxes: np.ndarray, sizes_hw: np.
     sides = sizes_hw[:, ::-1]
     forms = {
         "x, y of two corners": np.hstack([first, second - first]),
-        "the centre and the sides": np.hstack([first - second / 2, second]),
+        "the center and the sides": np.hstack([first - second / 2, second]),
         "shares of the image's sides": np.hstack([first * sides, second * sides]),
         "percents of the image's sides": np.hstack([first * sides, second * sides]) / 100,
     }

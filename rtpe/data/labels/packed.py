@@ -26,7 +26,7 @@ class Numbers:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Numbers:
-        for parts in (1, 2, 100):  # pixels, their centres, and what COCO rounds to
+        for parts in (1, 2, 100):  # pixels, their centers, and what COCO rounds to
             scaled = np.rint(values * parts)
             for kind in (np.int16, np.int32):
                 if (np.abs(scaled) <= np.iinfo(kind).max).all() and np.array_equal(scaled / parts, values):

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 from rtpe.errors import UserError
 from rtpe.files import shipped
-from rtpe.geometry import Affine, centred, letterbox, round_up
+from rtpe.geometry import Affine, centered, letterbox, round_up
+from rtpe.heads import HEADS
 from rtpe.plain import read_regular, yaml_value
 from rtpe.skeleton import Skeleton, skeleton
 
 NETWORK_FILES = (".onnx", ".xml")
-KINDS = ("heatmaps", "tags", "pafs", "centres", "offsets", "shifts")
+KINDS = tuple(name for name, head in HEADS.items() if head.decoded)
 
 
 class Channels(NamedTuple):
@@ -35,15 +36,15 @@ class Description:
         stride: input pixels a cell.
         heatmaps, tags: one channel for each joint.
         pafs: x and y of each limb of the skeleton in turn.
-        centres: one channel, with a peak at each person's centre.
-        offsets: x and y of each joint in turn, in cells: from a person's centre to the joint.
+        centers: one channel, with a peak at each person's center.
+        offsets: x and y of each joint in turn, in cells: from a person's center to the joint.
         shifts: x and y of each joint in turn, in cells: from the cell of a peak to the joint.
-        origin: offsets and shifts are told from the centre of a cell, or from its corner.
+        origin: offsets and shifts are told from the center of a cell, or from its corner.
         to_skeleton: the joints that are asked of it, or None for all of its own.
         input: the name of its input, or None if it has but one.
         input_hw: every image is letterboxed into this size; or None, and then:
         short_side, max_side: the input's short side gets this length, less where its long side would exceed the other;
-            both sides are rounded up to the stride, or to `multiple`, the image is centred in them.
+            both sides are rounded up to the stride, or to `multiple`, the image is centered in them.
         top_down: it sees one person a crop, of size input_hw, instead of the whole image.
         color: order of its three input channels, rgb or bgr.
         scale, mean, std: it takes (value * scale - mean) / std of values 0..255; mean and std are in that order.
@@ -59,10 +60,10 @@ class Description:
     heatmaps: Channels
     tags: Channels | None = None
     pafs: Channels | None = None
-    centres: Channels | None = None
+    centers: Channels | None = None
     offsets: Channels | None = None
     shifts: Channels | None = None
-    origin: str = "centre"
+    origin: str = "center"
     to_skeleton: Skeleton | None = None
     input: str | None = None
     input_hw: tuple[int, int] | None = None
@@ -83,15 +84,13 @@ class Description:
             raise UserError("top_down: expected input_hw, the size of a crop, got a short_side")
         if self.input_hw and any(side % self.stride for side in self.input_hw):
             raise UserError(f"input_hw: expected multiples of the stride {self.stride}, got {list(self.input_hw)}")
-        if (self.centres is None) != (self.offsets is None):
-            raise UserError("centres, offsets: give both of them, or neither")
-        if self.origin != "centre" and not (self.offsets or self.shifts):
+        if (self.centers is None) != (self.offsets is None):
+            raise UserError("centers, offsets: give both of them, or neither")
+        if self.origin != "center" and not (self.offsets or self.shifts):
             raise UserError(f"origin {self.origin}: has no effect without offsets or shifts: leave it out")
-        joints = len(self.skeleton)
-        wanted = {"heatmaps": joints, "tags": joints, "centres": 1, "offsets": 2 * joints, "shifts": 2 * joints}
-        for kind, count in wanted.items():
-            chosen = self.maps.get(kind)
-            if chosen and len(chosen.channels) != count:
+        for kind, chosen in self.maps.items():
+            count = HEADS[kind].channels(len(self.skeleton), len(self.skeleton.limbs))
+            if len(chosen.channels) != count:
                 raise UserError(
                     f"{kind}.channels: expected {count} for {self.skeleton.name}, got {len(chosen.channels)}"
                 )
@@ -137,7 +136,7 @@ class Description:
         if self.max_side:
             scale = min(scale, self.max_side / max(image_hw))
         input_hw = tuple(round_up(side * scale, self.multiple or self.stride) for side in image_hw)
-        return input_hw, centred(image_hw, input_hw, scale)
+        return input_hw, centered(image_hw, input_hw, scale)
 
 
 def read_description(path: str | Path) -> Description:
@@ -240,13 +239,8 @@ _KEYS = {
     "skeleton": _Key("the name of a skeleton", _is_text, skeleton),
     "to_skeleton": _Key("the name of a skeleton", _is_text, skeleton),
     "stride": _Key("a whole number above 0", _is_natural, int),
-    "heatmaps": _output("heatmaps", _CHANNELS),
-    "tags": _output("tags", _CHANNELS),
-    "pafs": _output("pafs", _LIMBS),
-    "centres": _output("centres", _CHANNELS),
-    "offsets": _output("offsets", _CHANNELS),
-    "shifts": _output("shifts", _CHANNELS),
-    "origin": _Key("centre or corner", lambda value: value in ("centre", "corner"), str),
+    **{kind: _output(kind, _LIMBS if HEADS[kind].of == "limbs" else _CHANNELS) for kind in KINDS},
+    "origin": _Key("center or corner", lambda value: value in ("center", "corner"), str),
     "input": _Key("the name of an input", _is_text, str),
     "input_hw": _Key("[height, width]", _list_of(_is_natural, 2), tuple),
     "short_side": _Key("a whole number above 0", _is_natural, int),

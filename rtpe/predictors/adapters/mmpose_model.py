@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rtpe.errors import UserError
 from rtpe.geometry import INDEX_TO_POINT, Affine, cells, index_to_point, letterbox
 from rtpe.images import warp
-from rtpe.nets.blocks import Maps, denormalise
+from rtpe.nets.blocks import denormalise
 from rtpe.predictors.adapters.simcc import Distributions, rebuilt
 from rtpe.predictors.finite import PRECISION, require_finite
 from rtpe.predictors.pictures import OfPictures
@@ -81,14 +81,12 @@ class Model:
         mean, std = (images.new_tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return (images - mean) / std
 
-    def maps(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What it shows of such images: heatmaps (B, K, h, w), and tags of the same shape or None."""
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """What it shows of such images: heatmaps (B, K, h, w), and tags of the same shape if it has them."""
         said = self.net(self.inputs(images), None, mode="tensor")
-        heatmaps, tags = said if self.kind == "tags" else (said, None)
-        if self.kind == "simcc":
-            heatmaps = rebuilt(*said, self.meaning)
+        given = said if self.kind == "tags" else (rebuilt(*said, self.meaning) if self.kind == "simcc" else said,)
         order = list(self.order)
-        return heatmaps[:, order], None if tags is None else tags[:, order]
+        return {name: maps[:, order] for name, maps in zip(("heatmaps", "tags"), given)}
 
 
 class TagNet(nn.Module):
@@ -98,9 +96,9 @@ class TagNet(nn.Module):
         super().__init__()
         self.model, self.net, self.numbers = model, model.net, model.describe()
 
-    def maps(self, images: Tensor) -> Maps:
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
         """Heatmaps and tags of normalised images, (B, 3, H, W)."""
-        return Maps(*self.model.maps(denormalise(images) * 255))
+        return self.model.maps(denormalise(images) * 255)
 
 
 def look_of(model: Model, device: str = "cpu", precision: str = "fp32") -> Look:
@@ -111,7 +109,7 @@ def look_of(model: Model, device: str = "cpu", precision: str = "fp32") -> Look:
     def look(crops: np.ndarray) -> np.ndarray:
         images = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            heatmaps, _ = model.maps(images)
+            heatmaps = model.maps(images)["heatmaps"]
         return heatmaps.float().cpu().numpy()
 
     return look

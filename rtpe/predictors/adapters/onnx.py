@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from rtpe.decode.center_offsets import CentreSettings, from_centres
+from rtpe.decode.center_offsets import CenterSettings, from_centers
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.decode.paf import PafSettings, assemble
 from rtpe.errors import UserError
 from rtpe.geometry import HALF, Affine, cells
+from rtpe.heads import HEADS
 from rtpe.images import warp
 from rtpe.predictors.adapters.checksum import checksum_of
 from rtpe.predictors.adapters.description import Description, read_description
@@ -28,10 +29,10 @@ from rtpe.predictors.top_down import Look, TopDownPredictor, TopDownSettings
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes, PoseMaps, Prediction
 
-_DECODERS = {PafSettings: assemble, CentreSettings: from_centres, GroupingSettings: group}
-Reading = PafSettings | CentreSettings | GroupingSettings
+_DECODERS = {PafSettings: assemble, CenterSettings: from_centers, GroupingSettings: group}
+Reading = PafSettings | CenterSettings | GroupingSettings
 # keys that go unsaid where nobody asks for them, as before there was a choice: old caches go on
-_LATER = {"centres": None, "offsets": None, "shifts": None, "origin": "centre", "multiple": None}
+_LATER = {"centers": None, "offsets": None, "shifts": None, "origin": "center", "multiple": None}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class OnnxPredictor(OfPictures):
     """A network in a file as a predictor; `from_onnx` makes it.
 
     Its maps are those of the network on its own grid, the people are read with part-affinity fields if it has them,
-    else with centres and offsets, else with tags, else one person is read.
+    else with centers and offsets, else with tags, else one person is read.
     """
 
     network: Network
@@ -92,10 +93,11 @@ class OnnxPredictor(OfPictures):
             maps = {kind: of_all[i] for kind, of_all in chosen.items()}
             if "tags" in maps:
                 maps["tags"] = maps["tags"][None]
-            for kind in {"offsets", "shifts"} & maps.keys() if described.origin == "corner" else ():
-                maps[kind] = maps[kind] - HALF
+            for kind in maps if described.origin == "corner" else ():
+                if HEADS[kind].of == "vectors":
+                    maps[kind] = maps[kind] - HALF
             to_image = affine.inverse() @ cells(described.stride)
-            yield PoseMaps(to_image=to_image, image_hw=image.shape[:2], skeleton=described.skeleton, **maps)
+            yield PoseMaps(maps.pop("heatmaps"), to_image, image.shape[:2], described.skeleton, maps)
 
 
 def from_onnx(
@@ -134,8 +136,8 @@ def from_onnx(
 def _reading(described: Description) -> Reading:
     if described.pafs:
         return PafSettings()
-    if described.centres:
-        return CentreSettings(refine="shifts" if described.shifts else "dark")
+    if described.centers:
+        return CenterSettings(refine="shifts" if described.shifts else "dark")
     return GroupingSettings()
 
 

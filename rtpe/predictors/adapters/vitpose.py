@@ -51,12 +51,12 @@ class ViTPose(nn.Module):
         also = {"simple": net.config.use_simple_decoder, "dataset_index": dataset_index}
         self.numbers = {**{name: getattr(backbone, name) for name in SAID}, **also}
 
-    def maps(self, images: Tensor) -> tuple[Tensor, None]:
-        """(heatmaps, no tags)."""
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Heatmaps alone."""
         also = {}
         if self.dataset_index is not None:
             also["dataset_index"] = torch.full((len(images),), self.dataset_index, device=images.device)
-        return self.net(pixel_values=images, **also).heatmaps, None
+        return {"heatmaps": self.net(pixel_values=images, **also).heatmaps}
 
 
 def from_transformers(

@@ -153,7 +153,7 @@ def sides(w, h):
 
 
 FORMS = {
-    "centre and sides": (lambda b, w, h: [b[0] + b[2] / 2, b[1] + b[3] / 2, b[2], b[3]], "the centre and the sides"),
+    "center and sides": (lambda b, w, h: [b[0] + b[2] / 2, b[1] + b[3] / 2, b[2], b[3]], "the center and the sides"),
     "shares": (lambda b, w, h: (b / sides(w, h)).tolist(), "shares of the image's sides"),
     "percents": (lambda b, w, h: (100 * b / sides(w, h)).tolist(), "percents of the image's sides"),
 }

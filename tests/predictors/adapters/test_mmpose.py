@@ -214,7 +214,7 @@ def test_a_label_of_mmpose_comes_back_to_its_place(made, world, kind):
     """Labels of the first kind are rounded to cells, so these joints are at whole ones; SimCC's to half a pixel."""
     model = read_model(*made(kind), COCO17)
     images = open_dataset(DataSettings(root=str(world)))
-    predictor = of_mmpose(model, TeacherSettings(boxes="truth"), DecodeSettings(), "cpu", images, "test")
+    predictor = of_mmpose(model, TeacherSettings(boxes="labels"), DecodeSettings(), "cpu", images, "test")
     by_index = np.random.default_rng(1).uniform((12, 12), (180, 244), (17, 2))
     by_index = by_index // 4 * 4 if kind == "heatmaps" else by_index
     model.net.forward = lambda *_, **__: encoded(model.net.head.decoder, by_index)
@@ -275,7 +275,7 @@ def test_a_config_that_names_no_joints_is_taken_by_their_number(made, tmp_path):
 def test_a_model_of_mmpose_builds_a_cache_that_trains_a_student(made, world, tmp_path, capsys, kind):
     (config, weights), path = made(kind), tmp_path / "cache"
     own = {"tags": ["--teacher.size=64", "--teacher.flip=true"], "poses": []}
-    crops = ["--teacher.boxes=truth", "--teacher.crop.canvas=96", "--teacher.flip=true"]
+    crops = ["--teacher.boxes=labels", "--teacher.crop.canvas=96", "--teacher.flip=true"]
     told = [
         f"--data.root={world}",
         f"--teacher.weights={weights}",
@@ -286,10 +286,10 @@ def test_a_model_of_mmpose_builds_a_cache_that_trains_a_student(made, world, tmp
     assert "6 built, 0 kept, 0 skipped" in capsys.readouterr().out
     held = Cache.open(path)
     who = held.manifest.predictor
-    assert who["name"] == (kind if kind in own else f"{kind}@truth_boxes") and len(who["weights_sha256"]) == 64
+    assert who["name"] == (kind if kind in own else f"{kind}@label_boxes") and len(who["weights_sha256"]) == 64
     assert (held.load(held.ids[0]).maps.tags is not None) == (kind == "tags")
     training = [
-        "--net.size=64", "--train.epochs=1", "--train.batch=3", "--train.minival=0", "--train.workers=0",
+        "--net.size=64", "--train.epochs=1", "--train.batch=3", "--train.holdout=0", "--train.workers=0",
         "--train.threads=1", "--train.pictures=0", "--net.numbers={width: 32, stages: 1}", f"--out={tmp_path / 'run'}",
     ]  # fmt: skip
     assert main(["train", f"--data.root={world}", f"--cache.path={path}", *training]) == 0
@@ -334,13 +334,13 @@ def test_configs_that_are_of_no_use(made, tmp_path, text, message):
 
 OWN = "says itself how a crop and its cells lie: leave out --teacher.crop.size, .by_index, .udp and .shift"
 MISTAKES = {
-    "no boxes": ("heatmaps", {}, "this net sees one person a crop: pass --teacher.boxes truth"),
-    "other weights": ("udp", {"weights": "simcc", "boxes": "truth"}, "not of this TopdownPoseEstimator"),
-    "boxes of whole images": ("tags", {"boxes": "truth"}, "sees whole images takes no --teacher.boxes: leave it out"),
+    "no boxes": ("heatmaps", {}, "this net sees one person a crop: pass --teacher.boxes labels"),
+    "other weights": ("udp", {"weights": "simcc", "boxes": "labels"}, "not of this TopdownPoseEstimator"),
+    "boxes of whole images": ("tags", {"boxes": "labels"}, "sees whole images takes no --teacher.boxes: leave it out"),
     "a kind": ("heatmaps", {"kind": "pose_hrnet"}, "a model of mmpose takes no --teacher.kind: leave it out"),
     "a flip of people": ("poses", {"flip": True}, "that gives people alone takes no --teacher.flip: leave it out"),
-    "a crop of its own": ("simcc", {"boxes": "truth", "crop": CropSettings(size=[64, 64])}, OWN),
-    "a shift that is not due": ("udp", {"boxes": "truth", "crop": CropSettings(shift=True)}, OWN),
+    "a crop of its own": ("simcc", {"boxes": "labels", "crop": CropSettings(size=[64, 64])}, OWN),
+    "a shift that is not due": ("udp", {"boxes": "labels", "crop": CropSettings(shift=True)}, OWN),
 }  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def test_a_lit_joint_comes_back_to_its_place(folder, height, width, size):
 @pytest.mark.parametrize("rule", [{"input_hw": [96, 128]}, {"short_side": 96}, {"short_side": 96, "max_side": 160}])
 @pytest.mark.parametrize("size_hw", ASPECTS_HW, ids=str)
 def test_maps_lie_in_the_image(folder, size_hw, rule):
-    """The whole image is on the map, centred, with square cells, in an input that the stride divides."""
+    """The whole image is on the map, centered, with square cells, in an input that the stride divides."""
     made = predictor({**PLAIN, **rule})
     input_hw, to_input = made.description.frame(size_hw)
     maps = made([np.zeros((*size_hw, 3), np.uint8)])[0].maps
@@ -226,18 +226,18 @@ def test_a_predictor_says_who_it_is(folder):
     assert predictor().least is None
 
 
-CENTRED = {
+CENTERD = {
     **SIZED,
-    "centres": {"output": "rest", "channels": [0]},
+    "centers": {"output": "rest", "channels": [0]},
     "offsets": {"output": "rest", "channels": [2, 1, 4, 3, 6, 5]},  # the network has y first
     "shifts": {"output": "rest", "channels": [8, 7, 10, 9, 12, 11]},
 }
 
 
-@pytest.mark.parametrize("origin", ["centre", "corner"])
-def test_centres_offsets_and_shifts_make_a_person(folder, origin):
-    """Red, green and blue light up where the joints are, white light is the centre; all of it for one cell each."""
-    place = {"centre": 0.0, "corner": 0.5}[origin]
+@pytest.mark.parametrize("origin", ["center", "corner"])
+def test_centers_offsets_and_shifts_make_a_person(folder, origin):
+    """Red, green and blue light up where the joints are, white light is the center; all of it for one cell each."""
+    place = {"center": 0.0, "corner": 0.5}[origin]
     rest = np.zeros((13, 12, 16))
     joints, shift = [(4, 3), (9, 3), (6, 8)], (0.3, -0.2)  # x, y of their cells; all in the same place of their cells
     for joint, (x, y) in enumerate(joints):
@@ -249,20 +249,20 @@ def test_centres_offsets_and_shifts_make_a_person(folder, origin):
     image = np.zeros((96, 128, 3), np.uint8)
     for joint, (x, y) in enumerate(joints):
         image[8 * y : 8 * y + 8, 8 * x : 8 * x + 8, joint] = 255
-    made = predictor({**CENTRED, "origin": origin}, net)
+    made = predictor({**CENTERD, "origin": origin}, net)
     (found,) = made([image])
     want = 8 * (index_to_point(np.array(joints, float)) + shift)
     np.testing.assert_allclose(found.poses.points, want[None], atol=1e-4)
     np.testing.assert_allclose(found.poses.scores, 1)
-    unrefined = {name: value for name, value in CENTRED.items() if name != "shifts"}
-    (found,) = predictor({**unrefined, "origin": origin}, net)([image])  # by the heat alone: the cell's centre
+    unrefined = {name: value for name, value in CENTERD.items() if name != "shifts"}
+    (found,) = predictor({**unrefined, "origin": origin}, net)([image])  # by the heat alone: the cell's center
     np.testing.assert_allclose(found.poses.points, 8 * index_to_point(np.array(joints, float))[None], atol=1e-4)
 
 
 def test_what_nobody_asks_for_goes_unsaid(folder):
     """Caches made before a key was there go on."""
     said = predictor().describe()["settings"].keys()
-    assert said.isdisjoint({"centres", "offsets", "shifts", "origin", "multiple", "least"})
+    assert said.isdisjoint({"centers", "offsets", "shifts", "origin", "multiple", "least"})
 
 
 def test_sides_are_rounded_up_to_what_the_network_asks(folder):
@@ -563,7 +563,7 @@ def test_a_missing_runtime_says_what_to_install(folder, monkeypatch):
 def top_down(described=None, net=None, **settings):
     settings = TopDownSettings(refine="dark", **settings)
     described = describe({**SIZED, "top_down": True, **(described or {})})
-    return top_down_from_onnx(net or colours(), described, settings, {}, {"from": "truth"}, threads=1)
+    return top_down_from_onnx(net or colours(), described, settings, {}, {"from": "labels"}, threads=1)
 
 
 BOX = Boxes(np.array([[30, 40, 90, 60]]), np.ones(1))

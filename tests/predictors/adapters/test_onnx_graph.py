@@ -205,11 +205,11 @@ def test_it_sees_the_colours_that_are_described(network):
 
 @pytest.mark.parametrize("stride", [1, 2, 4, 8, 16])
 def test_features_of_any_stride_come_to_stride_4(stride):
-    """Features that tell where in the image their cell's centre is: away from the border they still do."""
+    """Features that tell where in the image their cell's center is: away from the border they still do."""
     made = trunk(write([]), "x", described())
-    centres = torch.from_numpy(index_to_point(np.arange(128 // stride)) * stride).float()
+    centers = torch.from_numpy(index_to_point(np.arange(128 // stride)) * stride).float()
     del made.trunk
-    made.trunk = lambda images: centres.expand(2, 1, 64 // stride, -1)
+    made.trunk = lambda images: centers.expand(2, 1, 64 // stride, -1)
     found = made(normalise(torch.from_numpy(photograph((64, 128)))))
     assert found.shape == (2, 1, 16, 32)
     want = torch.from_numpy(index_to_point(np.arange(32)) * 4).float()
@@ -272,7 +272,7 @@ def test_a_graph_of_unknown_operators_is_none():
 
 
 def test_the_documents_list_the_operators():
-    page = (RECIPE.parents[2] / "docs" / "phases.md").read_text()
+    page = (PROJECT / "docs" / "phases.md").read_text()
     listed = next(line for line in page.splitlines() if line.startswith("| operators |")).split("|")[2].split(";")[0]
     assert {name.strip() for name in listed.split(",")} == OPERATORS.keys() | _READERS.keys()
 
@@ -334,7 +334,7 @@ def test_a_student_learns_on_what_it_stands_on():
     before = {name: value.clone() for name, value in net.stem.state_dict().items()}
     with torch.autocast("cpu", torch.bfloat16):
         out = net.train()(normalise(torch.from_numpy(photograph())))
-    maps = [*out.heatmaps, out.tags, *out.attention]
+    maps = [*out.heatmaps, out.maps["tags"][0], *out.maps["attention"]]
     sum((level.float() - 1).square().mean() for level in maps).backward()
     assert all(torch.equal(value, before[name]) for name, value in net.stem.state_dict().items())
     learning = {

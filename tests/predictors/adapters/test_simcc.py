@@ -46,7 +46,7 @@ def test_a_joint_is_found_where_it_was_labelled(how, xy):
 
 
 def dark_origin():
-    """Peaks are points of cells: the first cell's centre."""
+    """Peaks are points of cells: the first cell's center."""
     return index_to_point(np.zeros(2))
 
 

@@ -52,7 +52,7 @@ def processor():
 def loaded(folder, joints=COCO17, dataset_index=None, precision="fp32", **settings):
     settings = TopDownSettings(**{"refine": "dark", "similar": 1.0, **settings})
     how = {"dataset_index": dataset_index, "precision": precision}
-    return from_transformers(str(folder), joints, settings, {}, {"from": "truth"}, **how)
+    return from_transformers(str(folder), joints, settings, {}, {"from": "labels"}, **how)
 
 
 def random_crops(count=2, seed=0):

@@ -1,10 +1,10 @@
-"""Centres and offsets the slow way: cell by cell, person by person, every assignment tried."""
+"""Centers and offsets the slow way: cell by cell, person by person, every assignment tried."""
 
 import math
 from itertools import permutations
 
 
-def centre(person):
+def center(person):
     """Mean of the visible joints (x, y, v) and the diagonal of their box, or None without one."""
     seen = [(x, y) for x, y, v in person if v > 0]
     if not seen:
@@ -14,13 +14,13 @@ def centre(person):
 
 
 def offset_targets(people, size_hw, reach):
-    """{(person, cell, joint): (dx, dy)} for every cell that speaks of a person, the one whose centre is nearest."""
+    """{(person, cell, joint): (dx, dy)} for every cell that speaks of a person, the one whose center is nearest."""
     told = {}
-    centres = {index: centre(person)[:2] for index, person in enumerate(people) if centre(person)}
+    centers = {index: center(person)[:2] for index, person in enumerate(people) if center(person)}
     for row in range(size_hw[0]):
         for column in range(size_hw[1]):
             place = column + 0.5, row + 0.5
-            near = sorted((math.dist(place, where), index) for index, where in centres.items())
+            near = sorted((math.dist(place, where), index) for index, where in centers.items())
             if near and near[0][0] <= reach:
                 index = near[0][1]
                 for joint, (x, y, v) in enumerate(people[index]):
