@@ -39,7 +39,7 @@ from rtpe.data import coco, distill, folder
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.load import open_cache, open_dataset
 from rtpe.data.loader import as_batch, collate, epoch_order
-from rtpe.data.settings import DataSettings, ViewSettings
+from rtpe.data.settings import AugmentSettings, DataSettings
 from rtpe.data.targets import cell_indices, gaussian_maps
 from rtpe.errors import UserError
 from rtpe.report.table import print_table, write_json
@@ -77,7 +77,7 @@ class LoaderBenchmark(Checked):
     cache: CachePath = field(default_factory=lambda: CachePath(path="runs/demo/cache/train2017"))
     net: NetSettings = field(default_factory=NetSettings)
     loss: LossSettings = field(default_factory=LossSettings)
-    view: ViewSettings = field(default_factory=ViewSettings)
+    view: AugmentSettings = field(default_factory=AugmentSettings)
     train: OptimSettings = field(default_factory=OptimSettings)
     passes: int = 5
     out: str = ""
@@ -116,7 +116,7 @@ def _examples(settings: LoaderBenchmark) -> TrainingExamples:
     labels = settings.loss.labels > 0 and images.annotations is not None
     side = settings.net.size
     seed, wide, person = settings.train.seed, spread(settings.loss), settings.loss.person != 0
-    return TrainingExamples(images, (side, side), STRIDE, cache, labels, settings.view, seed, wide, person=person)
+    return TrainingExamples(images, (side, side), STRIDE, cache, labels, settings.augment, seed, wide, person=person)
 
 
 class Clock:

@@ -116,12 +116,12 @@ def benchmark(settings: StudentBenchmark) -> list[dict]:
 def _students(recipes: list[str]) -> Iterator[Subject]:
     for path in recipes or sorted(map(str, PROJECT.glob(RECIPES))):
         chosen = parse_settings(Train, ["--config", path], "recipe")
-        absent = [file for file in (chosen.net.stem, chosen.net.imitate) if file and not Path(file).exists()]
+        absent = [file for file in (chosen.net.stem, chosen.net.distill_stem_from) if file and not Path(file).exists()]
         if absent:
             print(f"left out {path}: needs {absent[0]}, which is not there", file=sys.stderr)
             continue
         size_hw = (chosen.net.size, chosen.net.size)
-        random = replace(chosen.net, init="", learn=[])  # what it costs does not depend on them
+        random = replace(chosen.net, init="", trainable=[])  # what it costs does not depend on them
         net = merged(trainable_net(random, len(skeleton(chosen.data.skeleton))).eval())
         facts = {"name": Path(path).stem, "size": chosen.net.size, "numbers": net.numbers}
         facts |= {"parameters": parameters(net), "gmacs": gmacs(net, size_hw)}

@@ -63,12 +63,12 @@ class Predictor(Protocol):
         skeleton: the joints of its maps and poses.
         boxes: people's boxes by image id, if it asks for them: whoever calls it gives it those of the images. None, or
             no such attribute, if it looks at whole images and takes them alone.
-        least: people of a lower score are doubtful; None, or no such attribute, if nobody has measured it.
+        min_score: people of a lower score are doubtful; None, or no such attribute, if nobody has measured it.
     """
 
     skeleton: Skeleton
     boxes: Mapping[int, Boxes] | None = None
-    least: float | None = None
+    min_score: float | None = None
 
     def __call__(self, images: Sequence[np.ndarray], boxes: Sequence[Boxes] | None = None) -> list[Prediction]:
         """Predict (H, W, 3) uint8 RGB images of any sizes; one prediction each, in original-image pixels."""

@@ -223,7 +223,7 @@ def readers(folder: Path) -> dict[str, tuple[Callable, Callable]]:
         trainable_net(NetSettings(init=str(path)), 17)
         imitated_stem(str(path))
 
-    def noted(target: Path, rng: np.random.Generator) -> Path:
+    def metadata_value(target: Path, rng: np.random.Generator) -> Path:
         key = rng.choice(["kind", "numbers", "skeleton", "size", "fit", "joints"])
         value = changed_values(json.loads(notes["numbers"]), rng) if key == "numbers" else ODD[rng.integers(len(ODD))]
         written = {**notes, key: value if isinstance(value, str) else json.dumps(value)}
@@ -279,8 +279,8 @@ def readers(folder: Path) -> dict[str, tuple[Callable, Callable]]:
         ),
         "skipped": (of_bytes(b"5\ta\tb\n-7\tc\td\n", "skipped.txt"), lambda path: read_skipped(path.parent)),
         "history": (of_bytes(history, "history.jsonl"), read_history),
-        "metadata": (noted, student),
-        "start": (noted, init),
+        "metadata": (metadata_value, student),
+        "start": (metadata_value, init),
         "safetensors": (of_bytes(save(small_state, {"rtpe": json.dumps(notes)}), "a.safetensors"), student),
         "torch": (of_bytes(torch_bytes(small_state), "a.pth"), load_weights),
         "checkpoint": (of_bytes(checkpoint, "last.pt"), settings_of),

@@ -1,7 +1,10 @@
 """The Python API: the whole method in a few lines, objects of one's own, and what each of them refuses."""
 
+import re
+
 import numpy as np
 import pytest
+from film import write_video
 from places import PROJECT
 
 import rtpe
@@ -52,6 +55,27 @@ def test_the_whole_method(world, tmp_path):
     photograph = world / "images" / "val2017" / "000000000001.jpg"
     poses = student.predict(photograph if photograph.exists() else next((world / "images" / "val2017").iterdir()))
     assert isinstance(poses, Poses) and poses.points.shape == (len(poses), 17, 2)
+
+
+def test_the_readmes_python_runs(world, tmp_path, monkeypatch):
+    """As it stands there, but for the teacher, which no clone has, the number of an image, and the time."""
+    (block,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.S)
+    data = rtpe.Dataset(world, "train2017")
+    for there, here in {
+        '"models/human-pose-estimation-0001.onnx", recipe="hpe0001"': f'{str(TEACHER)!r}, **{{"teacher.size": 128}}',
+        "cache[139]": f"cache[{data.ids[0]}]",
+        '{"train.epochs": 20}': repr(QUICK),
+    }.items():
+        assert there in block
+        block = block.replace(there, here)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets/coco").symlink_to(world)
+    write_image("photo.jpg", data.at(0).image)
+    write_video(tmp_path / "clip.avi").rename(tmp_path / "clip.mp4")
+    names: dict = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["picture"].shape == names["frame"].shape and isinstance(names["poses"], Poses)
 
 
 def test_a_cache_answers(cache, world, teacher):

@@ -16,22 +16,22 @@ from miniature import FACE, STRIDE, cache_of, look, mirrored, spots
 from torch import nn
 
 from rtpe.cache import STORES
-from rtpe.data.settings import ViewSettings
+from rtpe.data.settings import AugmentSettings
 from rtpe.data.transforms import plain_view, random_view, warp_points, warp_teacher_maps
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.geometry import short_side
 from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
-from rtpe.predictors.bottom_up import DensePredictor
+from rtpe.predictors.bottom_up import BottomUpPredictor
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Poses, Prediction
 
 SIZES_HW = [(60, 240), (64, 192), (150, 300), (480, 640), (333, 334), (427, 320), (401, 199), (633, 211), (400, 100)]
 MIDDLE = Skeleton("middle", ("nose", "neck", "pelvis"), (), (0.1, 0.1, 0.1))
 INPUT, SPREAD = 256, 2.0  # pixels of the short side or of both, and cells
-FITS = ["short_side", "letterbox"]
+RESIZES = ["short_side", "letterbox"]
 WORST_PX, MEAN_PX = 0.1, 0.03  # DARK is exact to .01 cell, a cell here is up to 10 pixels
 VIEW_HW = (256, 192)
-VIEWS = ViewSettings(rotate=25.0, scale=(0.7, 1.35), shift=0.12, flip=0.5)
+VIEWS = AugmentSettings(rotate=25.0, scale=(0.7, 1.35), shift=0.12, flip=0.5)
 
 
 class Colours(nn.Module):
@@ -47,7 +47,7 @@ def nobody(maps):
 
 
 def predictor(fit, flip):
-    return DensePredictor(Colours(), MIDDLE, nobody, "colours", "0" * 64, size=INPUT, fit=fit, flip=flip)
+    return BottomUpPredictor(Colours(), MIDDLE, nobody, "colours", "0" * 64, size=INPUT, resize=fit, flip=flip)
 
 
 def cell_px(size_hw, fit):
@@ -80,7 +80,7 @@ def distances(points, maps):
 
 @pytest.mark.parametrize("store", sorted(STORES))
 @pytest.mark.parametrize("flip", [False, True], ids=["plain", "flip-averaged"])
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("resize", RESIZES)
 def test_a_spot_comes_back_to_its_place(tmp_path, fit, flip, store):
     """Preprocess, see, cache, decode, for every aspect ratio: none of them is stretched or shifted."""
     made = {index: predicted(size_hw, fit, flip) for index, size_hw in enumerate(SIZES_HW)}
@@ -95,13 +95,13 @@ def test_a_spot_comes_back_to_its_place(tmp_path, fit, flip, store):
 
 def test_the_circle_is_closed_on_average():
     """A small shift that the bound would pass, in all photographs alike, shows in the mean."""
-    cases = [predicted(size_hw, fit, flip) for size_hw in SIZES_HW for fit in FITS for flip in (False, True)]
+    cases = [predicted(size_hw, fit, flip) for size_hw in SIZES_HW for fit in RESIZES for flip in (False, True)]
     found = np.concatenate([distances(points, told.maps) for points, told in cases])
     print(f"circle: mean {found.mean():.4f} px, worst {found.max():.4f} px of {found.size} joints")
     assert found.mean() < MEAN_PX
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("size_hw", SIZES_HW, ids=str)
 def test_a_spot_on_the_border_stays_there(size_hw, fit):
     """Cut by the border, a spot is no Gaussian any more; it still peaks within about a cell of its place."""
@@ -112,7 +112,7 @@ def test_a_spot_on_the_border_stays_there(size_hw, fit):
     assert distances(points, prediction.maps).max() < 1.25 * cell
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 4), (4, 1), (1, 2000), (3, 5)], ids=str)
 def test_the_smallest_photographs_go_round(tmp_path, size_hw, fit):
     """An image of one pixel is enlarged, not divided by; whatever is found lies in it, give or take a cell."""

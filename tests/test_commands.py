@@ -175,7 +175,7 @@ USER_ERRORS = {
     ),
     "attention of a net without": (
         ["train", "--data.root={world}", "--loss.person=[[0, 0], [1, 1]]", "--train.holdout=0"],
-        "loss.person: the net has no attention: pass --net.numbers.attention true",
+        "loss.person: the net has no attention: leave it at 0, or choose a net with that head",
     ),
     "read by what is not there": (
         ["validate", "--data.root={world}", "--weights={teacher}", "--decode.grouping=centers"],
@@ -317,7 +317,7 @@ def test_a_folder_without_labels_is_cached_and_trained_on(world, teacher, tmp_pa
     broken, *_ = sorted(photos.iterdir())
     broken.write_bytes(broken.read_bytes()[:500])
     write_video(photos / "clip.avi", 8)
-    data = [f"--data.root={photos}", "--data.every=2", f"--cache.path={tmp_path / 'cache'}"]
+    data = [f"--data.root={photos}", "--data.frame_stride=2", f"--cache.path={tmp_path / 'cache'}"]
     said = run("cache", "build", *data, f"--teacher.weights={teacher}", "--decode.threshold=0.001")
     assert "9 built, 0 kept, 1 skipped" in said  # 5 photographs and 4 frames
     attention = ["--net.numbers={width: 32, stages: 1, attention: 1}", "--loss.person=0.02"]

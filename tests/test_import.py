@@ -44,7 +44,7 @@ def run(world, tmp_path, rows, *words):
     return main(["cache", "import", f"--results={path}", *data, f"--cache.path={tmp_path / 'cache'}", *words])
 
 
-@pytest.mark.parametrize("codec", ["poses", "masked", "float32"])
+@pytest.mark.parametrize("codec", ["rendered", "sparse", "float32"])
 def test_people_are_where_they_were_found(codec, world, tmp_path, capsys):
     first, second = person(0, 0.4, image_id=10), person(1, 0.9, image_id=10)
     named = person(2, 0.7, file_name="3.png", image_id=10)  # as `rtpe predict` writes it: the name counts

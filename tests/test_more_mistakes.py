@@ -65,7 +65,7 @@ def test_of_two_recipes_the_later_one_counts(tmp_path):
         ("data: {skeleton: }", "data.skeleton: expected a text, got null"),
         ("more: [{root: , cache: x}]", "more.0.root: expected a text, got null"),
         ("more: [{root: x, cache: }]", "more.0.cache: expected a text, got null"),
-        ("net: {learn: }", "net.learn: expected a list, got null"),
+        ("net: {learn: }", "net.trainable: expected a list, got null"),
         ("net: {init: }", "net.init: expected a text, got null"),
         ("Train: {}", "Train: no such setting: see --help"),
         ("trian: {batch: {}}", "trian: no such setting: see --help"),
@@ -82,7 +82,7 @@ def test_an_empty_or_unknown_setting_of_a_recipe_is_named(text, said, recipe, ca
 
 def test_recipes_may_still_merge(recipe):
     read = parse_settings(
-        Train, ["--config", recipe("train: &t {lr: 0.5}\nview: {}\nnet: {numbers: {}}\nmore: []")], "rtpe train"
+        Train, ["--config", recipe("train: &t {lr: 0.5}\naugment: {}\nnet: {numbers: {}}\nmore: []")], "rtpe train"
     )
     assert read.train.lr == 0.5
 
@@ -102,7 +102,7 @@ def test_an_empty_place_is_refused(command, capsys):
             "teacher.flip True: has no effect beside --cache.path c",
         ),
         (["validate", "--cache.path=c", "--teacher.size=64"], "teacher.size 64: has no effect beside --cache.path c"),
-        (["train", "--net.imitate=w"], "net.imitate w: has no effect without --loss.stem above 0"),
+        (["train", "--net.distill_stem_from=w"], "net.distill_stem_from w: has no effect without --loss.stem above 0"),
         (
             ["synth", "--train=10101010101010101010"],
             "train: expected a whole number, 0 to 10000000, got 10101010",
@@ -125,7 +125,7 @@ def test_quantised_weights_are_no_floats(kind, weights):
 def test_a_beginning_of_which_little_fits_is_said(weights, tmp_path, capsys):
     state = load_file(weights)
     few = tmp_path / "few.safetensors"
-    save_file({"heads.0.bias": state["heads.0.bias"].clone()}, few)
+    save_file({"heads.heatmaps.bias": state["heads.heatmaps.bias"].clone()}, few)
     for path, said in ((few, True), (weights, False)):
         trainable_net(NetSettings(numbers=NUMBERS, init=str(path)), 17)
         printed = capsys.readouterr().out

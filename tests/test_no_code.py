@@ -25,7 +25,7 @@ from rtpe.training.checkpoint import settings_of
 from rtpe.training.net import trainable_net
 from rtpe.training.settings import NetSettings
 
-SECTIONS = ("data", "cache", "net", "loss", "view", "train", "decode")
+SECTIONS = ("data", "cache", "net", "loss", "augment", "train", "decode")
 COMMANDS = ("train", "study norms", "cache build", "validate", "predict", "cache info", "cache convert")
 
 

@@ -16,7 +16,7 @@ from rtpe.cli import main
 from rtpe.cli.cache_build import CacheBuild, run
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.load import open_cache, open_dataset
-from rtpe.data.settings import DataSettings
+from rtpe.data.settings import TrainDataSettings
 from rtpe.geometry import cells
 from rtpe.images import file_bytes, write_image
 from rtpe.nets.create import create_net
@@ -82,7 +82,7 @@ def cache(tmp_path, data):
 
 
 def of(root, split="val2017", **changes):
-    return DataSettings(root=str(root), split=split, **changes)
+    return TrainDataSettings(root=str(root), split=split, **changes)
 
 
 HERE = "--data.root={data} --data.split=val2017 --cache.path={cache}"
@@ -168,12 +168,12 @@ def test_a_build_does_not_keep_entries_of_other_images(tmp_path, data, weights, 
 
 def test_every_process_looks_at_the_whole_cache(tmp_path, data, weights, monkeypatch):
     """Each writes to a part of its own, which has none of the images yet."""
-    from rtpe.cache.sharding import Share
+    from rtpe.cache.sharding import Shard
 
     settings = CacheBuild(data=of(data), cache=CacheSettings(path=str(tmp_path / "c")))
     settings = replace(settings, teacher=replace(settings.teacher, weights=str(weights)))
     run(settings)
-    monkeypatch.setattr("rtpe.cache.sharding.share_of", lambda shard: Share(0, 1, together=True))
+    monkeypatch.setattr("rtpe.cache.sharding.shard_of", lambda shard: Shard(0, 1, together=True))
     for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29719", "RANK": "0", "WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
     run(settings)

@@ -51,7 +51,7 @@ def phases(world):
     start = f"--net.stem={world / 'teacher.safetensors'}"
     one = run(world, "phase1_segmentation", "one", start, "--net.stem_stages=1", "--train.epochs=2")
     two = run(world, "phase2_keypoints", "two", f"--net.init={one}", "--train.epochs=2")
-    stem = run(world, "phase3_stem", "stem", f"--net.init={two}", f"--net.imitate={two}", "--train.epochs=8")
+    stem = run(world, "phase3_stem", "stem", f"--net.init={two}", f"--net.distill_stem_from={two}", "--train.epochs=8")
     three = run(world, "phase3_together", "three", f"--net.init={stem}", "--train.epochs=2")
     return {"one": one, "two": two, "stem": stem, "three": three}
 
@@ -114,7 +114,7 @@ def test_what_is_imitated_is_what_the_pyramid_sees(tmp_path, stride):
     imitated = imitated_stem(str(tmp_path / "student.safetensors"))
     torch.testing.assert_close(imitated(images), seen[0])
     own = trainable_net(
-        settings(imitate=str(tmp_path / "student.safetensors"), numbers={"trunk": None, "stride": stride}), 17
+        settings(distill_stem_from=str(tmp_path / "student.safetensors"), numbers={"trunk": None, "stride": stride}), 17
     )
     assert own.stem(images).shape == seen[0].shape
 
@@ -143,11 +143,17 @@ def test_a_mistake_in_the_phases_is_named(world, phases):
     two, teacher = str(phases["two"]), str(world / "teacher.safetensors")
     fixed = {"init": two, "learn": ["stem"]}
     for asked, message in [
-        (settings(**fixed, imitate=teacher), f"weights {teacher}: expected a student.s, whose stem can be imitated"),
-        (settings(**fixed, imitate=two, numbers={}), "net.imitate: this student stands on a frozen stem: leave out"),
-        (settings(init=two, learn=["stam"]), "net.learn: stam cannot learn: choose from stem, enter, "),
-        (settings(**fixed), f"weights {two}: lack enter.0.weight, which --net.learn freezes: let it learn too"),
-        (settings(init=two, numbers={}, learn=["stem"]), "net.learn: stem cannot learn: choose from enter, "),
+        (
+            settings(**fixed, distill_stem_from=teacher),
+            f"weights {teacher}: expected a student.s, whose stem can be imitated",
+        ),
+        (
+            settings(**fixed, distill_stem_from=two, numbers={}),
+            "net.distill_stem_from: this student stands on a frozen stem: leave out",
+        ),
+        (settings(init=two, trainable=["stam"]), "net.trainable: stam cannot learn: choose from stem, enter, "),
+        (settings(**fixed), f"weights {two}: lack enter.0.weight, which --net.trainable freezes: let it learn too"),
+        (settings(init=two, numbers={}, trainable=["stem"]), "net.trainable: stem cannot learn: choose from enter, "),
     ]:
         with pytest.raises(ValueError, match=message):
             trainable_net(asked, 17)
@@ -156,4 +162,4 @@ def test_a_mistake_in_the_phases_is_named(world, phases):
 def test_a_stem_that_imitates_nobody_is_refused(world, capsys):
     words = ["--loss.stem=1", f"--data.root={world / 'data'}", f"--out={world / 'none'}", *TINY]
     assert main(["train", *words]) == 2
-    assert "error: loss.stem: no stem to learn from: pass --net.imitate" in capsys.readouterr().err
+    assert "error: loss.stem: no stem to learn from: pass --net.distill_stem_from" in capsys.readouterr().err

@@ -35,7 +35,7 @@ def test_photographs_and_frames_are_annotated_and_drawn(weights, tmp_path, capsy
     write_image(photos / "deep" / "a.png", grey)
     (photos / "torn.jpg").write_bytes(b"\xff\xd8")
     write_video(photos / "clip.avi", 2)
-    assert predict(weights, photos, out, "--decode.threshold=0", "--least=0", "--draw=true") == 0
+    assert predict(weights, photos, out, "--decode.threshold=0", "--min_score=0", "--draw=true") == 0
     rows, said = json.loads((out / "results.json").read_text()), capsys.readouterr().out.splitlines()
     assert said[0] == f"{len(rows)} people in 3 of 4 images: {out / 'results.json'}"
     assert said[1].startswith(f"skipped: image {photos / 'torn.jpg'}: ") and len(said) == 2
@@ -53,12 +53,17 @@ def test_people_of_low_scores_are_left_out_of_rows_and_pictures(weights, tmp_pat
     write_image(tmp_path / "a.png", image)
     counts = []
     for least in ("0", "0.9"):
-        assert predict(weights, tmp_path / "a.png", tmp_path / least, "--decode.threshold=0", f"--least={least}") == 0
+        assert (
+            predict(weights, tmp_path / "a.png", tmp_path / least, "--decode.threshold=0", f"--min_score={least}") == 0
+        )
         counts.append(len(json.loads((tmp_path / least / "results.json").read_text())))
     assert counts[0] > counts[1] == 0
     every, none = capsys.readouterr().out.splitlines()
     assert every.startswith(f"{counts[0]} people in 1 of 1 images: ")
-    assert none.startswith(f"0 of {counts[0]} people, those above --least 0.9 (scores reach 0.") and "in 1 of 1" in none
+    assert (
+        none.startswith(f"0 of {counts[0]} people, those above --min_score 0.9 (scores reach 0.")
+        and "in 1 of 1" in none
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,8 +71,8 @@ def test_people_of_low_scores_are_left_out_of_rows_and_pictures(weights, tmp_pat
     [
         ([], "0 people"),
         ([0.9, 0.2], "2 people"),
-        ([0.9, 0.2, 0.19], "2 of 3 people, those above --least 0.2,"),
-        ([0.1, 0.15], "0 of 2 people, those above --least 0.2 (scores reach 0.15: pass a lower one),"),
+        ([0.9, 0.2, 0.19], "2 of 3 people, those above --min_score 0.2,"),
+        ([0.1, 0.15], "0 of 2 people, those above --min_score 0.2 (scores reach 0.15: pass a lower one),"),
     ],
     ids=str,
 )
@@ -80,21 +85,21 @@ def test_what_a_threshold_hides_is_counted(scores, said):
     [
         (None, [], 0.2, "0.2, the usual one"),
         (0.03, [], 0.03, "0.03, the network's own"),
-        (0.03, ["--least=0.9"], 0.9, "0.9"),
-        (0.9, ["--least=0"], 0.0, ""),
+        (0.03, ["--min_score=0.9"], 0.9, "0.9"),
+        (0.9, ["--min_score=0"], 0.0, ""),
     ],
 )
 def test_a_net_has_a_score_of_its_own_for_doubtful_people(own, asked, kept, said, tmp_path, capsys):
     """Twice as many joints as are asked for, so that it speaks through another one."""
     path, made = tmp_path / "own.safetensors", create_net("student", {"width": 32, "stages": 1}, 17)
-    save_net(path, made, "student", COCO17, 64, {}, least=own)
+    save_net(path, made, "student", COCO17, 64, {}, min_score=own)
     image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
     write_image(tmp_path / "a.png", image)
     assert predict(path, tmp_path / "a.png", tmp_path / "out", "--decode.threshold=0", *asked) == 0
     rows = json.loads((tmp_path / "out" / "results.json").read_text())
     assert all(row["score"] >= kept for row in rows)
     printed = capsys.readouterr().out
-    assert f"above --least {said}" in printed if said else "above" not in printed
+    assert f"above --min_score {said}" in printed if said else "above" not in printed
 
 
 def test_ids_are_whole_numbers_where_numbers_are_float64(weights, tmp_path):
@@ -102,7 +107,7 @@ def test_ids_are_whole_numbers_where_numbers_are_float64(weights, tmp_path):
     (tmp_path / "photos").mkdir()
     write_image(tmp_path / "photos" / "a.png", np.full((48, 80, 3), 128, np.uint8))
     write_video(tmp_path / "photos" / "clip.avi", 2)
-    assert predict(weights, tmp_path / "photos", tmp_path / "out", "--decode.threshold=0", "--least=0") == 0
+    assert predict(weights, tmp_path / "photos", tmp_path / "out", "--decode.threshold=0", "--min_score=0") == 0
     text = (tmp_path / "out" / "results.json").read_text()
     ids, rounded = ([row["image_id"] for row in json.loads(text, parse_int=kind)] for kind in (int, float))
     assert ids == rounded and len(set(rounded)) == 3

@@ -20,7 +20,12 @@ from rtpe.predictors.settings import TeacherSettings
 from rtpe.skeleton import COCO17, CROWDPOSE14
 
 NUMBERS = {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1, "head_blocks": 1}
-PUBLISHED = ["--teacher.fit=published", "--teacher.project=true", "--teacher.flip=true", "--decode.grouping=published"]
+PUBLISHED = [
+    "--teacher.resize=published",
+    "--teacher.project_to_image=true",
+    "--teacher.flip=true",
+    "--decode.grouping=higher_hrnet",
+]
 
 
 def published_file(path, joints=17, prefix="1."):
@@ -55,7 +60,7 @@ def test_it_fills_a_cache_that_trains_a_student(world, weights, tmp_path):
     assert main(["cache", "build", *data, cache, *words_of(weights), *PUBLISHED]) == 0
     made = Cache.open(tmp_path / "cache")
     said = made.manifest.predictor["settings"]
-    assert said["fit"] == "published" and said["project"] and said["decode"]["grouping"] == "published"
+    assert said["resize"] == "published" and said["project_to_image"] and said["decode"]["grouping"] == "higher_hrnet"
     held = made.load(made.ids[0])
     assert held.maps.size_hw == (64, 64) and held.maps.tags.shape[0] == 2 and len(held.poses) > 0
     student = ["--net.size=64", "--net.numbers={width: 32, stages: 1}", "--train.epochs=3", "--train.batch=2"]
@@ -77,8 +82,10 @@ def test_it_is_scored_by_the_published_test(world, weights, scales, size, tmp_pa
 def test_it_says_the_same_each_time(skeleton, prefix, tmp_path):
     """The number of joints is that of the data; heads of another number are refused by name."""
     path = published_file(tmp_path / "pose.pth.tar", len(skeleton), prefix)
-    settings = TeacherSettings(weights=str(path), numbers=NUMBERS, size=64, fit="published", flip=True, project=True)
-    decode = DecodeSettings(grouping="published", threshold=0.001)
+    settings = TeacherSettings(
+        weights=str(path), numbers=NUMBERS, size=64, resize="published", flip=True, project_to_image=True
+    )
+    decode = DecodeSettings(grouping="higher_hrnet", threshold=0.001)
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     one, same = (load_predictor(settings, decode, skeleton, "cpu")([image])[0] for _ in range(2))
     assert one.maps.heatmaps.shape == (len(skeleton), 64, 128) and one.maps.heatmaps.std() > 0

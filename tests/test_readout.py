@@ -99,7 +99,7 @@ def test_it_annotates_a_folder_of_photographs(trained, world, tmp_path):
     out = tmp_path / "out"
     said = run(
         "predict", f"--weights={trained / 'best.safetensors'}", f"--data.root={photos}", "--data.skeleton=openpose18",
-        "--decode.refine=argmax", "--decode.fill=null", "--decode.threshold=0", "--least=0", f"--out={out}",
+        "--decode.refine=argmax", "--decode.fill_threshold=null", "--decode.threshold=0", "--least=0", f"--out={out}",
         "--draw=true",
     )  # fmt: skip
     rows = json.loads((out / "results.json").read_text())
@@ -113,7 +113,7 @@ def test_it_annotates_a_folder_of_photographs(trained, world, tmp_path):
 
 def test_it_is_scored_and_teaches_a_student_of_cocos_joints(trained, world, tmp_path):
     """Eighteen joints come in, seventeen are cached; the same cache twice is the same, for latents are no dice."""
-    weights, reading = trained / "best.safetensors", ["--decode.threshold=0", "--decode.fill=null"]
+    weights, reading = trained / "best.safetensors", ["--decode.threshold=0", "--decode.fill_threshold=null"]
     table = run("validate", f"--weights={weights}", f"--data.root={world}", "--data.split=val2017", *reading)
     assert table.split()[:2] == ["name", "AP"]
     paths = [tmp_path / name for name in ("cache", "again")]

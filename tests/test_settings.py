@@ -8,7 +8,7 @@ import pytest
 from every_setting import SETTINGS
 
 from rtpe.cli import COMMANDS, main, settings_class
-from rtpe.data.settings import ViewSettings
+from rtpe.data.settings import AugmentSettings
 from rtpe.device import choose_device
 from rtpe.errors import UserError
 from rtpe.nets.create import NETS
@@ -52,7 +52,7 @@ TRAIN = {
     "train.pictures": [-1],
     "train.seed": [-1, 2**32],
     "train.epochs": [0, -1],
-    "train.passes": [0],
+    "train.passes_per_epoch": [0],
     "train.cycles": [0, 21],
     "train.clip": [0, -1, ".inf"],
     "train.holdout": [-1],
@@ -77,15 +77,15 @@ TRAIN = {
     "net.numbers.trunk": [5],
     "net.numbers.joints": [3],
     "net.numbers.widht": [32],
-    "view.scale": ["[0, 0]", "[2, 1]", "[1]", "[.nan, 1]", "[-1, 1]"],
-    "view.rotate": [-10, 200],
-    "view.shift": [-1, 2],
-    "view.flip": [3, -1],
-    "view.light": [2],
-    "view.noise": [-1],
-    "view.grey": [2],
-    "view.mosaic": [2],
-    "view.paste": [-1],
+    "augment.scale": ["[0, 0]", "[2, 1]", "[1]", "[.nan, 1]", "[-1, 1]"],
+    "augment.rotate": [-10, 200],
+    "augment.shift": [-1, 2],
+    "augment.flip": [3, -1],
+    "augment.light": [2],
+    "augment.noise": [-1],
+    "augment.grey": [2],
+    "augment.mosaic": [2],
+    "augment.paste": [-1],
     "loss.sigmas": ["[]", "[0]", "[-1]", "[2, .inf]"],
     "loss.labels": [
         -1,
@@ -101,14 +101,14 @@ TRAIN = {
     "loss.foreground": [-5],
     "loss.confidence": [-1],
     "data.limit": [-1],
-    "data.every": [0],
+    "data.frame_stride": [0],
     "data.crops": [-1, 1e-5],
     "data.labels": [-0.1, 1.5],
     "data.person_threshold": [".nan"],
     "decode.threshold": [-1],
     "decode.tag_threshold": [0],
     "decode.max_people": [0],
-    "decode.fill": [-1, "x"],
+    "decode.fill_threshold": [-1, "x"],
     "device": ["gpu", "GPU", "mps", "cuda:x", "cpu:0"],
 }
 VALIDATE = {
@@ -118,15 +118,15 @@ VALIDATE = {
     "teacher.kind": ["huge"],
     "teacher.crop.size": ["[64]", "[64, 64, 64]", "[0, 64]"],
     "teacher.crop.padding": [0],
-    "teacher.crop.similar": [2],
-    "teacher.crop.canvas": [0],
-    "teacher.crop.counted": [".inf"],
+    "teacher.crop.nms_oks": [2],
+    "teacher.crop.map_size": [0],
+    "teacher.crop.vis_threshold": [".inf"],
     "score.engine": ["mine"],
 }
 OTHERS = {
     "synth": {"train": [-1], "val": [-1], "size": [0, 16], "seed": [-1], "workers": [-1]},
-    "demo": {"train": [0], "val": [0], "minutes": [-1]},
-    "predict": {"least": [".nan"], "device": ["tpu"]},
+    "demo": {"images": [0], "val": [0], "epochs": [0]},
+    "predict": {"min_score": [".nan"], "device": ["tpu"]},
     "cache build": {"device": ["cuda:-1"], "teacher.batch": [0]},
     "study norms": {"seeds": ["[]", "[-1]"], "jobs": [0]},
 }
@@ -159,7 +159,10 @@ def test_the_range_of_a_further_data_set_is_its_own(capsys):
     [
         (["train", "--train.batch=-2"], "train.batch: expected 1 or more, got -2"),
         (["train", "--train.clip=0"], "train.clip: expected above 0, got 0.0"),
-        (["train", "--view.scale=[2, 1]"], "view.scale: expected [low, high], above 0 and not falling, got [2.0, 1.0]"),
+        (
+            ["train", "--augment.scale=[2, 1]"],
+            "augment.scale: expected [low, high], above 0 and not falling, got [2.0, 1.0]",
+        ),
         (["train", "--net.numbers={width: 33}"], "net.numbers.width: expected a multiple of 32, 32 or more, got 33"),
         (
             ["train", "--net.kind=higher_hrnet", "--net.numbers={deconvs: -1}"],
@@ -170,7 +173,7 @@ def test_the_range_of_a_further_data_set_is_its_own(capsys):
             "net.numbers.joints: follows the skeleton: leave it out, or pass --data.skeleton",
         ),
         (["train", "--train.lr=fast"], "rtpe train: train.lr: expected a number, got fast"),
-        (["train", "--decode.fill=x"], "rtpe train: decode.fill: expected a number or null, got x"),
+        (["train", "--decode.fill_threshold=x"], "rtpe train: decode.fill_threshold: expected a number or null, got x"),
         (["train", "--train.schedule=line"], "rtpe train: train.schedule: expected one of cosine, sgdr, got line"),
     ],
     ids=str,
@@ -184,7 +187,7 @@ def test_whoever_makes_settings_in_python_is_held_to_the_same_ranges():
     with pytest.raises(UserError, match=r"^batch: expected 1 or more, got -2$"):
         OptimSettings(batch=-2)
     with pytest.raises(UserError, match=r"^flip: expected 0 to 1, got 3$"):
-        ViewSettings(flip=3)
+        AugmentSettings(flip=3)
 
 
 def test_the_kinds_of_nets_are_those_that_can_be_built():
@@ -230,8 +233,8 @@ def test_devices_that_are_there(monkeypatch):
         ("train --net.stem=a.pth --net.stem_tensor=t1", "net.stem_tensor t1: has no effect without an .onnx file"),
         ("train --net.stem_network=a.yaml", "net.stem_network a.yaml: has no effect without an .onnx file"),
         ("train --net.stem=a.onnx --net.stem_stages=1", "net.stem_stages 1: has no effect with an .onnx file"),
-        ("cache build --data.labels=.5", "data.labels 0.5: has no effect but in rtpe train"),
-        ("predict --data.person_threshold=.5", "data.person_threshold 0.5: has no effect but in rtpe train"),
+        ("cache build --data.labels=.5", "unrecognized arguments: --data.labels=.5"),
+        ("predict --data.person_threshold=.5", "unrecognized arguments: --data.person_threshold=.5"),
     ],
 )
 def test_what_has_no_effect_is_refused(words, said, capsys):

@@ -45,7 +45,7 @@ def import_poses(
     images: Images,
     predictor: Mapping[str, Any],
     store: str = "hdf5",
-    codec: str = "poses",
+    codec: str = "rendered",
     settings: Mapping[str, Any] | None = None,
 ) -> Imported:
     """Make a cache of people by image id; their maps are drawn, a Gaussian as high as the score of each joint.
@@ -70,7 +70,7 @@ def import_w48(
     decode: Callable[[PoseMaps], Poses],
     reading: Mapping[str, Any],
     store: str = "hdf5",
-    codec: str = "masked",
+    codec: str = "sparse",
     settings: Mapping[str, Any] | None = None,
 ) -> Imported:
     """Make a cache of a folder of *_w48_predictions.npz files, named after the images.

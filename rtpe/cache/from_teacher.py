@@ -11,7 +11,7 @@ from rtpe.cache.build import BuildReport, fill_cache
 from rtpe.cache.cache import Cache
 from rtpe.cache.manifest import Manifest
 from rtpe.cache.origins import refuse_ids, refuse_other_images
-from rtpe.cache.sharding import Share
+from rtpe.cache.sharding import Shard
 from rtpe.protocols import Images, Predictor
 
 
@@ -36,9 +36,9 @@ def build(
     images: Images,
     path: str | Path,
     store: str = "hdf5",
-    codec: str = "masked",
+    codec: str = "sparse",
     batch: int = 8,
-    share: Share | None = None,
+    share: Shard | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Built:
@@ -55,7 +55,7 @@ def build(
     Raises:
         UserError: if the folder holds another cache, or an image under the number of another one.
     """
-    path, share = Path(path), share or Share()
+    path, share = Path(path), share or Shard()
     refuse_ids(path, images.sources())
     about = predictor.describe()
     manifest = Manifest(

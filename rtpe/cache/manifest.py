@@ -17,7 +17,7 @@ from rtpe.plain import read_json
 from rtpe.skeleton import Skeleton
 from rtpe.version import __version__
 
-FORMAT = 2
+FORMAT = 3
 FILE = "manifest.json"
 _RECORDS = ("source", "settings", "version")  # how it was made; all other fields decide what the entries hold
 
@@ -48,7 +48,7 @@ class Manifest:
     skeleton: Skeleton
     source: str = ""
     store: str = "hdf5"
-    codec: str = "masked"
+    codec: str = "sparse"
     bound: Mapping[str, float] = field(default_factory=dict)
     tags: bool = True
     size: int | list[int] | None = None

@@ -13,12 +13,12 @@ class CacheSettings:
     Attributes:
         path: the cache's folder; empty for none.
         store: hdf5 (shards) or npz (one file an image).
-        codec: masked, poses (people only, maps drawn from them), uint8, float16 or float32; see docs/cache.md.
+        codec: sparse, rendered (people only, maps drawn from them), uint8, float16 or float32; see docs/cache.md.
     """
 
     path: str = ""
     store: Literal["hdf5", "npz"] = "hdf5"
-    codec: Literal["masked", "poses", "uint8", "float16", "float32"] = "masked"
+    codec: Literal["sparse", "rendered", "uint8", "float16", "float32"] = "sparse"
 
 
 @dataclass(frozen=True)

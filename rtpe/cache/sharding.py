@@ -16,11 +16,11 @@ from rtpe.cache.manifest import Manifest
 from rtpe.cache.transfer import absorb
 from rtpe.errors import UserError
 
-PATIENCE = timedelta(days=7)  # one process may have much more to do than another
+BARRIER_TIMEOUT = timedelta(days=7)  # one process may have much more to do than another
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """The part of the images that is this process's.
 
     Attributes:
@@ -47,7 +47,7 @@ class Share:
             return
         import torch.distributed as group
 
-        group.init_process_group("gloo", timeout=PATIENCE)
+        group.init_process_group("gloo", timeout=BARRIER_TIMEOUT)
         # the first process keeps the whole cache locked: another run would take the parts for what a dead one left
         whole = Cache.create(path, manifest) if self.index == 0 else None
         try:
@@ -72,7 +72,7 @@ def _join(whole: Cache | None, path: Path) -> None:
         remove_parts(path)
 
 
-def share_of(shard: str) -> Share:
+def shard_of(shard: str) -> Shard:
     """What `--shard i/n` or, without it, torchrun says.
 
     Raises:
@@ -83,8 +83,8 @@ def share_of(shard: str) -> Share:
         index, count = (int(number) for number in said.groups()) if said else (0, 0)
         if not 1 <= index <= count:
             raise UserError(f"shard: expected i/n with 1 <= i <= n, such as 1/3, got {shard!r}")
-        return Share(index - 1, count)
+        return Shard(index - 1, count)
     count = int(os.environ.get("WORLD_SIZE", 1))
     if count == 1:
-        return Share()
-    return Share(int(os.environ["RANK"]), count, together=True, local=int(os.environ.get("LOCAL_RANK", 0)))
+        return Shard()
+    return Shard(int(os.environ["RANK"]), count, together=True, local=int(os.environ.get("LOCAL_RANK", 0)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from rtpe.cli.required import require
 from rtpe.data.settings import DataSettings
 from rtpe.decode.settings import DecodeSettings
 from rtpe.predictors.settings import TeacherSettings
-from rtpe.settings.limits import DEVICE, Checked, Idle, limited
+from rtpe.settings.limits import DEVICE, Checked, limited
 from rtpe.settings.parse import as_dict
 from rtpe.shortages import named_shortages
 
@@ -34,21 +33,18 @@ class CacheBuild(Checked):
     shard: str = ""
     device: str = limited("auto", DEVICE)
 
-    def idle(self) -> Iterator[Idle]:
-        yield from self.data.idle_outside_training()
-
 
 def run(settings: CacheBuild) -> None:
     """Run the teacher over all images that the cache lacks, or over this process's share of them."""
     from rtpe.cache.from_teacher import build
-    from rtpe.cache.sharding import share_of
+    from rtpe.cache.sharding import shard_of
     from rtpe.data.load import open_dataset
     from rtpe.data.readable import few_predicted, require_readable
     from rtpe.device import choose_device
     from rtpe.predictors.load import load_predictor
 
     path = require(settings.cache.path, "no place for the cache: pass --cache.path FOLDER")
-    share = share_of(settings.shard)
+    share = shard_of(settings.shard)
     with named_shortages("a smaller --teacher.batch or --teacher.size"):
         where = choose_device(settings.device, share.local)
         images = open_dataset(settings.data)

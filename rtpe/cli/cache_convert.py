@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from rtpe.cache.w48 import SUFFIX
 from rtpe.cli.required import require
 from rtpe.data.settings import DataSettings
 from rtpe.decode.settings import DecodeSettings
-from rtpe.settings.limits import Checked, Idle
+from rtpe.settings.limits import Checked
 from rtpe.settings.parse import as_dict
 
 
@@ -33,9 +32,6 @@ class CacheConvert(Checked):
     cache: CacheSettings = field(default_factory=CacheSettings)
     data: DataSettings = field(default_factory=DataSettings)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
-
-    def idle(self) -> Iterator[Idle]:
-        yield from self.data.idle_outside_training()
 
 
 def run(settings: CacheConvert) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from rtpe.cache.settings import CacheSettings
 from rtpe.cli.required import require
 from rtpe.data.settings import DataSettings
 from rtpe.plain import read_regular
-from rtpe.settings.limits import Checked, Idle
+from rtpe.settings.limits import Checked
 from rtpe.settings.parse import as_dict
 
 
@@ -31,10 +30,7 @@ class CacheImport(Checked):
     results: str = ""
     name: str = ""
     data: DataSettings = field(default_factory=DataSettings)
-    cache: CacheSettings = field(default_factory=lambda: CacheSettings(codec="poses"))
-
-    def idle(self) -> Iterator[Idle]:
-        yield from self.data.idle_outside_training()
+    cache: CacheSettings = field(default_factory=lambda: CacheSettings(codec="rendered"))
 
 
 def run(settings: CacheImport) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from rtpe.cli.required import require
 from rtpe.data.settings import DataSettings
 from rtpe.evaluation.cached import scores_of_cache
 from rtpe.report.table import write_json
-from rtpe.settings.limits import Checked, Idle
+from rtpe.settings.limits import Checked
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,6 @@ class CacheInfo(Checked):
     cache: CachePath = field(default_factory=CachePath)
     data: DataSettings = field(default_factory=lambda: DataSettings(root=""))
     out: str = ""
-
-    def idle(self) -> Iterator[Idle]:
-        yield from self.data.idle_outside_training()
 
 
 def run(settings: CacheInfo) -> None:

@@ -10,21 +10,21 @@ from rtpe.settings.parse import as_dict
 
 @dataclass(frozen=True)
 class Demo(Checked):
-    """The whole job in small: draw a world, build a cache, train a student, score everything, write a report.
+    """The whole job in small: render a world, build a cache, train a student, score everything, write a report.
 
     Attributes:
         out: folder of the demo's run.
         data: folder of the synthetic world.
-        train: images to learn from.
+        images: to learn from.
         val: images to score on.
-        minutes: of training at most.
+        epochs: of the training.
     """
 
     out: str = limited("runs/demo", SOME_TEXT)
     data: str = "datasets/demo"
-    train: int = limited(2000, at_least(1))
+    images: int = limited(2000, at_least(1))
     val: int = limited(200, at_least(1))
-    minutes: float = limited(4.0, at_least(0))
+    epochs: int = limited(9, at_least(1))
 
 
 def run(settings: Demo) -> None:

@@ -1,7 +1,7 @@
 """Find the people in photographs and videos by any teacher or student; no labels are needed.
 
 rtpe predict --weights runs/s/best.safetensors --data.root photos --out runs/photos --draw true
-rtpe predict --config hpe0001 --teacher.weights FILE.xml --data.root clip.mp4 --data.every 10
+rtpe predict --config hpe0001 --teacher.weights FILE.xml --data.root clip.mp4 --data.frame_stride 10
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Predict(Checked):
     Attributes:
         weights: a net that says itself what it is (what `rtpe train` writes); short for --teacher.weights.
         out: folder for results.json, in COCO's format, with the file name in every row; and for pictures/.
-        least: people of a lower score are left out, 0 keeps all, as AP wants them; by default those below the score
+        min_score: people of a lower score are left out, 0 keeps all, as AP wants them; by default those below the score
             that the network has for it, see `rtpe validate`, or below .2.
         draw: draw those people over each image.
         device: auto, cpu or cuda.
@@ -38,16 +38,15 @@ class Predict(Checked):
     weights: str = ""
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     out: str = limited("runs/predicted", SOME_TEXT)
-    least: float | None = limited(None, FINITE | NULL)
+    min_score: float | None = limited(None, FINITE | NULL)
     draw: bool = False
     device: str = limited("auto", DEVICE)
 
     def idle(self) -> Iterator[Idle]:
-        yield from self.data.idle_outside_training()
         yield from idle_weights(self.weights, self.teacher.weights)
 
 
-USUAL_LEAST = 0.2  # of networks that have no score of their own for it
+USUAL_MIN_SCORE = 0.2  # of networks that have no score of their own for it
 
 
 def run(settings: Predict) -> None:
@@ -74,7 +73,7 @@ def _run(settings: Predict) -> None:
     teacher = settings.teacher
     teacher = dataclasses.replace(teacher, weights=settings.weights) if settings.weights else teacher
     predictor = load_predictor(teacher, settings.decode, images.skeleton, where, images)
-    least, why = _least(settings.least, getattr(predictor, "least", None))
+    least, why = _least(settings.min_score, getattr(predictor, "min_score", None))
     found = predict_images(predictor, images, out, least, settings.draw, teacher.batch)
     people = _counted(found.people, found.scores, f"{least:.3g}{why}")
     print(f"{people} in {len(images) - len(found.skipped)} of {len(images)} images: {found.file}")
@@ -88,7 +87,7 @@ def _least(asked: float | None, own: float | None) -> tuple[float, str]:
     """The least score of a person who is kept, and who says so unless it is the user."""
     if asked is not None:
         return asked, ""
-    return (USUAL_LEAST, ", the usual one") if own is None else (own, ", the network's own")
+    return (USUAL_MIN_SCORE, ", the usual one") if own is None else (own, ", the network's own")
 
 
 def _counted(kept: int, scores: list[float], least: str) -> str:
@@ -96,4 +95,4 @@ def _counted(kept: int, scores: list[float], least: str) -> str:
     if kept == len(scores):
         return f"{kept} people"
     reach = "" if kept else f" (scores reach {max(scores):.2g}: pass a lower one)"
-    return f"{kept} of {len(scores)} people, those above --least {least}{reach},"
+    return f"{kept} of {len(scores)} people, those above --min_score {least}{reach},"

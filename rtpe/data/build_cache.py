@@ -13,7 +13,7 @@ from rtpe.protocols import Predictor, require_predictor
 
 
 def build_cache(
-    predictor: Predictor, data: Any, path: str | Path, *, store: str = "hdf5", codec: str = "masked", batch: int = 8
+    predictor: Predictor, data: Any, path: str | Path, *, store: str = "hdf5", codec: str = "sparse", batch: int = 8
 ) -> Cache:
     """Run a predictor over all images of a data set that a cache lacks; returns the cache.
 

@@ -16,7 +16,7 @@ from rtpe.errors import UserError
 from rtpe.structures import Prediction, Sample
 
 
-class Joined:
+class Concat:
     """The images of all parts in the order of the parts, to learn from; labelled ones and bare photographs may mix.
 
     An image's id is its place in the whole, for parts may number their images alike.
@@ -45,13 +45,13 @@ class Joined:
     def ids(self) -> list[int]:
         return list(self._places)
 
-    def subset(self, ids: Sequence[int]) -> Joined:
+    def subset(self, ids: Sequence[int]) -> Concat:
         """The same with these images alone, known by the same ids."""
         wanted, other = set(ids), copy.copy(self)
         other._places = [image_id for image_id in self.ids if image_id in wanted]
         return other
 
-    def with_labels(self) -> Joined:
+    def with_labels(self) -> Concat:
         """The same without the images on which nobody is labelled."""
         seen = {id(part): set(part.with_labels().ids) for part in self.parts}
         return self.subset(
@@ -104,7 +104,7 @@ class Joined:
         return replace(self.parts[number].reduced(own_index, least), image_id=image_id)
 
 
-class JoinedCaches:
+class ConcatCaches:
     """What was said of the images of a joined data set.
 
     Args:
@@ -117,7 +117,7 @@ class JoinedCaches:
         """One for each part."""
         return [cache for cache, _ in self._of_part]
 
-    def __init__(self, images: Joined, caches: Sequence[Cache], person_thresholds: Sequence[float] = ()):
+    def __init__(self, images: Concat, caches: Sequence[Cache], person_thresholds: Sequence[float] = ()):
         thresholds = person_thresholds or [-math.inf] * len(caches)
         self._images, self._of_part = images, list(zip(caches, thresholds, strict=True))
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from rtpe.cache import Cache
 from rtpe.data.mix import FILL, Example, mosaic, paste, quadrants
 from rtpe.data.peak_width import widen
-from rtpe.data.settings import ViewSettings
+from rtpe.data.settings import AugmentSettings
 from rtpe.data.transforms import (
     photometric,
     plain_view,
@@ -61,7 +61,7 @@ class TrainingExamples(Dataset):
         stride: int,
         cache: Cache | None,
         labels: bool = True,
-        augment: ViewSettings | None = None,
+        augment: AugmentSettings | None = None,
         seed: int = 0,
         spread: float = 0.0,
         joint_threshold: float = 0.2,
@@ -86,7 +86,7 @@ class TrainingExamples(Dataset):
         example = self._mixed(index, self.augment, rng)
         return {**example, "images": photometric(example["images"], self.augment, rng)}
 
-    def _mixed(self, index: int, settings: ViewSettings, rng: np.random.Generator) -> Example:
+    def _mixed(self, index: int, settings: AugmentSettings, rng: np.random.Generator) -> Example:
         """The image alone or in a mosaic with three others, and people of yet another one over it, as the dice fall."""
         if settings.mosaic and rng.random() < settings.mosaic:
             frames = quadrants(self.input_hw, self.stride, rng)

@@ -46,7 +46,7 @@ class Still:
         """(H, W, 3) uint8 RGB; raises UnreadableImage."""
         if self.frame is None:
             return read_image(self.path, upright=True)
-        return video.read_frame(self.path, self.frame, self.every)
+        return video.read_frame(self.path, self.frame, self.frame_stride)
 
     def reduced(self, least: float) -> tuple[np.ndarray, int]:
         """See `images.read_reduced`."""
@@ -66,7 +66,7 @@ class FolderDataset:
 
     Args:
         root: a folder, a photograph or a video.
-        every: of a video, every so many frames.
+        frame_stride: of a video, every so many frames.
 
     Raises:
         UserError: if there is nothing, or two files have the same id.
@@ -75,9 +75,11 @@ class FolderDataset:
     annotations = None
     labels = None
 
-    def __init__(self, root: str | Path, split: str = "", skeleton: Skeleton = COCO17, every: int = 1):
-        if every < 1:
-            raise UserError(f"every so many frames: expected 1 or more, got {every}: pass another --data.every")
+    def __init__(self, root: str | Path, split: str = "", skeleton: Skeleton = COCO17, frame_stride: int = 1):
+        if frame_stride < 1:
+            raise UserError(
+                f"every so many frames: expected 1 or more, got {frame_stride}: pass another --data.frame_stride"
+            )
         self.root, self.skeleton = Path(os.path.abspath(root)), skeleton
         folder, self.split = _folder(self.root, split)
         base = folder.parent if folder == self.root and folder.is_file() else self.root
@@ -87,7 +89,7 @@ class FolderDataset:
         found, others = _files(folder)
         self.notes = tuple(_notes(self.root, self.split if self.split != "all" else split, others))
         for path in found:
-            for image_id, name, still in _stills(path, path.relative_to(base).as_posix(), every):
+            for image_id, name, still in _stills(path, path.relative_to(base).as_posix(), frame_stride):
                 self._add(image_id, name, still)
         if not self.records:
             there = f"no {KINDS} there" if folder.exists() else "no such folder or file"

@@ -48,7 +48,7 @@ def open_dataset(settings: DataSettings) -> Images:
             raise UserError(f"data {settings.root}: MPII's people have mpii16: leave out --data.skeleton {joints.name}")
         whole = MpiiDataset(settings.root, settings.split)
     else:
-        whole = FolderDataset(settings.root, settings.split, joints, settings.every)
+        whole = FolderDataset(settings.root, settings.split, joints, settings.frame_stride)
     tell(whole)
     if settings.crops:
         if whole.annotations is None:

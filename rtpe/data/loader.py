@@ -127,7 +127,7 @@ def epoch_order(count: int, batch: int, seed: int, epoch: int, passes: int = 1) 
         UserError: if there is no image, or less than one pass.
     """
     if passes < 1:
-        raise UserError(f"train.passes: expected 1 or more, got {passes}")
+        raise UserError(f"train.passes_per_epoch: expected 1 or more, got {passes}")
     if not count:
         raise UserError("no image to learn from: give --data.split more images, or hold out fewer: --train.holdout")
     numbers = range(epoch * passes, (epoch + 1) * passes)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rtpe.settings.limits import FINITE, NONE, RANGE, SHARE, Checked, Idle, at_least, between, limited
-
-OF_TRAINING = ("labels", "person_threshold")
+from rtpe.settings.limits import FINITE, NONE, RANGE, SHARE, Checked, at_least, between, limited
 
 
 @dataclass(frozen=True)
@@ -21,42 +18,44 @@ class DataSettings(Checked):
         skeleton: coco17, crowdpose14, mpii16, openpose18, lsp14, or a JSON file that describes another one; MPII's
             files always have mpii16.
         limit: use only the first so many images; 0 for all.
-        every: of a video, take every so many frames.
+        frame_stride: of a video, take every so many frames.
         crops: take each labelled person's box as an image, its sides times this factor; 0 takes whole images.
-        labels: in training, the share of the images whose labels are used; the others count as bare photographs.
-        person_threshold: in training, a teacher's person of a lower score is not taken for one.
     """
 
     root: str = "datasets/coco"
     split: str = "train2017"
     skeleton: str = "coco17"
     limit: int = limited(0, at_least(0))
-    every: int = limited(1, at_least(1))
+    frame_stride: int = limited(1, at_least(1))
     crops: float = limited(0.0, NONE | at_least(0.1))
-    labels: float = limited(1.0, SHARE)
-    person_threshold: float = limited(0.05, FINITE)
-
-    def idle_outside_training(self) -> Iterator[Idle]:
-        """The settings that only a training reads."""
-        usual = DataSettings()
-        for name in OF_TRAINING:
-            if getattr(self, name) != getattr(usual, name):
-                yield f"data.{name}", getattr(self, name), "but in rtpe train: leave it out"
 
 
 @dataclass(frozen=True)
-class MoreDataSettings(DataSettings):
+class TrainDataSettings(DataSettings):
+    """The images to learn from.
+
+    Attributes:
+        labels: the share of the images whose labels are used; the others count as unlabelled.
+        person_threshold: people that the teacher predicts with a lower score are not taken for people.
+    """
+
+    labels: float = limited(1.0, SHARE)
+    person_threshold: float = limited(0.05, FINITE)
+
+
+@dataclass(frozen=True)
+class MoreDataSettings(TrainDataSettings):
     """Further images to learn from.
 
     Attributes:
-        cache: folder of what a teacher said of them; each data set has one, or none has.
+        cache: folder of what a teacher predicted for them; each data set has one, or none has.
     """
 
     cache: str = ""
 
 
 @dataclass(frozen=True)
-class ViewSettings(Checked):
+class AugmentSettings(Checked):
     """How far a training view strays from the plain one.
 
     Attributes:

@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from rtpe.data.settings import ViewSettings
+from rtpe.data.settings import AugmentSettings
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells, centered
 from rtpe.images import add_grain, greatest, recolour, resize, warp, warp_maps
@@ -24,7 +24,7 @@ def plain_view(size_hw: tuple[int, int], input_hw: tuple[int, int], fill: float 
 
 
 def random_view(
-    size_hw: tuple[int, int], input_hw: tuple[int, int], settings: ViewSettings, rng: np.random.Generator
+    size_hw: tuple[int, int], input_hw: tuple[int, int], settings: AugmentSettings, rng: np.random.Generator
 ) -> Affine:
     """Image to input: turned, scaled, shifted and mirrored at random about the plain view."""
     height, width = input_hw
@@ -115,7 +115,7 @@ def poses_as_points(poses: Poses, threshold: float) -> np.ndarray:
     return points[seen.any(1)]
 
 
-def photometric(image: np.ndarray, settings: ViewSettings, rng: np.random.Generator) -> np.ndarray:
+def photometric(image: np.ndarray, settings: AugmentSettings, rng: np.random.Generator) -> np.ndarray:
     """Light, contrast, colour cast and noise changed at random; geometry untouched."""
     gain = 1 + rng.uniform(-settings.light, settings.light) + rng.uniform(-1, 1, 3) * settings.light / 3
     offset = rng.uniform(-settings.light, settings.light) * 64

@@ -32,7 +32,8 @@ class CenterSettings:
         refine: sub-pixel refinement: argmax, quarter or dark; or shifts, as the net says it.
         reach: a peak is a person's joint within this share of the person's size of where the offset points; the size
             is the diagonal of the box around all those places. Half the kernel at least.
-        fill: a joint without a peak is put where its offset points if the heat there exceeds this; null leaves it out.
+        fill_threshold: a joint without a peak is put where its offset points if the heatmap there exceeds this; null
+            leaves it out.
         min_score: people with a lower person score are dropped.
         nms: a person is dropped if a better one repeats more than this share of it (`pose_similarity`); 1 drops none.
 
@@ -45,7 +46,7 @@ class CenterSettings:
     kernel: int = limited(5, KERNEL)
     refine: str = "dark"
     reach: float = limited(0.5, at_least(0))
-    fill: float | None = limited(None, at_least(0) | NULL)
+    fill_threshold: float | None = limited(None, at_least(0) | NULL)
     min_score: float = limited(0.0, FINITE)
     nms: float = limited(0.8, OVERLAP)
 
@@ -78,8 +79,8 @@ def from_centers(maps: PoseMaps, settings: CenterSettings) -> Poses:
     points, scores = _placed(guesses, owned, peaks, maps.heatmaps, refiner(settings.refine, maps.others.get("shifts")))
     person_scores = expected_similarity(points, scores, maps.skeleton, _ERROR)
     kept = (scores > 0).any(axis=1) & (person_scores >= settings.min_score)
-    if settings.fill is not None:
-        scores = _filled(guesses, scores, maps.heatmaps, settings.fill)
+    if settings.fill_threshold is not None:
+        scores = _filled(guesses, scores, maps.heatmaps, settings.fill_threshold)
     points = np.where(scores[..., None] > 0, maps.to_image(points), 0)
     return suppress(Poses(points, scores, person_scores, maps.skeleton).only(kept), settings.nms)
 

@@ -35,7 +35,7 @@ class Decoder:
 DECODERS = {  # the first one whose heads a net has is `auto`
     "centers": Decoder(from_centers, CenterSettings, frozenset({"centers", "offsets"})),
     "tags": Decoder(group, GroupingSettings, frozenset({"tags"})),
-    "published": Decoder(parse, PublishedSettings, frozenset({"tags"})),
+    "higher_hrnet": Decoder(parse, PublishedSettings, frozenset({"tags"})),
 }
 
 

@@ -40,7 +40,7 @@ class GroupingSettings:
         max_people: at most so many people, and so many peaks of one joint.
         kernel: two peaks of one joint are at least about half this many cells apart; odd.
         refine: sub-pixel refinement: argmax, quarter or dark.
-        fill: a missing joint is sought again near its person among the peaks above this; null seeks none.
+        fill_threshold: a missing joint is sought again near its person among the peaks above this; null seeks none.
         min_score: people with a lower person score are dropped.
         nms: a person is dropped if a better one repeats more than this share of it (`pose_similarity`); 1 drops none.
 
@@ -53,7 +53,7 @@ class GroupingSettings:
     max_people: int = limited(30, at_least(1))
     kernel: int = limited(5, KERNEL)
     refine: str = "dark"
-    fill: float | None = limited(None, at_least(0) | NULL)
+    fill_threshold: float | None = limited(None, at_least(0) | NULL)
     min_score: float = limited(0.0, FINITE)
     nms: float = limited(0.8, OVERLAP)
 
@@ -98,7 +98,7 @@ def group(maps: PoseMaps, settings: GroupingSettings) -> Poses:
     best = np.argsort(-person_scores, kind="stable")[: settings.max_people]
     best = best[person_scores[best] >= settings.min_score]
     people = people.only(best)
-    if settings.fill is not None:
+    if settings.fill_threshold is not None:
         people = _fill(people, maps.heatmaps, tags, settings)
     return suppress(_poses(people, person_scores[best], maps, settings.refine), settings.nms)
 
@@ -159,7 +159,7 @@ def _nearness(difference: np.ndarray, tag_threshold: float, axis: int) -> np.nda
 
 def _fill(people: _People, heatmaps: np.ndarray, tags: np.ndarray, settings: GroupingSettings) -> _People:
     """Seek each missing joint among the peaks around its person: most heat, less for every bit of distance in tags."""
-    peaks = tagged(local_maxima(heatmaps, settings.max_people, settings.fill, _BESIDE), tags)
+    peaks = tagged(local_maxima(heatmaps, settings.max_people, settings.fill_threshold, _BESIDE), tags)
     peak_tags = tags[:, peaks.joints, peaks.ys, peaks.xs].T
     ys, xs, scores = people.ys.copy(), people.xs.copy(), people.scores.copy()
     for person, tag in enumerate(people.tags):

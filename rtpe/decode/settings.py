@@ -14,20 +14,20 @@ class DecodeSettings(Checked):
 
     Attributes:
         grouping: what tells people apart, centers (with offsets) or tags, for which the net must have been trained; or
-            published: tags, read as the authors of HigherHRNet do (the next three count, and their own constants);
+            higher_hrnet: tags, read as the authors of HigherHRNet do (the next three count, and their own constants);
             auto is the first of them that the net has.
         threshold: least height of a peak.
         tag_threshold: tags closer than this belong to one person.
         max_people: at most so many an image.
         refine: argmax, quarter or dark; corner is argmax as the published readout head has it, half a cell off; shifts,
             with centers alone, is what the net says of the place in the cell.
-        fill: a joint that a person lacks is sought among the peaks near it above this, with centers put where the
-            offset points, if there is more heat than this; null seeks none.
+        fill_threshold: minimum score of a peak that may fill a missing joint; with centers, minimum heatmap value where
+            the offset points; null disables filling.
     """
 
-    grouping: Literal["auto", "centers", "tags", "published"] = "auto"
+    grouping: Literal["auto", "centers", "tags", "higher_hrnet"] = "auto"
     threshold: float = limited(0.1, at_least(0))
     tag_threshold: float = limited(1.0, above(0))
     max_people: int = limited(30, at_least(1))
     refine: Literal["argmax", "quarter", "dark", "corner", "shifts"] = "dark"
-    fill: float | None = limited(0.05, at_least(0) | NULL)
+    fill_threshold: float | None = limited(0.05, at_least(0) | NULL)

@@ -24,7 +24,7 @@ def oracle_people(maps: PoseMaps, people: Sequence[Person], decode: DecodeSettin
     labelled = [person for person in people if person.labelled]
     truth = np.array([person.points for person in labelled], np.float64).reshape(-1, len(maps.skeleton), 3)
     reach = np.array([REACH * max(person.box_xywh[2:]) for person in labelled])
-    least = min(decode.threshold, decode.threshold if decode.fill is None else decode.fill)
+    least = min(decode.threshold, decode.threshold if decode.fill_threshold is None else decode.fill_threshold)
     found = {
         "peaks": nearest_peaks(maps, truth, reach, least, decode.refine),
         "cells": through_grid(maps, truth, "argmax"),

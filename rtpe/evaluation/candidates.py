@@ -25,7 +25,7 @@ Said = Iterator[tuple[int, Poses, PoseMaps | None]]
 
 
 @dataclass(frozen=True)
-class Speaker:
+class Candidate:
     """A row of the table.
 
     Attributes:
@@ -39,7 +39,7 @@ class Speaker:
     cost: Callable[[], dict[str, object]] = dict
 
 
-def speakers(settings: Validate, images: Images, skipped: list[str]) -> Iterator[Speaker]:
+def candidates(settings: Validate, images: Images, skipped: list[str]) -> Iterator[Candidate]:
     """A cache gives its stored people and, where tags allow it, its maps read anew; a network its predictions."""
     if settings.cache.path:
         yield from _of_cache(open_cache(settings.cache.path, images), settings, images, skipped)
@@ -50,17 +50,17 @@ def speakers(settings: Validate, images: Images, skipped: list[str]) -> Iterator
     where = choose_device(settings.device)
     predictor = load_predictor(teacher, settings.decode, images.skeleton, where, images)
     said = ((i, p.poses, p.maps) for i, p in predictions(predictor, images, teacher.batch, skipped))
-    yield Speaker(predictor.describe()["name"], said, lambda: cost(predictor, images, teacher, where))
+    yield Candidate(predictor.describe()["name"], said, lambda: cost(predictor, images, teacher, where))
 
 
-def _of_cache(cache: Cache, settings: Validate, images: Images, skipped: list[str]) -> Iterator[Speaker]:
+def _of_cache(cache: Cache, settings: Validate, images: Images, skipped: list[str]) -> Iterator[Candidate]:
     name = str(cache.manifest.predictor.get("name", "teacher"))
     ids = list(cached_ids(cache, images, skipped))
     said = ((i, cache.poses(i), cache.load(i).maps if settings.oracle else None) for i in ids)
-    yield Speaker(f"{name} (people)", said)
+    yield Candidate(f"{name} (people)", said)
     if len(cache) and cache.load(cache.ids[0]).maps.tags is not None:
         decode = make_decoder(settings.decode)
-        yield Speaker(f"{name} (maps)", ((i, decode(cache.load(i).maps), None) for i in ids))
+        yield Candidate(f"{name} (maps)", ((i, decode(cache.load(i).maps), None) for i in ids))
 
 
 def alone(item: str, settings: Validate) -> Validate:

@@ -13,7 +13,7 @@ from rtpe.data.readable import few_predicted
 from rtpe.device import choose_device
 from rtpe.errors import UserError
 from rtpe.evaluation.bounds import oracle_people
-from rtpe.evaluation.candidates import Speaker, alone, speakers
+from rtpe.evaluation.candidates import Candidate, alone, candidates
 from rtpe.evaluation.distance import THRESHOLDS
 from rtpe.evaluation.evaluate import require_labels
 from rtpe.evaluation.matching import joint_scores, match_people
@@ -102,22 +102,22 @@ def _labelled_images(settings: Validate) -> Images:
 def _rows(settings: Validate, images: Images) -> Iterator[Row]:
     """The rows of one network or cache."""
     skipped: list[str] = []
-    for speaker in speakers(settings, images, skipped):
-        for oracle, results in _results(speaker, settings, images).items():
+    for candidate in candidates(settings, images, skipped):
+        for oracle, results in _results(candidate, settings, images).items():
             counts = {"images": len(images), "skipped": len(set(skipped))}
-            row = Row(speaker.name, oracle=oracle, results=results, skipped=sorted(set(skipped)))
+            row = Row(candidate.name, oracle=oracle, results=results, skipped=sorted(set(skipped)))
             values = {**score_results(results, images, settings.score.engine), **counts}
             if oracle:
                 yield replace(row, values=values)
             else:
                 joints = _joints(results, settings, images) if settings.per_joint else []
-                yield replace(row, values={**values, **speaker.cost()}, joints=joints)
+                yield replace(row, values={**values, **candidate.cost()}, joints=joints)
 
 
-def _results(speaker: Speaker, settings: Validate, images: Images) -> dict[str, list[dict]]:
+def _results(candidate: Candidate, settings: Validate, images: Images) -> dict[str, list[dict]]:
     """The rows of COCO's results file, under the empty name, and those of the oracles under theirs."""
     found: dict[str, list[dict]] = defaultdict(list, {"": []})
-    for image_id, poses, maps in speaker.said:
+    for image_id, poses, maps in candidate.said:
         found[""] += results_of(images, image_id, poses)
         if settings.oracle and maps is not None:
             for kind, people in oracle_people(maps, images.people[image_id], settings.decode).items():
@@ -163,7 +163,8 @@ def _notes(rows: Sequence[Row]) -> Iterator[str]:
         yield "oracle: what its maps would give if the labels were known, a bound and no score"
     for row in rows:
         if row.values.get("F1", -1.0) > 0 and not row.oracle:
-            yield f"{row.name}: F1 {row.values['F1']:.3f} at OKS .5 with rtpe predict --least {row.values['F1 at']:.3g}"
+            best, at = row.values["F1"], row.values["F1 at"]
+            yield f"{row.name}: F1 {best:.3f} at OKS .5 with rtpe predict --min_score {at:.3g}"
     if any(value == -1.0 for row in rows for value in row.values.values() if isinstance(value, float)):
         yield "-: these images hold no such person, or nothing that the score is of"
     for row in rows:

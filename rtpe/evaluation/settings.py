@@ -54,7 +54,6 @@ class Validate(Checked):
     device: str = limited("auto", DEVICE)
 
     def idle(self) -> Iterator[Idle]:
-        yield from self.data.idle_outside_training()
         yield from idle_weights(self.weights, self.teacher.weights, self.cache.path)
         if self.cache.path:
             yield from self.teacher.idle_beside_cache(self.cache.path)

@@ -34,13 +34,13 @@ class Found:
 
 
 def predict_images(
-    predictor: Predictor, images: Images, out: str | Path, least: float = 0.0, draw: bool = False, batch: int = 8
+    predictor: Predictor, images: Images, out: str | Path, min_score: float = 0.0, draw: bool = False, batch: int = 8
 ) -> Found:
     """Write the people of these images, as results in COCO's format and, if asked to, drawn over each image.
 
     Args:
         out: folder of `results.json` and `pictures/`.
-        least: people of a lower score are left out.
+        min_score: people of a lower score are left out.
 
     Raises:
         UserError: if the folder cannot be made.
@@ -56,9 +56,9 @@ def predict_images(
         name, source = sources[image_id]
         found = [{**row, "file_name": name} for row in poses.to_coco(image_id, category)]
         scores += [row["score"] for row in found]
-        rows += [row for row in found if row["score"] >= least]
+        rows += [row for row in found if row["score"] >= min_score]
         if draw:
-            _draw(source, poses.only(poses.person_scores >= least), _place(out / PICTURES, name))
+            _draw(source, poses.only(poses.person_scores >= min_score), _place(out / PICTURES, name))
     write_json(rows, out / RESULTS)
     return Found(out / RESULTS, len(rows), scores, skipped)
 

@@ -23,12 +23,12 @@ def save_net(
     size: int,
     made: dict,
     half: bool = False,
-    least: float | None = None,
+    min_score: float | None = None,
 ) -> None:
     """Write weights that say themselves what they are: net, skeleton, input size, and how they were made.
 
     Args:
-        least: people of a lower score are doubtful; None if nobody has measured it.
+        min_score: people of a lower score are doubtful; None if nobody has measured it.
     """
     metadata = {
         "kind": kind,
@@ -39,12 +39,12 @@ def save_net(
         "fit": "letterbox",
         "made": json.dumps(made),
     }
-    if least is not None:
-        metadata["least"] = json.dumps(least)
+    if min_score is not None:
+        metadata["min_score"] = json.dumps(min_score)
     save_weights(path, trained, metadata, half)
 
 
-def noted(weights: str, said: Mapping[str, str], key: str, usual: Any) -> Any:
+def metadata_value(weights: str, said: Mapping[str, str], key: str, usual: Any) -> Any:
     """A value that the metadata of weights have as JSON, of the type of the usual one.
 
     Raises:
@@ -59,7 +59,7 @@ def noted(weights: str, said: Mapping[str, str], key: str, usual: Any) -> Any:
     return value
 
 
-def noted_numbers(weights: str, said: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+def numbers_in(weights: str, said: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a net that its weights' metadata have.
 
     Args:
@@ -68,7 +68,7 @@ def noted_numbers(weights: str, said: Mapping[str, str], given: Mapping[str, Any
     Raises:
         UserError: if they are none, or name such a backbone.
     """
-    numbers = noted(weights, said, "numbers", {})
+    numbers = metadata_value(weights, said, "numbers", {})
     backbone = numbers.get("backbone", "")
     if (
         "backbone" in numbers
@@ -82,6 +82,6 @@ def noted_numbers(weights: str, said: Mapping[str, str], given: Mapping[str, Any
     return numbers
 
 
-def noted_least(weights: str, said: Mapping[str, str]) -> float | None:
+def min_score_of(weights: str, said: Mapping[str, str]) -> float | None:
     """The score below which people are doubtful, of weights whose metadata have one."""
-    return noted(weights, said, "least", 0.0) if "least" in said else None
+    return metadata_value(weights, said, "min_score", 0.0) if "min_score" in said else None

@@ -45,9 +45,9 @@ class AsSkeleton(OfPictures):
         return getattr(self.predictor, "batch", 8)
 
     @property
-    def least(self) -> float | None:
+    def min_score(self) -> float | None:
         """That of the other one."""
-        return getattr(self.predictor, "least", None)
+        return getattr(self.predictor, "min_score", None)
 
     def describe(self) -> dict:
         """Who speaks, and of which joints it knows."""

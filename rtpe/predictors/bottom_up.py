@@ -24,14 +24,14 @@ from rtpe.predictors.pictures import OfPictures
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
 
-FITS = ("short_side", "letterbox", "published")
+RESIZES = ("short_side", "letterbox", "published")
 PRECISIONS = ("fp32", "bf16")
 MULTIPLE = 64  # of the input's sides, at every scale
 LONGEST = 8  # long side over short side; a longer image gets a border instead of an endless input
 
 
 @dataclass
-class DensePredictor(OfPictures):
+class BottomUpPredictor(OfPictures):
     """A net with `maps(images) -> {"heatmaps": ...}` and what stands before and behind it.
 
     Legend: B images, K joints, T runs that number people, h x w cells.
@@ -41,15 +41,16 @@ class DensePredictor(OfPictures):
         decode: reads the people from the maps of one image.
         name, weights_sha256: who speaks.
         size: of the input: its short side, or (height, width) or the one number for both if letterboxed.
-        fit: "short_side" keeps the aspect and lets the input grow; "letterbox" gives all images one input size;
+        resize: "short_side" keeps the aspect and lets the input grow; "letterbox" gives all images one input size;
             "published" is the short side as published HigherHRNet weights know it (`geometry.published_side`).
         flip: average with what the mirrored image shows; its tags are a second run (T = 2).
         scales: average heatmaps over inputs of several sizes; all other maps are those of scale 1.
-        project: enlarge all maps to the size of the input before the scales are averaged, as published figures need.
+        project_to_image: enlarge all maps to the size of the input before the scales are averaged, as published figures
+            need.
         batch: images in one run; only images of equal input size can share one.
         precision: "fp32", or "bf16" for the net's own arithmetic.
         reading: the settings of `decode`, for `describe`: people read in another way are another word.
-        least: people of a lower score are doubtful; None if nobody has measured it.
+        min_score: people of a lower score are doubtful; None if nobody has measured it.
 
     Raises:
         UserError: if a setting is none of its choices, or the size cannot be had at all scales.
@@ -61,23 +62,23 @@ class DensePredictor(OfPictures):
     name: str
     weights_sha256: str
     size: int | tuple[int, int]
-    fit: str = "short_side"
+    resize: str = "short_side"
     flip: bool = False
     scales: Sequence[float] = (1.0,)
-    project: bool = False
+    project_to_image: bool = False
     device: str = "cpu"
     batch: int = 8
     precision: str = "fp32"
     reading: Mapping[str, Any] = field(default_factory=dict)
-    least: float | None = None
+    min_score: float | None = None
 
     def __post_init__(self):
-        for setting, choices in (("fit", FITS), ("precision", PRECISIONS)):
+        for setting, choices in (("resize", RESIZES), ("precision", PRECISIONS)):
             if getattr(self, setting) not in choices:
                 raise UserError(f"{setting}: choose from {', '.join(choices)}, got {getattr(self, setting)!r}")
         if 1 not in self.scales or min(self.scales) <= 0:
             raise UserError(f"scales: expected positive numbers and 1 among them, got {tuple(self.scales)}")
-        if self.fit != "letterbox" and (not isinstance(self.size, int) or self.size % self.multiple):
+        if self.resize != "letterbox" and (not isinstance(self.size, int) or self.size % self.multiple):
             raise UserError(
                 f"size: expected a multiple of {self.multiple} for the scales {tuple(self.scales)}, got {self.size}: "
                 f"choose one, or fit letterbox"
@@ -108,7 +109,7 @@ class DensePredictor(OfPictures):
 
     def describe(self) -> dict:
         """Who speaks: plain values, equal for equal predictors."""
-        seldom = {"project": True} if self.project else {}  # old caches say nothing of it, and go on
+        seldom = {"project_to_image": True} if self.project_to_image else {}  # old caches say nothing of it, and go on
         return {
             "name": self.name,
             "weights_sha256": self.weights_sha256,
@@ -116,7 +117,7 @@ class DensePredictor(OfPictures):
                 "net": type(self.net).__name__,
                 "numbers": dict(getattr(self.net, "identity", getattr(self.net, "numbers", {}))),
                 "size": self.size if isinstance(self.size, int) else list(self.size),
-                "fit": self.fit,
+                "resize": self.resize,
                 "flip": self.flip,
                 "scales": [float(scale) for scale in self.scales],
                 **seldom,
@@ -127,11 +128,11 @@ class DensePredictor(OfPictures):
 
     def _view(self, image_hw: tuple[int, int]) -> tuple[tuple[int, int], Affine]:
         """The input's size at scale 1, and the affine from the image to the net's coordinates in it."""
-        if self.fit != "letterbox" and max(image_hw) <= LONGEST * min(image_hw):
-            side = geometry.published_side if self.fit == "published" else geometry.short_side
+        if self.resize != "letterbox" and max(image_hw) <= LONGEST * min(image_hw):
+            side = geometry.published_side if self.resize == "published" else geometry.short_side
             return side(image_hw, self.size, self.multiple)
         input_hw = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
-        if self.fit != "letterbox":
+        if self.resize != "letterbox":
             longest = LONGEST * self.size
             input_hw = (longest, self.size) if image_hw[1] < image_hw[0] else (self.size, longest)
         return input_hw, self._to_pixels.inverse() @ geometry.letterbox(image_hw, input_hw)
@@ -139,7 +140,7 @@ class DensePredictor(OfPictures):
     @property
     def _to_pixels(self) -> Affine:
         """From the net's coordinates in the input to the input's pixels."""
-        return geometry.INDEX_TO_POINT if self.fit == "published" else Affine.identity()
+        return geometry.INDEX_TO_POINT if self.resize == "published" else Affine.identity()
 
     def _batches(self, sizes_hw: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
         """Indices of images that have the same input size, a batch at a time."""
@@ -164,7 +165,7 @@ class DensePredictor(OfPictures):
     def _all_scales(self, images, affines, input_hw) -> dict[str, np.ndarray]:
         """As `_run`, as arrays, heatmaps the mean of all scales, all in the cells of scale 1; heatmaps first."""
         maps = self._run(self._inputs(images, affines, input_hw, 1))
-        maps = _projected(maps, input_hw) if self.project else maps
+        maps = _projected(maps, input_hw) if self.project_to_image else maps
         total = maps["heatmaps"]
         for scale in self.scales:
             if scale != 1:

@@ -17,14 +17,14 @@ from rtpe.device import choose_device
 from rtpe.errors import UserError
 from rtpe.nets.create import NETS, check_style, create_net, refuse_false, refuse_joints
 from rtpe.nets.diffusion import require_time
-from rtpe.nets.metadata import noted, noted_least, noted_numbers
+from rtpe.nets.metadata import metadata_value, min_score_of, numbers_in
 from rtpe.nets.repvgg import merged
 from rtpe.nets.weights import load_into, load_weights, read_metadata, sha256
 from rtpe.predictors.adapters.description import NETWORK_FILES, read_description
 from rtpe.predictors.adapters.mmpose import read_model
 from rtpe.predictors.adapters.mmpose_model import Model, PosePredictor, TagNet
 from rtpe.predictors.as_skeleton import AsSkeleton
-from rtpe.predictors.bottom_up import DensePredictor
+from rtpe.predictors.bottom_up import BottomUpPredictor
 from rtpe.predictors.load_top_down import of_mmpose, of_net, of_network, of_vitpose, refuse
 from rtpe.predictors.settings import CropSettings, LoadSettings, TeacherSettings
 from rtpe.protocols import Predictor
@@ -98,7 +98,7 @@ def _onnx_predictor(
     if not settings.network:
         raise UserError(f"weights {settings.weights}: pass --teacher.network FILE.yaml, which describes the network")
     top_down = bool(settings.boxes) or read_description(settings.network).top_down
-    unused = ("kind", "numbers", "fit", "scales", "project", "precision", "color")
+    unused = ("kind", "numbers", "resize", "scales", "project_to_image", "precision", "color")
     refuse(settings, (*unused, *(("size",) if top_down else ("flip", "crop"))), "a network in a file")
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or None
     if top_down:
@@ -113,7 +113,7 @@ def _onnx_predictor(
 def _mmpose_predictor(
     settings: TeacherSettings, decode: DecodeSettings, joints: Skeleton, where: str, images: Images | None
 ) -> Predictor:
-    refuse(settings, ("kind", "numbers", "fit", "color"), "a model of mmpose")
+    refuse(settings, ("kind", "numbers", "resize", "color"), "a model of mmpose")
     model = read_model(settings.network, settings.weights, joints)
     name = _name(Path(settings.weights))
     if model.top_down:
@@ -122,11 +122,11 @@ def _mmpose_predictor(
     if model.kind == "poses":
         return _poses_of(model, settings, decode, where, name)
     size = settings.size or min(model.size_hw)
-    return _on_whole_images(TagNet(model), replace(settings, size=size, fit=model.fit), decode, joints, where, {})
+    return _on_whole_images(TagNet(model), replace(settings, size=size, resize=model.resize), decode, joints, where, {})
 
 
 def _poses_of(model: Model, settings: TeacherSettings, decode: DecodeSettings, where: str, name: str) -> PosePredictor:
-    unused = ("size", "flip", "scales", "project", "precision")
+    unused = ("size", "flip", "scales", "project_to_image", "precision")
     refuse(settings, unused, "a model of mmpose that gives people alone")
     return PosePredictor(model, name, decode.threshold, decode.max_people, where, settings.batch)
 
@@ -136,7 +136,7 @@ def _net_predictor(
 ) -> Predictor:
     said, state = read_metadata(settings.weights), load_weights(settings.weights)
     kind = said.get("kind", _kind_of(state)) if settings.kind == "auto" else settings.kind
-    numbers = noted_numbers(settings.weights, said, settings.numbers)
+    numbers = numbers_in(settings.weights, said, settings.numbers)
     if kind == "readout":
         require_time(settings.weights, numbers, settings.numbers)
     if not re.fullmatch(r"[1-9]\d{0,4}", said.get("size", "512"), re.ASCII):
@@ -166,27 +166,27 @@ def _crop(asked: CropSettings, made: nn.Module, said: dict[str, str]) -> CropSet
 
 def _on_whole_images(
     made: nn.Module, settings: TeacherSettings, decode: DecodeSettings, own: Skeleton, where: str, said: dict
-) -> DensePredictor:
+) -> BottomUpPredictor:
     read, size = make_decoder(decode, made), settings.size or int(said.get("size", 512))
     if settings.size and not SIDE.holds(size):
         raise UserError(SIDE.refusal("teacher.size", size))
     try:
-        return DensePredictor(
+        return BottomUpPredictor(
             merged(made),
             own,
             read,
             name=_name(Path(settings.weights)),
             weights_sha256=sha256(settings.weights),
             size=size,
-            fit=settings.fit or said.get("fit", "short_side"),
+            resize=settings.resize or said.get("fit", "short_side"),
             flip=settings.flip,
             scales=tuple(settings.scales),
-            project=settings.project,
+            project_to_image=settings.project_to_image,
             device=where,
             batch=settings.batch,
             precision=settings.precision,
             reading=reading(with_grouping(decode, made)),
-            least=noted_least(settings.weights, said),
+            min_score=min_score_of(settings.weights, said),
         )
     except UserError as error:  # a predictor names its arguments, and knows no settings
         raise UserError(f"teacher.{error}") from error
@@ -198,7 +198,7 @@ def _own_skeleton(weights: str, said: dict[str, str], kind: str, joints: Skeleto
     own = joints if name == joints.name else SKELETONS.get(name)
     if own is None or not set(joints.joints) <= set(own.joints):
         raise UserError(f"weights {weights}: predict {name}, the data have {joints.name}: pass --data.skeleton")
-    trained = noted(weights, said, "joints", []) or own.joints
+    trained = metadata_value(weights, said, "joints", []) or own.joints
     for channel, (theirs, ours) in enumerate(zip(trained, own.joints)):
         if theirs != ours:
             raise UserError(

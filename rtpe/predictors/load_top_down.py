@@ -16,10 +16,10 @@ from rtpe.data.mpii import MpiiDataset
 from rtpe.decode.settings import DecodeSettings
 from rtpe.errors import UserError
 from rtpe.nets.weights import sha256
-from rtpe.predictors.adapters.mmpose_model import Model, look_of
+from rtpe.predictors.adapters.mmpose_model import Model, mmpose_crop_model
 from rtpe.predictors.adapters.vitpose import from_transformers
 from rtpe.predictors.settings import TeacherSettings
-from rtpe.predictors.top_down import Look, TopDownPredictor, TopDownSettings, net_look
+from rtpe.predictors.top_down import CropModel, TopDownPredictor, TopDownSettings, crop_model
 from rtpe.settings.limits import whole
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes
@@ -41,14 +41,14 @@ def of_net(
     Raises:
         UserError: if there are no boxes, or a setting has no effect.
     """
-    refuse(settings, ("size", "fit", "scales", "project"), "a net that sees one person a crop")
+    refuse(settings, ("size", "resize", "scales", "project_to_image"), "a net that sees one person a crop")
     said = {
         "net": type(net).__name__,
         "numbers": dict(getattr(net, "identity", net.numbers)),
         "precision": settings.precision,
     }
     boxes, source = _boxes(settings, images, published=settings.crop.by_index or settings.crop.udp)
-    look, how = net_look(net, where, settings.color, settings.precision), _how(settings, decode)
+    look, how = crop_model(net, where, settings.color, settings.precision), _how(settings, decode)
     return TopDownPredictor(
         look=look,
         skeleton=joints,
@@ -89,7 +89,7 @@ def of_vitpose(
     Raises:
         UserError: if there are no boxes, a setting has no effect, or it cannot be loaded.
     """
-    refuse(settings, ("network", "size", "fit", "scales", "project", "color"), "a ViTPose")
+    refuse(settings, ("network", "size", "resize", "scales", "project_to_image", "color"), "a ViTPose")
     if settings.crop.size:
         raise UserError(f"weights {settings.weights}: its config.json says the size: leave out --teacher.crop.size")
     unknown = sorted(settings.numbers.keys() - {"dataset_index"})
@@ -117,7 +117,7 @@ def of_mmpose(
     Raises:
         UserError: if there are no boxes, or a setting has no effect.
     """
-    refuse(settings, ("size", "fit", "scales", "project"), "a model that sees one person a crop")
+    refuse(settings, ("size", "resize", "scales", "project_to_image"), "a model that sees one person a crop")
     asked = settings.crop
     if asked.size or asked.by_index or asked.udp or (asked.shift and model.kind != "heatmaps"):
         raise UserError(
@@ -128,7 +128,7 @@ def of_mmpose(
     told = replace(settings, crop=replace(asked, size=list(model.size_hw), **laid))
     boxes, source = _boxes(settings, images, published=False)  # mmpose leaves the last pixel in
     return TopDownPredictor(
-        look=look_of(model, where, settings.precision),
+        look=mmpose_crop_model(model, where, settings.precision),
         skeleton=model.skeleton,
         settings=_how(told, decode),
         stride=model.stride,
@@ -149,7 +149,7 @@ def refuse(settings: TeacherSettings, names: Sequence[str], whom: str) -> None:
             raise UserError(f"weights {settings.weights}: {whom} takes no --teacher.{name}: leave it out")
 
 
-def _stride(look: Look, size_hw: tuple[int, int]) -> int:
+def _stride(look: CropModel, size_hw: tuple[int, int]) -> int:
     """Pixels a cell, by what it shows of a black crop."""
     try:
         return size_hw[1] // look(np.zeros((1, *size_hw, 3), np.uint8)).shape[-1]
@@ -159,7 +159,7 @@ def _stride(look: Look, size_hw: tuple[int, int]) -> int:
 
 def _how(settings: TeacherSettings, decode: DecodeSettings) -> TopDownSettings:
     crop = asdict(settings.crop)
-    size, _ = crop.pop("size"), crop.pop("least")
+    size, _ = crop.pop("size"), crop.pop("min_box_score")
     size_hw = {"size_hw": tuple(size)} if size else {}
     return TopDownSettings(**size_hw, **crop, flip=settings.flip, refine=decode.refine, threshold=decode.threshold)
 
@@ -187,9 +187,9 @@ def _boxes(
     if settings.boxes != TRUTH:
         labels = getattr(images, "labels", None)
         category = {} if labels is None else {"category": labels.category}
-        boxes = read_boxes(settings.boxes, images.ids, settings.crop.least, **category)
+        boxes = read_boxes(settings.boxes, images.ids, settings.crop.min_box_score, **category)
         digest = sha256(settings.boxes)
-        return boxes, {"from": Path(settings.boxes).name, "sha256": digest, "least": settings.crop.least}
+        return boxes, {"from": Path(settings.boxes).name, "sha256": digest, "min_score": settings.crop.min_box_score}
     if images.annotations is None:
         raise UserError(
             f"boxes labels: nobody labelled the images of {images.root}: pass --teacher.boxes FILE, COCO detections"

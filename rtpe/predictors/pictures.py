@@ -36,17 +36,17 @@ class OfPictures:
         found = self(images) if boxes is None else self(images, [_boxes(each) for each in boxes])
         return [prediction.poses for prediction in found]
 
-    def stream(self, source: str | Path, every: int = 1) -> Iterator[tuple[np.ndarray, Poses]]:
+    def stream(self, source: str | Path, frame_stride: int = 1) -> Iterator[tuple[np.ndarray, Poses]]:
         """Each frame, (H, W, 3) uint8 RGB, with its people: of a video, or of all images and videos of a folder.
 
         Args:
-            every: of a video, every so many frames.
+            frame_stride: of a video, every so many frames.
 
         Raises:
             UnreadableImage: if a frame cannot be read.
             UserError: if there is none.
         """
-        sources = iter(FolderDataset(source, every=every).sources())
+        sources = iter(FolderDataset(source, frame_stride=frame_stride).sources())
         while chunk := [read_image(still) for _, _, still in islice(sources, self.batch)]:
             yield from zip(chunk, self.predict(chunk))
 

@@ -34,29 +34,29 @@ class CropSettings(Checked):
     Attributes:
         size: [height, width] of a crop; empty takes 256 x 192, or what the description of a network in a file says.
         padding: the crop's sides over those of the box that has its aspect.
-        least: boxes of a lower score are left out.
+        min_box_score: boxes of a lower score are left out.
         by_index: image, crop and cells are mapped by indices instead of by points, so that cell i stands for pixel
             stride * i, not for all the pixels that it covers; so were published nets trained. The labels' boxes, a
             quarter's step and the comparison of people are as published then.
         udp: the box's edges are indices too, and the outermost ones of crop and cells lie on them (unbiased data
             processing); a ViTPose has it unasked.
         shift: with by_index, the flip test moves the mirrored maps by a whole cell instead of by the part that is due.
-        counted: a person's score is the mean height of the joints that are higher than this.
+        vis_threshold: a person's score is the mean height of the joints that are higher than this.
         rescore: times the score of the person's box.
-        similar: whom a better person repeats by more than this (OKS, 0 to 1) goes; 1 keeps all.
-        canvas: long side in pixels of the frame into which the crops' maps are pasted.
+        nms_oks: whom a better person repeats by more than this (OKS, 0 to 1) goes; 1 keeps all.
+        map_size: long side in pixels of the frame into which the crops' maps are pasted.
     """
 
     size: list[int] = limited([], EMPTY | each(at_least(32), count=2))
     padding: float = limited(1.25, above(0))
-    least: float = limited(0.0, FINITE)
+    min_box_score: float = limited(0.0, FINITE)
     by_index: bool = False
     udp: bool = False
     shift: bool = False
-    counted: float = limited(0.0, FINITE)
+    vis_threshold: float = limited(0.0, FINITE)
     rescore: bool = False
-    similar: float = limited(0.9, SHARE)
-    canvas: int = limited(640, at_least(32))
+    nms_oks: float = limited(0.9, SHARE)
+    map_size: int = limited(640, at_least(32))
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,12 @@ class TeacherSettings(Checked):
         numbers: for other weights that do not say it: the net's arguments, such as {width: 48}; of a ViTPose+
             {dataset_index: 0}, the data set whose experts are asked.
         size: side of the input in pixels; 0 takes what the weights were made for.
-        fit: short_side (of that size, the long side as it comes), letterbox (a square of that size) or published (the
-            short side as the authors of HigherHRNet have it); empty takes what the weights were made for.
+        resize: short_side (of that size, the long side keeps the aspect), letterbox (a square of that size) or
+            published (the short side of HigherHRNet's authors); empty takes what the weights were made for.
         flip: average with the mirrored image.
         scales: factors of the size to average over.
-        project: enlarge maps to the size of the input, as the authors of HigherHRNet do before they average and read.
+        project_to_image: enlarge maps to the size of the input before they are averaged and decoded, as the authors of
+            HigherHRNet do.
         batch: images, or crops, at once.
         precision: fp32 or bf16.
         boxes: for a net that sees one person a crop: truth (those of the labels), or a JSON file of COCO detections.
@@ -88,10 +89,10 @@ class TeacherSettings(Checked):
     network: str = ""
     numbers: dict[str, Plain] = field(default_factory=dict)
     size: int = limited(0, NONE | at_least(32))
-    fit: Literal["", "short_side", "letterbox", "published"] = ""
+    resize: Literal["", "short_side", "letterbox", "published"] = ""
     flip: bool = False
     scales: list[float] = limited([1.0], SCALES)
-    project: bool = False
+    project_to_image: bool = False
     batch: int = limited(8, at_least(1))
     precision: Literal["fp32", "bf16"] = "fp32"
     boxes: str = ""

@@ -26,12 +26,12 @@ from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes, PoseMaps, Poses, Prediction
 
 WIDENED = 0.75  # of a coarser cell, to each side, so that its mean is still high wherever it lies
-Look = Callable[[np.ndarray], np.ndarray]  # crops (B, H, W, 3) uint8 RGB -> heatmaps (B, K, h, w) float32
+CropModel = Callable[[np.ndarray], np.ndarray]  # crops (B, H, W, 3) uint8 RGB -> heatmaps (B, K, h, w) float32
 
 
 @dataclass(frozen=True)
 class TopDownSettings:
-    """How a person is cropped, seen and read. `by_index`, `shift` and `counted` are how published nets were scored.
+    """How a person is cropped, seen and read. `by_index`, `shift` and `vis_threshold` are those of published nets.
 
     With `by_index` a quarter's step and the comparison of people follow the published code, too: see
     `published_quarter` and `published_similarity`; with `udp` the latter.
@@ -47,10 +47,10 @@ class TopDownSettings:
         shift: with `by_index`, move the mirrored crop's maps by a whole cell instead of by the part of one that is due.
         refine: argmax, quarter or dark.
         threshold: a joint that is no higher is not found.
-        counted: a person's score is the mean height of the joints that are higher than this.
+        vis_threshold: a person's score is the mean height of the joints that are higher than this.
         rescore: times the score of the person's box.
-        similar: whom a better person repeats by more than that goes, see `suppress`; 1 keeps all.
-        canvas: long side in pixels of the frame that holds the whole image; its cells are as many pixels as a crop's.
+        nms_oks: whom a better person repeats by more than that goes, see `suppress`; 1 keeps all.
+        map_size: long side in pixels of the frame that holds the whole image; its cells are as many pixels as a crop's.
 
     Raises:
         UserError: if a setting makes no sense.
@@ -64,16 +64,16 @@ class TopDownSettings:
     shift: bool = False
     refine: str = "quarter"
     threshold: float = 0.0
-    counted: float = 0.0
+    vis_threshold: float = 0.0
     rescore: bool = False
-    similar: float = 0.9
-    canvas: int = 640
+    nms_oks: float = 0.9
+    map_size: int = 640
 
     def __post_init__(self):
         if len(self.size_hw) != 2 or min(self.size_hw) < 1:
             raise UserError(f"crop.size: expected [height, width], got {list(self.size_hw)}")
-        if self.padding <= 0 or self.canvas < 1:
-            raise UserError(f"crop.padding, crop.canvas: expected above 0, got {self.padding} and {self.canvas}")
+        if self.padding <= 0 or self.map_size < 1:
+            raise UserError(f"crop.padding, crop.map_size: expected above 0, got {self.padding} and {self.map_size}")
         if self.shift and not self.by_index:
             raise UserError("crop.shift: only of nets that were trained so: pass --teacher.crop.by_index true as well")
         if self.udp and self.by_index:
@@ -98,10 +98,10 @@ class TopDownPredictor(OfPictures):
         boxes_from: where they are from, in plain values.
         net: what `look` is, in plain values.
         batch: crops in one run.
-        least: people of a lower score are doubtful; None if nobody has measured it.
+        min_score: people of a lower score are doubtful; None if nobody has measured it.
     """
 
-    look: Look
+    look: CropModel
     skeleton: Skeleton
     settings: TopDownSettings
     stride: int
@@ -111,7 +111,7 @@ class TopDownPredictor(OfPictures):
     boxes_from: Mapping[str, Any]
     net: Mapping[str, Any]
     batch: int = 8
-    least: float | None = None
+    min_score: float | None = None
 
     def __call__(self, images: Sequence[np.ndarray], boxes: Sequence[Boxes] | None = None) -> list[Prediction]:
         """Predict (H, W, 3) uint8 RGB images of any sizes, each with its boxes, in original-image pixels.
@@ -202,7 +202,7 @@ class TopDownPredictor(OfPictures):
 
     def _pasted(self, image_hw: tuple[int, int], places: list[Affine], heatmaps: np.ndarray) -> PoseMaps:
         """The maps of all crops on one grid over the image; where people overlap, the highest."""
-        scale = self.settings.canvas / max(image_hw)
+        scale = self.settings.map_size / max(image_hw)
         canvas_hw = tuple(round_up(side * scale, self.stride) for side in image_hw)
         to_image = centered(image_hw, canvas_hw, scale).inverse() @ cells(self.stride)
         whole = np.zeros((len(self.skeleton), *(side // self.stride for side in canvas_hw)), np.float32)
@@ -222,13 +222,13 @@ class TopDownPredictor(OfPictures):
         points = self.settings.refiner(heat, *peaks).reshape(people, joints, 2)
         scores = heat[peaks].reshape(people, joints)
         scores = np.where(scores > max(self.settings.threshold, 0), scores, 0)
-        counts = scores > self.settings.counted
+        counts = scores > self.settings.vis_threshold
         person_scores = (scores * counts).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
         person_scores = person_scores * boxes.scores if self.settings.rescore else person_scores
         in_image = np.stack([place(own) for place, own in zip(places, points)])
         published = self.settings.by_index or self.settings.udp
         found = Poses(in_image, scores, person_scores, self.skeleton)
-        return suppress(found, self.settings.similar, self._areas(boxes) if published else None)
+        return suppress(found, self.settings.nms_oks, self._areas(boxes) if published else None)
 
     def _areas(self, boxes: Boxes) -> np.ndarray:
         """Square pixels of the image that the crop of each box covers, (P,)."""
@@ -247,7 +247,7 @@ def paste(heatmaps: np.ndarray, affine: Affine, size_hw: tuple[int, int]) -> np.
     return warp_maps([greatest(each, reach) if reach else each for each in heatmaps], affine, size_hw, reduction < 1)
 
 
-def net_look(net: nn.Module, device: str = "cpu", color: str = "rgb", precision: str = "fp32") -> Look:
+def crop_model(net: nn.Module, device: str = "cpu", color: str = "rgb", precision: str = "fp32") -> CropModel:
     """A net with `maps(images) -> {"heatmaps": ...}` for use on crops.
 
     Args:

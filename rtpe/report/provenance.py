@@ -13,7 +13,7 @@ from pathlib import Path
 from rtpe.version import __version__
 
 
-def run_facts() -> dict[str, str]:
+def run_info() -> dict[str, str]:
     """The facts of this process, as text."""
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return {

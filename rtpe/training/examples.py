@@ -9,10 +9,10 @@ from pathlib import PurePath
 
 from rtpe.cache import Cache, refuse_other_images
 from rtpe.data.coco import fixed_choice
-from rtpe.data.concat import Joined, JoinedCaches
+from rtpe.data.concat import Concat, ConcatCaches
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.load import Images, open_cache, open_dataset
-from rtpe.data.settings import DataSettings
+from rtpe.data.settings import TrainDataSettings
 from rtpe.errors import UserError
 from rtpe.images import file_bytes
 from rtpe.report.pictures import spread_out
@@ -87,7 +87,7 @@ def training_examples(settings: Train, own: Images, says: bool, holdout: Images 
     held = {} if holdout is None else _files(holdout)
     parts = [_part(_without(images, held, says), each, path, says) for images, each, path in sets]
     size, labels = settings.net.size, settings.loss.labels != 0
-    joined = Joined([images for images, _ in parts])
+    joined = Concat([images for images, _ in parts])
     thresholds = [each.person_threshold for each in (settings.data, *settings.more)]
     caches = _caches(joined, [cache for _, cache in parts], thresholds)
     examples = TrainingExamples(
@@ -96,7 +96,7 @@ def training_examples(settings: Train, own: Images, says: bool, holdout: Images 
         stride(settings),
         caches,
         labels,
-        settings.view,
+        settings.augment,
         settings.train.seed,
         spread(settings.loss),
         person=settings.loss.person != 0,
@@ -111,7 +111,7 @@ def training_examples(settings: Train, own: Images, says: bool, holdout: Images 
 
 def spread(loss: LossSettings) -> float:
     """As wide as this, a deviation in cells, are a teacher's peaks at least; 0 leaves them as they are."""
-    return min(loss.sigmas) if loss.widen else 0.0
+    return min(loss.sigmas) if loss.match_peak_width else 0.0
 
 
 def stride(settings: Train) -> int:
@@ -119,18 +119,18 @@ def stride(settings: Train) -> int:
     return settings.net.numbers.get("stride", STRIDE)
 
 
-def shown_examples(settings: Train, holdout: Images, examples: TrainingExamples) -> tuple[Joined, JoinedCaches | None]:
+def shown_examples(settings: Train, holdout: Images, examples: TrainingExamples) -> tuple[Concat, ConcatCaches | None]:
     """A few images to draw, of the holdout if there is one, and what a teacher said of them."""
     if not len(holdout):
         return spread_out(examples.samples, settings.train.pictures), examples.cache
-    held_out = Joined([holdout])
+    held_out = Concat([holdout])
     path = settings.cache.path
     own = path and not settings.train.holdout_split  # a cache is of one split
     if not own:
         return spread_out(held_out, settings.train.pictures), None
     cache = Cache.open(path)  # it may have none of these few
     refuse_other_images(cache, holdout.sources())
-    return spread_out(held_out, settings.train.pictures), JoinedCaches(held_out, [cache])
+    return spread_out(held_out, settings.train.pictures), ConcatCaches(held_out, [cache])
 
 
 def _files(images: Images) -> dict[tuple[str, int | None], int]:
@@ -151,7 +151,7 @@ def _without(images: Images, held: Mapping[tuple[str, int | None], int], says: b
     return images.subset(set(images.ids) - set(learnt)) if learnt else images
 
 
-def _part(images: Images, settings: DataSettings, path: str, says: bool) -> tuple[Images, Cache | None]:
+def _part(images: Images, settings: TrainDataSettings, path: str, says: bool) -> tuple[Images, Cache | None]:
     """With its share of labels, those of which something is known: what a teacher said, or without one a label."""
     images = images.with_share_of_labels(settings.labels)
     cache = open_cache(path, images) if path else None
@@ -165,7 +165,7 @@ def _part(images: Images, settings: DataSettings, path: str, says: bool) -> tupl
     return images.subset(known), cache
 
 
-def _refuse_without_labels(images: Images, settings: DataSettings) -> None:
+def _refuse_without_labels(images: Images, settings: TrainDataSettings) -> None:
     """Labels are to be learnt, and there are none: every image would count as one without people."""
     if images.labels is not None and settings.labels and len(images) and not images.labels.labelled(images.ids):
         raise UserError(
@@ -175,10 +175,10 @@ def _refuse_without_labels(images: Images, settings: DataSettings) -> None:
         )
 
 
-def _caches(images: Joined, caches: Sequence[Cache | None], thresholds: Sequence[float]) -> JoinedCaches | None:
+def _caches(images: Concat, caches: Sequence[Cache | None], thresholds: Sequence[float]) -> ConcatCaches | None:
     lacking = [part for part, cache in zip(images.parts, caches) if cache is None]
     if len(lacking) == len(caches):
         return None
     if lacking:
         raise UserError(f"data {lacking[0].root}: has no cache, others have: build one, and name it beside the data")
-    return JoinedCaches(images, caches, thresholds)
+    return ConcatCaches(images, caches, thresholds)

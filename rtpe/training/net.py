@@ -21,7 +21,7 @@ from rtpe.nets.create import (
     usual_numbers,
 )
 from rtpe.nets.hrnet import HRNet, trunk_numbers
-from rtpe.nets.metadata import noted, noted_numbers
+from rtpe.nets.metadata import metadata_value, numbers_in
 from rtpe.nets.weights import load_into, load_weights, read_metadata
 from rtpe.predictors.adapters.description import NETWORK_FILES, read_description
 from rtpe.settings.limits import MAPPING, refuse_unknown
@@ -50,19 +50,19 @@ def numbers_of(settings: NetSettings) -> dict[str, Any]:
 
 def trainable_net(settings: NetSettings, joints: int) -> nn.Module:
     """The net to train, with the weights it starts from, and frozen what is not to learn."""
-    for name in ("stem", "imitate"):
+    for name in ("stem", "distill_stem_from"):
         if getattr(settings, name) and settings.kind != "student":
             raise UserError(f"net.{name}: only a student has such a stem, not a {settings.kind}: leave it out")
     trunk, weights = _trunk(settings)
     numbers = {**_started_numbers(settings), **settings.numbers, **({"trunk": trunk} if trunk else {})}
-    if settings.imitate:
-        numbers["stem"] = _imitating(numbers, imitated_stem(settings.imitate).channels)
+    if settings.distill_stem_from:
+        numbers["stem"] = _imitating(numbers, imitated_stem(settings.distill_stem_from).channels)
     check_style(settings.init, settings.kind, numbers, "net")
     made = create_net(settings.kind, numbers, joints)
     if trunk:
         load_into(made.stem.trunk, weights, settings.stem)
-    if settings.learn:
-        _freeze_others(made, settings.learn)
+    if settings.trainable:
+        _freeze_others(made, settings.trainable)
     if settings.init:
         _start(made, settings)
     return made
@@ -72,11 +72,13 @@ def imitated_stem(path: str) -> nn.Module:
     """What a student stands on, to learn from: (B, 3, H, W) normalised images -> (B, channels, H/stride, W/stride)."""
     said = read_metadata(path)
     if said.get("kind") != "student":
-        raise UserError(f"weights {path}: expected a student's, whose stem can be imitated: choose other --net.imitate")
-    numbers, state = noted(path, said, "numbers", {}), load_weights(path)
+        raise UserError(
+            f"weights {path}: expected a student's, whose stem can be imitated: choose other --net.distill_stem_from"
+        )
+    numbers, state = metadata_value(path, said, "numbers", {}), load_weights(path)
     joints = numbers.get(JOINTS)
     if not WHOLE.holds(joints):
-        raise UserError(f"weights {path}: its metadata 'numbers' lack {JOINTS}: choose other --net.imitate")
+        raise UserError(f"weights {path}: its metadata 'numbers' lack {JOINTS}: choose other --net.distill_stem_from")
     refuse_false("student", numbers, joints, state, path, "numbers")
     made = create_net("student", numbers, joints)
     load_into(made, state, path)
@@ -89,8 +91,8 @@ def _imitating(numbers: dict[str, Any], channels: int) -> dict[str, Any]:
     """The numbers of a stem that gives as many features."""
     if numbers.get("trunk"):
         raise UserError(
-            "net.imitate: this student stands on a frozen stem: leave out --net.stem, or give it a stem of its own by "
-            "--net.numbers '{trunk: null}'"
+            "net.distill_stem_from: this student stands on a frozen stem: leave out --net.stem, or give it a stem of "
+            "its own by --net.numbers '{trunk: null}'"
         )
     own = numbers.get("stem") or {}
     if not isinstance(own, Mapping):
@@ -103,7 +105,7 @@ def _started_numbers(settings: NetSettings) -> dict[str, Any]:
     said = read_metadata(settings.init) if settings.init else {}
     if said.get("kind") != settings.kind:
         return {}
-    numbers = noted_numbers(settings.init, said, settings.numbers)
+    numbers = numbers_in(settings.init, said, settings.numbers)
     state = load_weights(settings.init)
     refuse_more_layers(numbers, state, settings.init)
     if settings.kind != "readout" and WHOLE.holds(numbers.get(JOINTS)):
@@ -115,7 +117,7 @@ def _freeze_others(made: nn.Module, parts: list[str]) -> None:
     try:
         made.learn_only(parts)
     except ValueError as error:
-        raise UserError(f"net.learn: {error}") from error
+        raise UserError(f"net.trainable: {error}") from error
 
 
 def _start(made: nn.Module, settings: NetSettings) -> None:
@@ -132,7 +134,7 @@ def _start(made: nn.Module, settings: NetSettings) -> None:
     given = (*fitting, *(name for name in own if settings.stem and name.startswith("stem.")))
     lacking = [name for name, p in made.named_parameters() if not p.requires_grad and name not in given]
     if lacking:
-        raise UserError(f"weights {settings.init}: lack {lacking[0]}, which --net.learn freezes: let it learn too")
+        raise UserError(f"weights {settings.init}: lack {lacking[0]}, which --net.trainable freezes: let it learn too")
     numbers, count = (sum(each.numel() for each in tensors.values()) for tensors in (fitting, own))
     if numbers < MOST_FITS * count:
         print(

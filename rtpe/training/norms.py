@@ -24,7 +24,7 @@ from rtpe.errors import UserError
 from rtpe.report.chart import Chart, write_chart
 from rtpe.report.log import HISTORY, read_history
 from rtpe.report.page import Table, write_report
-from rtpe.report.provenance import run_facts
+from rtpe.report.provenance import run_info
 from rtpe.report.table import print_table, write_json
 from rtpe.settings.parse import flat
 from rtpe.training.norms_settings import StudyNorms
@@ -58,7 +58,7 @@ def norms(settings: StudyNorms) -> list[dict]:
     charts, printed = _charts(runs), _printed(rows)
     for name, chart in charts.items():
         write_chart(out / f"{name}.svg", chart)
-    facts = {**run_facts(), "seeds": str(settings.seeds)}
+    facts = {**run_info(), "seeds": str(settings.seeds)}
     tables = [Table("After the last epoch", printed, f"Mean ± standard deviation over the seeds. {_left_out(runs)}")]
     write_report(out / "report.html", title="Batch norm and ReLU", tables=tables, charts=charts.values(), facts=facts)
     print_table(printed, tuple(printed[0]))

@@ -26,7 +26,7 @@ LAST = "last.pt"
 WEIGHTS = "best.safetensors"
 MAY_CHANGE = {
     "out", "device", "data.root", "cache.path", "train.epochs", "train.minutes", "train.workers", "train.processes",
-    "train.threads", "train.pictures", "train.half",
+    "train.threads", "train.pictures", "train.save_fp16",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from rtpe.data.concat import Joined, JoinedCaches
+from rtpe.data.concat import Concat, ConcatCaches
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.load import Images, open_dataset
 from rtpe.data.loader import Batches, epoch_order, plain_batches
@@ -21,11 +21,11 @@ from rtpe.decode.decoders import make_decoder
 from rtpe.errors import Diverged, NotFinite, UserError
 from rtpe.evaluation.score import predicted_people, score
 from rtpe.nets.metadata import save_net
-from rtpe.predictors.bottom_up import DensePredictor
+from rtpe.predictors.bottom_up import BottomUpPredictor
 from rtpe.report.log import HISTORY, Log, read_history
 from rtpe.report.page import Chart, Picture, Table, curves, write_report
 from rtpe.report.pictures import gallery
-from rtpe.report.provenance import run_facts
+from rtpe.report.provenance import run_info
 from rtpe.settings.parse import as_dict, flat, save_settings
 from rtpe.shortages import named_shortages
 from rtpe.skeleton import Skeleton
@@ -51,7 +51,7 @@ from rtpe.training.settings import Train
 from rtpe.training.terms import TERMS
 from rtpe.training.unreadable import LeftOut, refuse_unreadable
 
-Shown = tuple[Joined, JoinedCaches | None]
+Shown = tuple[Concat, ConcatCaches | None]
 
 
 def train(settings: Train, images: Images | None = None) -> Path:
@@ -79,7 +79,7 @@ def _train(settings: Train, images: Images | None) -> Path:
     shown = shown_examples(settings, holdout, examples)
     state = _state(fabric, settings, examples, holdout)
     chosen = settings.train
-    epoch_batches = len(epoch_order(len(examples), chosen.batch, chosen.seed, 0, chosen.passes))
+    epoch_batches = len(epoch_order(len(examples), chosen.batch, chosen.seed, 0, chosen.passes_per_epoch))
     if fabric.global_rank == 0:
         save_settings(settings, out / "settings.yaml")
     schedule = _schedule(settings)
@@ -118,7 +118,7 @@ def _state(fabric: Fabric, settings: Train, examples: TrainingExamples, holdout:
     last = Path(settings.out) / LAST
     if last.exists():  # before weights are read, which another net could not take
         refuse_other_settings(last.parent, settings_of(last), settings)
-    data = data_of(examples, holdout, settings.net.imitate)
+    data = data_of(examples, holdout, settings.net.distill_stem_from)
     net = trainable_net(settings.net, len(examples.samples.skeleton)).to(memory_format=torch.channels_last)
     check_heads_have_losses(settings, net)
     ema = copy.deepcopy(net).requires_grad_(False).to(fabric.device)
@@ -141,9 +141,11 @@ def _criterion(fabric: Fabric, settings: Train, skeleton: Skeleton) -> Criterion
 
 def _imitated(fabric: Fabric, settings: Train) -> Callable[[Tensor], Tensor]:
     """Normalised images to the features that the net's own stem is to have; it is nowhere but in the training."""
-    if not settings.net.imitate:
-        raise UserError("loss.stem: no stem to learn from: pass --net.imitate, weights of a student that has it")
-    stem = imitated_stem(settings.net.imitate).to(fabric.device)
+    if not settings.net.distill_stem_from:
+        raise UserError(
+            "loss.stem: no stem to learn from: pass --net.distill_stem_from, weights of a student that has it"
+        )
+    stem = imitated_stem(settings.net.distill_stem_from).to(fabric.device)
 
     def features(images: Tensor) -> Tensor:
         with torch.no_grad(), fabric.autocast():
@@ -162,7 +164,7 @@ def _own_batches(fabric: Fabric, settings: Train, examples: TrainingExamples) ->
     """This process's share of each batch."""
     share, chosen = (fabric.global_rank, fabric.world_size), settings.train
     on_gpu = fabric.device.type == "cuda"
-    return Batches(examples, chosen.batch, chosen.workers, share, chosen.passes, pin=on_gpu)
+    return Batches(examples, chosen.batch, chosen.workers, share, chosen.passes_per_epoch, pin=on_gpu)
 
 
 def _after_epoch(
@@ -266,22 +268,22 @@ def _finish(
         tables=tables,
         charts=charts,
         pictures=pictures,
-        facts={**run_facts(), "images": str(len(examples)), "minutes": f"{state.seconds / 60:.1f}"},
+        facts={**run_info(), "images": str(len(examples)), "minutes": f"{state.seconds / 60:.1f}"},
     )
     scored = _scored(best, "AP")
     kept = "the last epoch" if scored is None else f"epoch {best['epoch']}, AP {scored:.3f}"
     print(f"run {out}: {WEIGHTS} is of {kept}; the curves are in report.html", flush=True)
 
 
-def _predictor(settings: Train, ema: nn.Module, images: Images, where: str) -> DensePredictor:
-    return DensePredictor(
+def _predictor(settings: Train, ema: nn.Module, images: Images, where: str) -> BottomUpPredictor:
+    return BottomUpPredictor(
         ema,
         images.skeleton,
         make_decoder(settings.decode, ema),
         name=Path(settings.out).name,
         weights_sha256="",
         size=settings.net.size,
-        fit="letterbox",
+        resize="letterbox",
         device=where,
         precision="bf16" if settings.train.precision == "bf16" else "fp32",
     )
@@ -292,4 +294,4 @@ def _ship(settings: Train, state: TrainingState, joints: Skeleton, scores: dict[
     made = {"settings": as_dict(settings), "step": state.step, "holdout_AP": state.best}
     target = Path(settings.out) / WEIGHTS
     net, chosen, least = settings.net, settings.train, _scored(scores, "F1 at")
-    save_net(target, state.ema, net.kind, joints, net.size, made, chosen.half, least)
+    save_net(target, state.ema, net.kind, joints, net.size, made, chosen.save_fp16, least)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from rtpe.cache.settings import CachePath
-from rtpe.data.settings import DataSettings, MoreDataSettings, ViewSettings
+from rtpe.data.settings import AugmentSettings, MoreDataSettings, TrainDataSettings
 from rtpe.decode.settings import DecodeSettings
 from rtpe.nets.kinds import KINDS
 from rtpe.settings.limits import (
@@ -46,8 +46,8 @@ class NetSettings(Checked):
         stem_stages: how many of a HigherHRNet's stages it keeps besides, 0 to 3; they cost more and see more.
         stem_tensor: of an .onnx file, the tensor that it stands on; what that tensor needs is kept.
         stem_network: for an .onnx file, the YAML file that describes its input.
-        learn: the parts that learn, such as [stem]; the others stay as `init` has them. Empty for all.
-        imitate: weights of a student whose stem this one's own stem is to imitate, see --loss.stem.
+        trainable: the parts that learn, such as [stem]; the others stay as `init` has them. Empty for all.
+        distill_stem_from: weights of a student whose stem this one's own stem is to imitate, see --loss.stem.
         size: side of the square input in pixels.
     """
 
@@ -58,8 +58,8 @@ class NetSettings(Checked):
     stem_stages: int = limited(0, between(0, 3))
     stem_tensor: str = ""
     stem_network: str = ""
-    learn: list[str] = field(default_factory=list)
-    imitate: str = ""
+    trainable: list[str] = field(default_factory=list)
+    distill_stem_from: str = ""
     size: int = limited(256, SIDE)
 
     def idle(self) -> Iterator[Idle]:
@@ -91,14 +91,14 @@ class LossSettings(LossWeights):
 
     Attributes:
         sigmas: spread of the labels' Gaussians in cells, one a level of heatmaps, coarse to fine.
-        widen: a teacher's peaks that are narrower than the least of the sigmas are made as wide.
+        match_peak_width: a teacher's peaks that are narrower than the least of the sigmas are made as wide.
         foreground: additional weight where a target is 1.
         confidence: where a teacher's people stand in for labels, a joint weighs its score to this power in pull and
             push; 0 weighs all alike.
     """
 
     sigmas: list[float] = limited([2.0], each(above(0)))
-    widen: bool = True
+    match_peak_width: bool = True
     foreground: float = limited(10.0, at_least(0))
     confidence: float = limited(0.0, at_least(0))
 
@@ -110,7 +110,7 @@ class OptimSettings(Checked):
     Attributes:
         epochs: at most so many; after each the net is scored and saved.
         minutes: and at most so long; 0 for no limit.
-        passes: over the data, that make an epoch: more than one where there are few images.
+        passes_per_epoch: over the data, that make an epoch: more than one where there are few images.
         batch: images a step, over all processes.
         lr: peak learning rate of AdamW.
         schedule: after a warm-up, cosine falls once, sgdr restarts, each time for twice as long.
@@ -126,12 +126,12 @@ class OptimSettings(Checked):
         precision: fp32, bf16, or on a GPU fp16.
         seed: of everything that is random.
         pictures: images drawn for tensorboard and the report after each epoch.
-        half: write the best weights as float16, at half the size.
+        save_fp16: write the best weights as float16, at half the size.
     """
 
     epochs: int = limited(20, at_least(1))
     minutes: float = limited(0.0, at_least(0))
-    passes: int = limited(1, at_least(1))
+    passes_per_epoch: int = limited(1, at_least(1))
     batch: int = limited(32, at_least(1))
     lr: float = limited(1e-3, above(0))
     schedule: Literal["cosine", "sgdr"] = "cosine"
@@ -147,7 +147,7 @@ class OptimSettings(Checked):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = limited(0, SEED)
     pictures: int = limited(4, at_least(0))
-    half: bool = False
+    save_fp16: bool = False
 
     def idle(self) -> Iterator[Idle]:
         if self.cycles != OptimSettings().cycles and self.schedule != "sgdr":
@@ -166,12 +166,12 @@ class Train(Checked):
         device: auto, cpu or cuda.
     """
 
-    data: DataSettings = field(default_factory=DataSettings)
+    data: TrainDataSettings = field(default_factory=TrainDataSettings)
     more: list[MoreDataSettings] = field(default_factory=list)
     cache: CachePath = field(default_factory=CachePath)
     net: NetSettings = field(default_factory=NetSettings)
     loss: LossSettings = field(default_factory=LossSettings)
-    view: ViewSettings = field(default_factory=ViewSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
     train: OptimSettings = field(default_factory=OptimSettings)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     out: str = limited("runs/student", SOME_TEXT)
@@ -180,5 +180,9 @@ class Train(Checked):
     def idle(self) -> Iterator[Idle]:
         yield from self.train.idle()
         yield from self.net.idle()
-        if self.net.imitate and not self.loss.stem:
-            yield "net.imitate", self.net.imitate, "without --loss.stem above 0: pass a weight for it"
+        if self.net.distill_stem_from and not self.loss.stem:
+            yield (
+                "net.distill_stem_from",
+                self.net.distill_stem_from,
+                "without --loss.stem above 0: pass a weight for it",
+            )

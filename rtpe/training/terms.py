@@ -160,7 +160,7 @@ TERMS: Mapping[str, Term] = {
     "shift": Term(_shift, "the places of joints in their cells.", 0.0, ("shifts",), GROUPING),
     "stem": Term(
         _stem,
-        "the features of the net's own stem against those of the stem that --net.imitate names.",
+        "the features of the net's own stem against those of the stem that --net.distill_stem_from names.",
         0.0,
         (),
         FEATURES,

@@ -40,7 +40,7 @@ def test_predictions_come_back(tmp_path, manifest, prediction, store, name):
         if each.maps.tags is None:
             assert got.maps.tags is None
             continue
-        kept = got.maps.tags.any(axis=0) if name == "masked" else np.ones(error.shape, bool)
+        kept = got.maps.tags.any(axis=0) if name == "sparse" else np.ones(error.shape, bool)
         assert (np.abs(got.maps.tags - each.maps.tags)[:, kept] <= bound.tags + 40 * bound.relative).all()
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from rtpe.cache.codecs import CODECS, Bound, codec
-from rtpe.cache.codecs.masked import HEATMAP_STEP, TAG_STEP, THRESHOLD
 from rtpe.cache.codecs.rendered import TAG_STEP as PERSON_STEP
+from rtpe.cache.codecs.sparse import HEATMAP_STEP, TAG_STEP, THRESHOLD
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.decode.peaks import dark, local_maxima, quarter
 from rtpe.geometry import Affine
@@ -27,7 +27,7 @@ def normal(k, h, w, scale=1.0, shift=0.0):
 
 
 def slow_support(heatmaps):
-    """(K, h, w) bool twice, by loops: where the masked codec keeps heatmap values, and where tags."""
+    """(K, h, w) bool twice, by loops: where the sparse codec keeps heatmap values, and where tags."""
     steps = np.rint(heatmaps / np.float32(HEATMAP_STEP))
     tags = np.zeros(heatmaps.shape, bool)
     _, h, w = heatmaps.shape
@@ -73,7 +73,7 @@ def test_maps_come_back_within_the_bound(name, case, dims):
         assert decoded_tags is None
         return
     assert decoded_tags.shape == tags.shape and decoded_tags.dtype == np.float32
-    kept = np.broadcast_to(slow_support(heatmaps)[1] if name == "masked" else True, tags.shape)
+    kept = np.broadcast_to(slow_support(heatmaps)[1] if name == "sparse" else True, tags.shape)
     error = np.abs(decoded_tags.astype(np.float64) - tags)[kept]
     assert (error <= bound.tags + bound.relative * span(tags)).all()
     assert (decoded_tags[~kept] == 0).all()
@@ -88,19 +88,19 @@ def test_decoding_again_changes_nothing_more(name):
     assert np.abs(again[0] - once[0]).max() <= tolerance and np.abs(again[1] - once[1]).max() <= tolerance
 
 
-def test_float32_is_exact_and_masked_is_exact_on_its_steps():
+def test_float32_is_exact_and_sparse_is_exact_on_its_steps():
     heatmaps = normal(3, 8, 9)
     assert np.array_equal(both_ways("float32", heatmaps)[0], heatmaps)
     steps = (np.rint(heatmaps / HEATMAP_STEP) * HEATMAP_STEP).astype(np.float32)
-    assert np.array_equal(both_ways("masked", steps)[0], np.where(slow_support(steps)[0], steps, 0))
+    assert np.array_equal(both_ways("sparse", steps)[0], np.where(slow_support(steps)[0], steps, 0))
 
 
 @pytest.mark.parametrize("case", HEATMAPS)
-def test_masked_keeps_what_a_slow_search_keeps(case):
+def test_sparse_keeps_what_a_slow_search_keeps(case):
     heatmaps = HEATMAPS[case]
     kept, around_peaks = slow_support(heatmaps)
     steps = np.rint(heatmaps / np.float32(HEATMAP_STEP)) * np.float32(HEATMAP_STEP)
-    decoded, tags = both_ways("masked", heatmaps, np.ones((2, *heatmaps.shape), np.float32))
+    decoded, tags = both_ways("sparse", heatmaps, np.ones((2, *heatmaps.shape), np.float32))
     assert np.array_equal(decoded, np.where(kept, steps, 0))
     assert np.array_equal(tags, np.broadcast_to(around_peaks, tags.shape))
 
@@ -111,7 +111,7 @@ def test_a_narrow_peak_is_found_exactly_where_it_was(y, x):
     rows, columns = np.mgrid[:9, :9]
     center = np.array([y, x]) + np.where(np.array([y, x]) < 4, 0.2, -0.2)
     heatmaps = np.exp(-((rows - center[0]) ** 2 + (columns - center[1]) ** 2) / (2 * 0.8**2))[None].astype(np.float32)
-    places = [dark(maps, [0], [y], [x]) for maps in (heatmaps, both_ways("masked", heatmaps)[0])]
+    places = [dark(maps, [0], [y], [x]) for maps in (heatmaps, both_ways("sparse", heatmaps)[0])]
     # the lowest cell of the 3 x 3 is ten steps high: half a step is a good part of its logarithm
     assert np.abs(places[0] - places[1]).max() <= 0.03
 
@@ -128,27 +128,27 @@ def moved(heatmaps, decoded, refine):
 
 @pytest.mark.parametrize("refine", [quarter, dark])
 @pytest.mark.parametrize("noise", [0.004, 0.02])
-def test_masked_moves_peaks_by_less_than_a_hundredth_of_a_cell(gaussians, refine, noise):
+def test_sparse_moves_peaks_by_less_than_a_hundredth_of_a_cell(gaussians, refine, noise):
     rng = np.random.default_rng(3)
     shifts = []
     for _ in range(6):
         heatmaps = gaussians(rng, rng.uniform(6, 58, (2, 17, 2)), (64, 64), noise=noise)
-        shifts += moved(heatmaps, both_ways("masked", heatmaps)[0], refine)
+        shifts += moved(heatmaps, both_ways("sparse", heatmaps)[0], refine)
     assert len(shifts) > 100 and np.mean(shifts) <= 0.01
 
 
-def test_masked_is_less_than_half_of_the_dense_codecs(gaussians):
+def test_sparse_is_less_than_half_of_the_dense_codecs(gaussians):
     rng = np.random.default_rng(0)
     heatmaps = gaussians(rng, rng.uniform(0, 80, (3, 17, 2)), (80, 80))
     sizes = {name: len(each.encode(heatmaps, heatmaps[None])) for name, each in CODECS.items()}
-    assert sizes["poses"] < 64 and 2 * sizes["masked"] < sizes["uint8"] < sizes["float16"] < sizes["float32"]
+    assert sizes["rendered"] < 64 and 2 * sizes["sparse"] < sizes["uint8"] < sizes["float16"] < sizes["float32"]
 
 
-def test_masked_is_a_hundredth_of_plain_float32(gaussians):
+def test_sparse_is_a_hundredth_of_plain_float32(gaussians):
     """By the bytes alone: a compressed npz of such noise is 7% smaller than its bytes."""
     rng = np.random.default_rng(1)
     heatmaps = gaussians(rng, rng.uniform(0, 160, (4, 17, 2)), (160, 160))
-    assert 100 * len(CODECS["masked"].encode(heatmaps, None)) <= 0.93 * heatmaps.nbytes
+    assert 100 * len(CODECS["sparse"].encode(heatmaps, None)) <= 0.93 * heatmaps.nbytes
 
 
 FACE = Skeleton("face", ("nose", "left_eye", "right_eye"), ((0, 1), (0, 2)), (0.1, 0.1, 0.1))
@@ -160,14 +160,14 @@ def poses_of(points, scores, skeleton=FACE):
 
 
 def test_poses_of_nobody_are_empty_maps():
-    heatmaps, tags = both_ways("poses", normal(3, 5, 7), normal(3, 5, 7)[None], Poses.none(FACE))
+    heatmaps, tags = both_ways("rendered", normal(3, 5, 7), normal(3, 5, 7)[None], Poses.none(FACE))
     assert heatmaps.shape == (3, 5, 7) and tags.shape == (1, 3, 5, 7) and not heatmaps.any() and not tags.any()
-    assert both_ways("poses", normal(3, 5, 7), None, Poses.none(FACE))[1] is None
+    assert both_ways("rendered", normal(3, 5, 7), None, Poses.none(FACE))[1] is None
 
 
 def test_poses_are_gaussians_at_the_exact_points_as_high_as_the_score():
     points = [[[10.3, 7.9], [20.5, 15.5], [0, 0]], [[13.1, 8.2], [-40, 9], [0, 0]]]
-    heatmaps, tags = both_ways("poses", np.zeros((3, 24, 32)), np.zeros((2, 3, 24, 32)), poses_of(points, SCORES))
+    heatmaps, tags = both_ways("rendered", np.zeros((3, 24, 32)), np.zeros((2, 3, 24, 32)), poses_of(points, SCORES))
     y, x = np.mgrid[:24, :32] + 0.5
     drawn = [
         0.8 * np.exp(-((x - 10.3) ** 2 + (y - 7.9) ** 2) / 8),
@@ -186,7 +186,7 @@ SCORES = [[0.8, 0.5, 0], [0.6, 0.9, 0]]
 @pytest.mark.parametrize("sigma", [0.8, 1.5, 3.0])
 def test_poses_are_as_wide_as_the_teachers_peaks(gaussians, sigma):
     maps = gaussians(np.random.default_rng(2), np.array([[[20.2, 19.7], [11.5, 12.5], [25.1, 30.3]]]), (40, 40), sigma)
-    heatmaps = both_ways("poses", maps, None, poses_of([[[20.5, 20.5], [0, 0], [0, 0]]], [[1, 0, 0]]))[0]
+    heatmaps = both_ways("rendered", maps, None, poses_of([[[20.5, 20.5], [0, 0], [0, 0]]], [[1, 0, 0]]))[0]
     drawn = np.sqrt(-1 / (2 * np.log(heatmaps[0, 20, 21])))
     assert abs(drawn - sigma) <= 0.1 * sigma  # noise bends the logarithm of wide peaks
 
@@ -197,8 +197,8 @@ def test_people_drawn_and_read_again_are_the_same_people():
     to_image = Affine(np.array([[4.0, 0.2, -7], [0.1, 3.5, 11]]))
     cells = np.array([[20, 24], [70, 60]])[:, None] + rng.uniform(-16, 16, (2, 17, 2))
     people = poses_of(to_image(cells), rng.uniform(0.3, 1, (2, 17)), COCO17)
-    blob = CODECS["poses"].encode(np.zeros((17, 96, 96)), np.zeros((1, 17, 96, 96)))
-    heatmaps, tags = CODECS["poses"].decode(blob, people.moved(to_image.inverse()))
+    blob = CODECS["rendered"].encode(np.zeros((17, 96, 96)), np.zeros((1, 17, 96, 96)))
+    heatmaps, tags = CODECS["rendered"].decode(blob, people.moved(to_image.inverse()))
     again = group(PoseMaps(heatmaps, to_image, (300, 400), COCO17, {"tags": tags}), GroupingSettings())
     order = np.argsort(again.points[:, 0, 0])
     # people lie apart by more than their tags' threshold, peaks are read to .01 cell, a cell is 4 pixels
@@ -216,7 +216,7 @@ def test_values_that_are_not_finite_are_refused(name, bad):
         CODECS[name].encode(np.ones((1, 3, 3), np.float32), broken[None])
 
 
-@pytest.mark.parametrize("name, largest", [("masked", 32767 / 2048), ("float16", 65504.0)])
+@pytest.mark.parametrize("name, largest", [("sparse", 32767 / 2048), ("float16", 65504.0)])
 def test_values_beyond_the_range_are_refused(name, largest):
     edge = np.array([[[-largest, largest]]], np.float32)
     assert np.array_equal(both_ways(name, edge)[0], edge)
@@ -231,16 +231,16 @@ def test_no_cells_are_refused(name):
 
 
 def test_an_unknown_codec_lists_the_choices():
-    with pytest.raises(ValueError, match="unknown codec 'zip': choose from masked, poses, uint8, float16, float32"):
+    with pytest.raises(ValueError, match="unknown codec 'zip': choose from sparse, rendered, uint8, float16, float32"):
         codec("zip")
 
 
 def test_the_stated_bounds():
     """They are written into every manifest: changing one makes old caches differ from new ones."""
-    assert CODECS["masked"].bound == Bound(heatmaps=1 / 4096, tags=1 / 64, outside=0.046875)
-    assert CODECS["masked"].bound == Bound(heatmaps=HEATMAP_STEP / 2, tags=TAG_STEP / 2, outside=THRESHOLD)
+    assert CODECS["sparse"].bound == Bound(heatmaps=1 / 4096, tags=1 / 64, outside=0.046875)
+    assert CODECS["sparse"].bound == Bound(heatmaps=HEATMAP_STEP / 2, tags=TAG_STEP / 2, outside=THRESHOLD)
     assert CODECS["float32"].bound == Bound(heatmaps=0.0, tags=0.0)
-    assert CODECS["poses"].bound == Bound(heatmaps=None, tags=None)
+    assert CODECS["rendered"].bound == Bound(heatmaps=None, tags=None)
 
 
 @pytest.mark.parametrize("name", KEEPING)

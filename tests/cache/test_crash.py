@@ -53,7 +53,7 @@ for _ in sys.stdin:
 class Builder:
     """Starts builds of one cache, and knows what they showed to their predictor."""
 
-    def __init__(self, folder, store="hdf5", codec="masked", count=100_000, gate=""):
+    def __init__(self, folder, store="hdf5", codec="sparse", count=100_000, gate=""):
         self.path, self.log = folder / "cache", folder / "log"
         self.gate = gate and str(folder / gate)  # nothing is predicted until there is such a file
         said = {"here": str(Path(__file__).parent), "path": str(self.path), "log": str(self.log), "gate": self.gate}

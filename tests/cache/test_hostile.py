@@ -146,7 +146,7 @@ def test_other_commands_refuse_such_a_record_too(tmp_path, manifest, prediction,
         "merge": lambda: merge(tmp_path / "m", [path]),
         "convert": lambda: convert(path, tmp_path / "v", "npz", "float16"),
         "origin": lambda: Cache.open(path).origin(1),
-        "poses": lambda: Cache.open(path).poses(1),
+        "rendered": lambda: Cache.open(path).poses(1),
     }
     for run in runs.values():
         with pytest.raises(CorruptEntry, match=r"entry 1 in 000000\.h5 is damaged"):
@@ -161,11 +161,11 @@ FRAMES = {
     "uint8: steps of NaN": ("uint8", LEVELS.pack(0, np.nan) + bytes(17 * 30)),
     "uint8: steps of 1e308": ("uint8", LEVELS.pack(-1e308, 1e308) + bytes(17 * 30)),
     "uint8: no levels": ("uint8", b""),
-    "poses: NaN": ("poses", struct.pack("<f", np.nan)),
-    "poses: 1e30 cells": ("poses", struct.pack("<f", 1e30)),
-    "poses: 1e-30 cells": ("poses", struct.pack("<f", 1e-30)),
-    "poses: negative": ("poses", struct.pack("<f", -2)),
-    "poses: two": ("poses", bytes(8)),
+    "poses: NaN": ("rendered", struct.pack("<f", np.nan)),
+    "poses: 1e30 cells": ("rendered", struct.pack("<f", 1e30)),
+    "poses: 1e-30 cells": ("rendered", struct.pack("<f", 1e-30)),
+    "poses: negative": ("rendered", struct.pack("<f", -2)),
+    "poses: two": ("rendered", bytes(8)),
 }
 
 

@@ -13,7 +13,7 @@ RUNS = {
     "build": lambda path, source: Cache.create(path, Cache.open(path).manifest).close(),
     "repair": lambda path, source: verify(path, repair=True),
     "merge": lambda path, source: merge(path, [source]),
-    "convert": lambda path, source: convert(source, path, "hdf5", "masked"),
+    "convert": lambda path, source: convert(source, path, "hdf5", "sparse"),
 }
 
 

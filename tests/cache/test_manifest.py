@@ -13,7 +13,7 @@ def test_it_equals_its_own_file(tmp_path, manifest):
     written = manifest(settings={"cache": {"path": "x"}, "sizes": (1, 2)})
     written.write(tmp_path)
     assert Manifest.read(tmp_path) == written
-    assert written.bound == asdict(CODECS["masked"].bound)
+    assert written.bound == asdict(CODECS["sparse"].bound)
     raw = json.loads((tmp_path / "manifest.json").read_text())
     assert raw["skeleton"]["joints"][0] == "nose" and raw["predictor"]["settings"]["size"] == [96, 128]
 
@@ -24,7 +24,7 @@ DIFFERENCES = {
     "codec": (
         {"codec": "float32"},
         [
-            "codec: masked, not float32",
+            "codec: sparse, not float32",
             "bound.heatmaps: 0.000244140625, not 0.0",
             "bound.outside: 0.046875, not 0.0",
             "bound.tags: 0.015625, not 0.0",
@@ -79,7 +79,7 @@ def test_differences_are_one_line_each(manifest, case):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"codec": "zip"}, "unknown codec 'zip': choose from masked"),
+        ({"codec": "zip"}, "unknown codec 'zip': choose from sparse"),
         ({"store": "sql"}, "unknown store 'sql': choose from hdf5, npz"),
         ({"settings": {"path": object()}}, "manifest: settings must be plain numbers, texts, lists and dicts"),
         ({"predictor": {"scale": float("nan")}}, "manifest: predictor must be plain"),

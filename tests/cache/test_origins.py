@@ -178,7 +178,7 @@ def test_a_merge_of_two_data_sets_names_both(tmp_path, manifest, prediction):
     assert Cache.open(tmp_path / "all").manifest.source == "coco/train2017, coco/val2017"
 
 
-@pytest.mark.parametrize("codec", ["masked", "uint8"])
+@pytest.mark.parametrize("codec", ["sparse", "uint8"])
 def test_a_conversion_does_not_keep_entries_of_other_images(tmp_path, manifest, prediction, codec):
     source = filled(tmp_path / "source", manifest, prediction, [A, B]).path
     convert(source, tmp_path / "made", "hdf5", codec)

@@ -48,7 +48,7 @@ def test_what_cannot_be_merged(tmp_path, manifest, prediction):
     b = filled(tmp_path / "b", manifest(codec="uint8"), prediction, [2])
     with pytest.raises(ValueError, match="nothing to merge: name the caches"):
         merge(tmp_path / "all", [])
-    with pytest.raises(ValueError, match=r"cache .*b: holds something else than .*all: .*codec: uint8, not masked"):
+    with pytest.raises(ValueError, match=r"cache .*b: holds something else than .*all: .*codec: uint8, not sparse"):
         merge(tmp_path / "all", [a, b])
     with pytest.raises(ValueError, match="there is no such folder"):
         merge(tmp_path / "all", [a, tmp_path / "none"])
@@ -67,7 +67,7 @@ def test_a_damaged_entry_is_not_merged(tmp_path, manifest, prediction, store):
 
 
 @pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("codec", [name for name in CODECS if name != "poses"])
+@pytest.mark.parametrize("codec", [name for name in CODECS if name != "rendered"])
 def test_a_conversion_stays_within_both_bounds_and_keeps_the_people(tmp_path, manifest, prediction, store, codec):
     source = filled(tmp_path / "a", manifest(codec="float16"), prediction, range(4))
     told = []
@@ -88,7 +88,7 @@ def test_a_conversion_stays_within_both_bounds_and_keeps_the_people(tmp_path, ma
 
 
 def test_what_has_no_bound_never_gets_one(tmp_path, manifest, prediction):
-    source = filled(tmp_path / "a", manifest(codec="poses"), prediction, range(2))
+    source = filled(tmp_path / "a", manifest(codec="rendered"), prediction, range(2))
     convert(source, tmp_path / "b", "hdf5", "float32")
     bound = Cache.open(tmp_path / "b").manifest.bound
     assert bound["heatmaps"] is bound["tags"] is None
@@ -96,6 +96,6 @@ def test_what_has_no_bound_never_gets_one(tmp_path, manifest, prediction):
 
 def test_another_store_alone_decodes_nothing(tmp_path, manifest, prediction):
     source = filled(tmp_path / "a", manifest(), prediction, range(4))
-    convert(source, tmp_path / "b", "npz", "masked")
+    convert(source, tmp_path / "b", "npz", "sparse")
     assert records(source) == records(tmp_path / "b")
     assert Cache.open(tmp_path / "b").manifest == replace(Cache.open(source).manifest, store="npz")

@@ -11,7 +11,7 @@ from miniature import FACE, STRIDE, cache_of, sample, samples, teach, teacher_ca
 from rtpe.data.coco import CocoDataset
 from rtpe.data.distill import TrainingExamples, limb_mask
 from rtpe.data.loader import as_batch, batches, collate, epoch_order
-from rtpe.data.settings import ViewSettings
+from rtpe.data.settings import AugmentSettings
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.geometry import cells, point_to_index
 from rtpe.images import write_image
@@ -19,7 +19,7 @@ from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
 
 INPUT_HW, GRID_HW = (64, 96), (16, 24)
-WILD = ViewSettings(rotate=40.0, scale=(0.8, 1.3), shift=0.1, flip=0.5, light=0.2, noise=6.0, grey=0.1)
+WILD = AugmentSettings(rotate=40.0, scale=(0.8, 1.3), shift=0.1, flip=0.5, light=0.2, noise=6.0, grey=0.1)
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ def test_an_epoch_of_several_passes():
     alone = [key for number in (6, 7, 8) for keys in epoch_order(7, 1, 5, number) for key in keys]
     assert [key for keys in order for key in keys] == alone[:20] and {len(keys) for keys in order} == {4}
     assert [len(keys) for keys in epoch_order(2, 32, 0, 0, passes=40)] == [32, 32]
-    with pytest.raises(ValueError, match=r"train.passes: expected 1 or more, got 0"):
+    with pytest.raises(ValueError, match=r"train.passes_per_epoch: expected 1 or more, got 0"):
         epoch_order(7, 4, 0, 0, passes=0)
 
 

@@ -145,12 +145,12 @@ def test_a_split_is_a_folder_if_there_is_one(tmp_path, case):
 
 def test_frames_have_consecutive_ids_that_no_step_changes(tmp_path):
     path = write_video(tmp_path / "v.avi")
-    whole, tenth = FolderDataset(tmp_path), FolderDataset(tmp_path, every=10)
+    whole, tenth = FolderDataset(tmp_path), FolderDataset(tmp_path, frame_stride=10)
     assert np.diff(whole.ids).tolist() == [1] * (COUNT - 1) and whole.ids[0] % FRAMES == 0
     assert tenth.ids == whole.ids[::10] and names(tenth)[:2] == ["v.avi#000000", "v.avi#000010"]
     assert FolderDataset(path, "train2017").records == whole.records  # by itself it is what it is in its folder
-    with pytest.raises(ValueError, match=r"expected 1 or more, got 0: pass another --data.every"):
-        FolderDataset(tmp_path, every=0)
+    with pytest.raises(ValueError, match=r"expected 1 or more, got 0: pass another --data.frame_stride"):
+        FolderDataset(tmp_path, frame_stride=0)
 
 
 def test_a_single_photograph(tmp_path):
@@ -209,7 +209,7 @@ def test_a_torn_video_is_its_frames_and_one_that_is_missing(tmp_path, every):
     raw = write_video(tmp_path / "v.avi").read_bytes()
     (tmp_path / "v.avi").write_bytes(raw[: len(raw) // 2])
     there = len(in_order(tmp_path / "v.avi"))
-    made = FolderDataset(tmp_path, every=every)
+    made = FolderDataset(tmp_path, frame_stride=every)
     missing = -(-there // every) * every
     assert names(made)[-1] == f"v.avi#{missing:06d}" and len(made) == missing // every + 1
     with pytest.raises(UnreadableImage, match=rf"v.avi: no frame {missing}: it ends after {there} frames"):

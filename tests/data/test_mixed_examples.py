@@ -9,13 +9,13 @@ from miniature import FACE, STRIDE, sample, samples, teacher_cache
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.loader import as_batch, collate
 from rtpe.data.mix import quadrants
-from rtpe.data.settings import ViewSettings
+from rtpe.data.settings import AugmentSettings
 from rtpe.data.transforms import photometric, random_view, warp_points
 from rtpe.decode.peaks import dark
 from rtpe.images import warp
 
 INPUT_HW, GRID_HW = (128, 160), (32, 40)
-PLAIN = ViewSettings(light=0, noise=0, grey=0)
+PLAIN = AugmentSettings(light=0, noise=0, grey=0)
 ABSENT = np.zeros((0, 3, 3), np.float32)
 
 
@@ -69,7 +69,7 @@ def test_joints_stay_with_their_spots_and_blobs(tmp_path, flip):
 
 def test_nobody_reaches_over_the_cross(cache):
     """All joints that a person has left are in one quadrant, however far views stray."""
-    wild = ViewSettings(rotate=90.0, scale=(0.8, 2.0), shift=0.4, mosaic=1.0)
+    wild = AugmentSettings(rotate=90.0, scale=(0.8, 2.0), shift=0.4, mosaic=1.0)
     made, people_seen, cut = examples(samples(5), cache, wild), 0, 0
     for key in [(epoch, index) for epoch in range(4) for index in range(5)]:
         (top, left), points = cross(made, key), made[key]["points"]
@@ -153,7 +153,7 @@ def test_an_image_without_labels_among_others(cache):
 
 def test_mixtures_are_what_their_key_drew(cache):
     """Seed, epoch and index; some are mosaics, some pastes, some both, some neither, and all stack to a batch."""
-    settings = ViewSettings(mosaic=0.5, paste=0.5)
+    settings = AugmentSettings(mosaic=0.5, paste=0.5)
     keys = [(epoch, index) for epoch in range(2) for index in range(5)]
     made, again = (examples(samples(5), cache, settings, seed=3) for _ in range(2))
     for key in keys:
@@ -168,7 +168,7 @@ def test_mixtures_are_what_their_key_drew(cache):
 
 def test_unmixed_views_are_what_they_were():
     """Where nothing is to be mixed, no number is drawn for it: recorded runs can be repeated."""
-    photograph, settings = samples(1)[0], ViewSettings()
+    photograph, settings = samples(1)[0], AugmentSettings()
     drawn = rng([0, 7, 0])
     view = random_view(photograph.size_hw, INPUT_HW, settings, drawn)
     example = examples([photograph], augment=settings)[7, 0]

@@ -6,7 +6,7 @@ from miniature import FACE, STRIDE, mirrored, spots
 from reference.colours import photometric as slow_photometric
 from reference.masks import covered
 
-from rtpe.data.settings import ViewSettings
+from rtpe.data.settings import AugmentSettings
 from rtpe.data.transforms import (
     photometric,
     plain_view,
@@ -24,8 +24,8 @@ from rtpe.structures import PoseMaps, Poses
 INPUT_HW, GRID_HW = (64, 96), (16, 24)
 SIZES_HW = [(1, 1), (64, 96), (30, 120), (300, 100)]
 PLAIN = Affine.identity()
-STILL = ViewSettings(rotate=0.0, scale=(1.0, 1.0), shift=0.0, flip=0.0)
-ANYWHERE = ViewSettings(rotate=180.0, scale=(0.5, 2.0), shift=0.3, flip=0.5)
+STILL = AugmentSettings(rotate=0.0, scale=(1.0, 1.0), shift=0.0, flip=0.0)
+ANYWHERE = AugmentSettings(rotate=180.0, scale=(0.5, 2.0), shift=0.3, flip=0.5)
 
 
 def random_views(count=30, size_hw=(80, 100), settings=ANYWHERE):
@@ -46,7 +46,7 @@ def test_a_view_that_strays_by_nothing_is_the_plain_one(size_hw):
 
 def test_views_stray_as_far_as_they_may_and_no_further():
     plain = plain_view((80, 100), INPUT_HW)
-    settings = ViewSettings(rotate=30.0, scale=(0.5, 2.0), shift=0.1, flip=0.5)
+    settings = AugmentSettings(rotate=30.0, scale=(0.5, 2.0), shift=0.1, flip=0.5)
     views = random_views(300, settings=settings)
     factors = np.array([view.scale / plain.scale for view in views])
     assert (factors >= 0.5).all() and (factors <= 2).all() and factors.min() < 0.6 and factors.max() > 1.7
@@ -249,7 +249,7 @@ def test_a_teachers_people_serve_as_labels():
 
 def test_colours_may_stay_as_they_are():
     image = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
-    same = photometric(image, ViewSettings(light=0, noise=0, grey=0), np.random.default_rng(0))
+    same = photometric(image, AugmentSettings(light=0, noise=0, grey=0), np.random.default_rng(0))
     np.testing.assert_array_equal(same, image)
 
 
@@ -257,22 +257,22 @@ def test_colours_change_and_nothing_moves():
     """Light is one curve a channel: equal pixels stay equal, brighter ones do not become darker."""
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, -1)
     for seed in range(20):
-        changed = photometric(ramp, ViewSettings(light=0.5, noise=0, grey=0), np.random.default_rng(seed))
+        changed = photometric(ramp, AugmentSettings(light=0.5, noise=0, grey=0), np.random.default_rng(seed))
         assert changed.dtype == np.uint8 and (np.diff(changed.astype(int), axis=1) >= 0).all()
         assert np.ptp(changed) > 100
 
 
 def test_noise_and_grey_are_as_asked():
     flat = np.full((64, 64, 3), 128, np.uint8)
-    noisy = [photometric(flat, ViewSettings(light=0, noise=6, grey=0), np.random.default_rng(s)) for s in range(40)]
+    noisy = [photometric(flat, AugmentSettings(light=0, noise=6, grey=0), np.random.default_rng(s)) for s in range(40)]
     deviations = np.array([image.std() for image in noisy])
     assert 5 < (deviations > 0).sum() < 25 and deviations.max() < 6.5  # a third of the images, up to 6 grey levels
     coloured = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
-    grey = photometric(coloured, ViewSettings(light=0, noise=0, grey=1), np.random.default_rng(0))
+    grey = photometric(coloured, AugmentSettings(light=0, noise=0, grey=1), np.random.default_rng(0))
     assert (grey == grey[..., :1]).all()
 
 
-@pytest.mark.parametrize("settings", [ViewSettings(noise=0.0), ViewSettings(noise=0.0, grey=1.0, light=0.6)])
+@pytest.mark.parametrize("settings", [AugmentSettings(noise=0.0), AugmentSettings(noise=0.0, grey=1.0, light=0.6)])
 def test_colours_equal_the_slow_way(settings):
     """Bit for bit: every look at the generator included."""
     image = np.random.default_rng(0).integers(0, 256, (16, 17, 3), np.uint8)
@@ -284,7 +284,7 @@ def test_colours_equal_the_slow_way(settings):
 
 def test_noise_is_as_normal_as_the_slow_one():
     """Of 256 heights it lacks the far tails, a hundredth of the spread; rounding to grey levels adds sqrt(1 / 12)."""
-    flat, settings = np.full((96, 96, 3), 128, np.uint8), ViewSettings(light=0, noise=20, grey=0)
+    flat, settings = np.full((96, 96, 3), 128, np.uint8), AugmentSettings(light=0, noise=20, grey=0)
     noisy = 0
     for seed in range(60):
         fast, slow = (

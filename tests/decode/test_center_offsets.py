@@ -13,7 +13,7 @@ from rtpe.data.targets import gaussian_maps, offset_targets, person_centers
 from rtpe.decode.center_offsets import CenterSettings, from_centers
 from rtpe.decode.scoring import expected_similarity
 from rtpe.geometry import Affine, cells, letterbox
-from rtpe.predictors.bottom_up import DensePredictor
+from rtpe.predictors.bottom_up import BottomUpPredictor
 from rtpe.skeleton import COCO17, Skeleton
 from rtpe.structures import PoseMaps
 
@@ -109,7 +109,7 @@ def test_people_come_through_a_predictor(flip):
     people = bodies(np.random.default_rng(8), 3, 1, 63)
     image = np.zeros((256, 256, 3), np.uint8)
     image[:, :128] = 200
-    made = DensePredictor(
+    made = BottomUpPredictor(
         Perfect(people, COCO17), COCO17, partial(from_centers, settings=SETTINGS), "test", "", 256, flip=flip
     )
     (found,) = made([image])
@@ -201,9 +201,9 @@ def test_a_peak_is_one_persons():
 def test_a_joint_without_a_peak_is_put_where_its_offset_points(fill, heat, found):
     offsets = np.array([[0, 0], [6.25, 0.25], [90, 0]])  # the last one points out of the map
     maps = lit([(16, 16, 0.9)], [offsets], [(0, 16, 16, 0.9), (1, 16, 22, heat)])
-    poses = from_centers(maps, replace(SETTINGS, fill=fill))
+    poses = from_centers(maps, replace(SETTINGS, fill_threshold=fill))
     assert (poses.scores[0] > 0).tolist() == [True, found, False]
-    assert poses.person_scores[0] == from_centers(maps, replace(SETTINGS, fill=None)).person_scores[0]
+    assert poses.person_scores[0] == from_centers(maps, replace(SETTINGS, fill_threshold=None)).person_scores[0]
     if found:
         assert poses.points[0, 1].tolist() == [22.75, 16.75] and poses.scores[0, 1] == pytest.approx(heat)
 
@@ -214,7 +214,7 @@ def test_a_second_copy_of_a_person_vanishes():
     maps = lit([(16, 13, 0.9), (16, 19, 0.6)], [one + shift, one - shift], [(0, 16, 16, 0.9)])
     maps.heatmaps[1, 16, 6], maps.heatmaps[2, 24, 26] = 0.9, 0.9
     assert len(from_centers(maps, SETTINGS)) == 1
-    assert len(from_centers(maps, replace(SETTINGS, fill=0.0))) == 1
+    assert len(from_centers(maps, replace(SETTINGS, fill_threshold=0.0))) == 1
 
 
 @pytest.mark.parametrize(
@@ -233,9 +233,9 @@ def test_a_second_copy_of_a_person_vanishes():
     ],
     ids=["dark", "at the threshold", "no joint", "nan", "inf", "nan center", "nan joint", "far", "1x1", "elsewhere"],
 )
-@pytest.mark.parametrize("fill", [None, 0.0])
+@pytest.mark.parametrize("fill_threshold", [None, 0.0])
 def test_nothing_to_see_is_nobody(maps, fill):
-    assert len(from_centers(maps, replace(SETTINGS, fill=fill))) == 0
+    assert len(from_centers(maps, replace(SETTINGS, fill_threshold=fill))) == 0
 
 
 def test_one_cell_is_enough_for_a_person():
@@ -263,7 +263,7 @@ def test_maps_without_centers_are_refused(missing):
         ({"max_people": 0}, "centers.max_people: expected 1 or more, got 0"),
         ({"kernel": 4}, "centers.kernel: expected odd and 3 or more, got 4"),
         ({"reach": -1.0}, "centers.reach: expected 0 or more, got -1.0"),
-        ({"fill": -1.0}, "centers.fill: expected 0 or more, or null, got -1.0"),
+        ({"fill_threshold": -1.0}, "centers.fill: expected 0 or more, or null, got -1.0"),
         ({"nms": 0.0}, "centers.nms: expected above 0, up to 1, got 0.0"),
         ({"refine": "udp"}, "unknown refiner 'udp': choose from argmax, quarter, dark, corner"),
     ],

@@ -132,16 +132,16 @@ def test_the_surer_of_two_like_candidates_wins():
     ],
     ids=["dark", "at the threshold", "negative", "nan", "inf", "nan tag", "1x1", "all nan", "no tags"],
 )
-@pytest.mark.parametrize("fill", [None, 0.0])
+@pytest.mark.parametrize("fill_threshold", [None, 0.0])
 def test_nothing_to_see_is_nobody(maps, fill):
-    assert len(group(maps, replace(SETTINGS, fill=fill))) == 0
+    assert len(group(maps, replace(SETTINGS, fill_threshold=fill))) == 0
 
 
 def test_cells_that_are_not_finite_leave_the_others_alone():
     points = np.full((1, 17, 2), 10.3)
     maps = encode(points, (32, 32))
     maps.heatmaps[:, 20:], maps.tags[..., 20:] = np.nan, np.inf
-    poses = group(maps, replace(SETTINGS, fill=0.0))
+    poses = group(maps, replace(SETTINGS, fill_threshold=0.0))
     assert len(poses) == 1
     assert np.abs(poses.points - points).max() < 0.01
 
@@ -194,7 +194,7 @@ def test_the_person_score_is_the_similarity_to_be_hoped_for_and_orders_the_peopl
 )
 def test_a_missing_joint_is_sought_near_its_person(fill, y, x, tag, found):
     maps = lit([(5, 5, 5), (6, 5, 13), (9, y, x)], [((0.0,), 0.9), ((0.0,), 0.9), ((tag,), 0.07)])
-    poses = group(maps, replace(SETTINGS, fill=fill))
+    poses = group(maps, replace(SETTINGS, fill_threshold=fill))
     assert len(poses) == 1
     assert (poses.scores[0] > 0).nonzero()[0].tolist() == [5, 6] + [9] * found
     assert poses.person_scores[0] == pytest.approx(hoped(0.9, 8**2, 5) + hoped(0.9, 8**2, 6))
@@ -207,7 +207,7 @@ def test_of_two_faint_places_the_one_with_the_nearer_tag_is_filled_in():
     maps = lit(
         [(5, 5, 5), (6, 5, 13), (9, 9, 5), (9, 12, 12)], [((0,), 0.9), ((0,), 0.9), ((0.9,), 0.09), ((0,), 0.07)]
     )
-    poses = group(maps, replace(SETTINGS, fill=0.05))
+    poses = group(maps, replace(SETTINGS, fill_threshold=0.05))
     assert poses.points[0, 9].tolist() == [12.5, 12.5]
 
 
@@ -215,9 +215,9 @@ def test_a_slope_is_no_place_for_a_missing_joint():
     """Its own faint peak is; the way up to another person's joint is not, whatever the tags there."""
     maps = lit([(5, 5, 5), (6, 5, 13), (9, 12, 14)], [((0.0,), 0.9), ((0.0,), 0.9), ((5.0,), 0.9)])
     maps.heatmaps[9, 12, 11:14] = 0.2, 0.4, 0.6
-    first = group(maps, replace(SETTINGS, fill=0.05)).scores[0]
+    first = group(maps, replace(SETTINGS, fill_threshold=0.05)).scores[0]
     maps.heatmaps[9, 9, 8] = 0.07
-    assert first[9] == 0 and group(maps, replace(SETTINGS, fill=0.05)).scores[0, 9] == pytest.approx(0.07)
+    assert first[9] == 0 and group(maps, replace(SETTINGS, fill_threshold=0.05)).scores[0, 9] == pytest.approx(0.07)
 
 
 def people(points, person_scores, skeleton=COCO17):
@@ -280,7 +280,7 @@ def test_bodies_are_read_from_head_to_ankles():
         ({"max_people": 0}, "grouping.max_people: expected 1 or more, got 0"),
         ({"kernel": 4}, "grouping.kernel: expected odd and 3 or more, got 4"),
         ({"kernel": 1}, "grouping.kernel: expected odd and 3 or more, got 1"),
-        ({"fill": -1.0}, "grouping.fill: expected 0 or more, or null, got -1.0"),
+        ({"fill_threshold": -1.0}, "grouping.fill: expected 0 or more, or null, got -1.0"),
         ({"nms": 0.0}, "grouping.nms: expected above 0, up to 1, got 0.0"),
         ({"refine": "udp"}, "unknown refiner 'udp': choose from argmax, quarter, dark, corner"),
     ],

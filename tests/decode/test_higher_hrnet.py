@@ -92,7 +92,7 @@ def test_a_missing_joint_is_sought_in_the_whole_image():
     heat[9, 20, 20], tags[0, 9, 20, 20] = 0.9, 3.0  # somebody else's
     (person, other) = as_rows(parse(maps_of(heat, tags), SETTINGS))
     assert person[1][9] == pytest.approx((38.25, 35.25, 0.06)) and person[0] == pytest.approx(1.7 / 17)
-    assert 9 not in as_rows(group(maps_of(heat, tags), GroupingSettings(fill=0.05)))[0][1]
+    assert 9 not in as_rows(group(maps_of(heat, tags), GroupingSettings(fill_threshold=0.05)))[0][1]
     assert other[1].keys() == {5, 6, 9}  # even those of another, if there is nothing nearer; without heat, none
 
 

@@ -97,7 +97,7 @@ def test_no_grouping_of_the_same_peaks_is_nearer():
         tagged = PoseMaps(
             maps.heatmaps, maps.to_image, maps.image_hw, PAIR, {"tags": np.zeros((1, *maps.heatmaps.shape), np.float32)}
         )
-        found = group(tagged, GroupingSettings(fill=None))
+        found = group(tagged, GroupingSettings(fill_threshold=None))
         best = nearest_peaks(maps, truth, np.full(3, 1e3), 0.1, "dark")
         for person in range(3):
             for other, joint in np.argwhere(found.scores > 0):

@@ -15,7 +15,7 @@ from rtpe.errors import UserError
 from rtpe.geometry import index_to_point, point_to_index
 from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
 from rtpe.nets.higher_hrnet import HigherHRNet
-from rtpe.predictors.bottom_up import DensePredictor
+from rtpe.predictors.bottom_up import BottomUpPredictor
 from rtpe.skeleton import COCO17, MPII16, Skeleton
 from rtpe.structures import Poses
 
@@ -92,7 +92,7 @@ def nobody(maps):
 
 
 def predictor(net, skeleton=PAIR, **settings):
-    return DensePredictor(net, skeleton, nobody, "test", "0" * 64, **{"size": 128, **settings})
+    return BottomUpPredictor(net, skeleton, nobody, "test", "0" * 64, **{"size": 128, **settings})
 
 
 def small_net(joints=17):
@@ -122,12 +122,12 @@ def photographs(sizes_hw, seed=0):
 
 
 @pytest.mark.parametrize("size_hw", ASPECTS_HW, ids=str)
-@pytest.mark.parametrize("fit", ["short_side", "letterbox"])
+@pytest.mark.parametrize("resize", ["short_side", "letterbox"])
 @pytest.mark.parametrize("flip, scales", [(False, (1.0,)), (True, (1.0,)), (True, (2.0, 1.0, 0.5))], ids=str)
 def test_a_spot_comes_back_to_its_place(size_hw, fit, flip, scales):
     """Within .5 px, and within .06 of the coarsest pixel on the way: what remains are samples and 8-bit rounding."""
     image, place = blob(size_hw, (0.35, 0.6))
-    (found,) = predictor(Brightness(), fit=fit, flip=flip, scales=scales)([image])
+    (found,) = predictor(Brightness(), resize=fit, flip=flip, scales=scales)([image])
     coarsest = max(1.0, found.maps.to_image.scale / Brightness().stride / min(scales))
     assert found.maps.image_hw == size_hw
     np.testing.assert_allclose(centroid(found.maps), place, atol=min(0.5, 0.06 * coarsest))
@@ -152,7 +152,7 @@ def test_padding_belongs_to_the_affine():
 
 def test_letterbox_takes_a_height_and_a_width():
     net = Brightness()
-    predictor(net, fit="letterbox", size=(64, 96))(photographs([(50, 50), (20, 90)]))
+    predictor(net, resize="letterbox", size=(64, 96))(photographs([(50, 50), (20, 90)]))
     assert net.sizes == [(2, 3, 64, 96)]
 
 
@@ -194,7 +194,7 @@ def test_decode_reads_each_images_own_maps():
         return Poses(np.zeros((1, 3, 2)), np.ones((1, 3)), np.array([maps.heatmaps.max()]), maps.skeleton)
 
     dark, light = (np.full((40, 40, 3), value, np.uint8) for value in (51, 204))
-    found = DensePredictor(Brightness(), PAIR, brightest, "test", "", 64)([dark, light])
+    found = BottomUpPredictor(Brightness(), PAIR, brightest, "test", "", 64)([dark, light])
     np.testing.assert_allclose([p.poses.person_scores[0] for p in found], [0.2, 0.8], atol=1e-6)
 
 
@@ -300,16 +300,16 @@ def test_a_grey_image_is_one_with_three_equal_channels():
 
 
 def test_predictors_describe_themselves_alike_if_alike():
-    one, same = (predictor(small_net(), COCO17, fit="letterbox", size=(64, 96), scales=(1,)) for _ in range(2))
-    flipped = predictor(small_net(), COCO17, fit="letterbox", size=(64, 96), scales=(1,), flip=True)
+    one, same = (predictor(small_net(), COCO17, resize="letterbox", size=(64, 96), scales=(1,)) for _ in range(2))
+    flipped = predictor(small_net(), COCO17, resize="letterbox", size=(64, 96), scales=(1,), flip=True)
     assert one.describe() == same.describe() != flipped.describe()
     assert json.loads(json.dumps(one.describe())) == one.describe()
     assert one.describe() == {
         "name": "test",
         "weights_sha256": "0" * 64,
         "settings": {
-            "net": "HigherHRNet", "numbers": small_net().numbers, "size": [64, 96], "fit": "letterbox", "flip": False,
-            "scales": [1.0], "precision": "fp32", "decode": {},
+            "net": "HigherHRNet", "numbers": small_net().numbers, "size": [64, 96], "resize": "letterbox",
+            "flip": False, "scales": [1.0], "precision": "fp32", "decode": {},
         },
     }  # fmt: skip
     assert predictor(Brightness()).describe()["settings"]["numbers"] == {}
@@ -318,7 +318,7 @@ def test_predictors_describe_themselves_alike_if_alike():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"fit": "stretch"}, "fit: choose from short_side, letterbox, published, got 'stretch'"),
+        ({"resize": "stretch"}, "resize: choose from short_side, letterbox, published, got 'stretch'"),
         ({"precision": "fp8"}, "precision: choose from fp32, bf16, got 'fp8'"),
         ({"scales": ()}, r"scales: expected positive numbers and 1 among them, got \(\)"),
         ({"scales": (0.5, 2)}, r"scales: expected positive numbers and 1 among them, got \(0.5, 2\)"),
@@ -355,9 +355,9 @@ def test_a_net_of_another_skeleton():
 
 def test_sizes_that_scales_or_strides_cannot_divide():
     with pytest.raises(ValueError, match=r"size: \(65, 65\) times scale 0.5 is no whole number of pixels"):
-        predictor(Brightness(), fit="letterbox", size=65, scales=(1, 0.5))(photographs([(9, 9)]))
+        predictor(Brightness(), resize="letterbox", size=65, scales=(1, 0.5))(photographs([(9, 9)]))
     with pytest.raises(ValueError, match=r"test: \(16, 25\) cells do not divide an input of \(66, 100\)"):
-        predictor(Brightness(), fit="letterbox", size=(66, 100))(photographs([(9, 9)]))
+        predictor(Brightness(), resize="letterbox", size=(66, 100))(photographs([(9, 9)]))
 
 
 # ---- the published test
@@ -386,7 +386,7 @@ def test_the_published_test_one_image_at_a_time(size_hw, flip, scales):
     """Inputs, runs, tags and averages of tests/reference/protocol.py, which knows indices of pixels alone."""
     net, (image,) = swung(), photographs([size_hw], seed=2)
     size = 128 if len(scales) > 1 else 64
-    (found,) = predictor(net, fit="published", project=True, flip=flip, scales=scales, size=size)([image])
+    (found,) = predictor(net, resize="published", project_to_image=True, flip=flip, scales=scales, size=size)([image])
     heatmaps, tags = slow.aggregated(levels_of(net), image, size, PAIR.flip, scales, flip)
     assert found.maps.heatmaps.shape == heatmaps.shape and found.maps.tags.shape == tags.shape
     # warps of cv2 place pixels to 1/32; a grey level there is some thousandth of the spread of the maps
@@ -395,12 +395,12 @@ def test_the_published_test_one_image_at_a_time(size_hw, flip, scales):
 
 
 @pytest.mark.parametrize("size_hw", [(480, 640), (427, 640), (333, 500), (500, 333), (501, 501), (37, 41)], ids=str)
-@pytest.mark.parametrize("least", [1, 0.5])
-@pytest.mark.parametrize("project", [True, False])
+@pytest.mark.parametrize("min_score", [1, 0.5])
+@pytest.mark.parametrize("project_to_image", [True, False])
 def test_published_maps_lie_where_the_published_results_say(size_hw, least, project):
     """A cell read as (x + .5, y + .5) of its indices is that pixel index of the image, with nothing added."""
     scales, image_wh = ((0.5, 1) if least < 1 else (1,)), size_hw[::-1]
-    made = predictor(Brightness(stride=2), fit="published", project=project, scales=scales)
+    made = predictor(Brightness(stride=2), resize="published", project_to_image=project, scales=scales)
     maps = made([np.zeros((*size_hw, 3), np.uint8)])[0].maps
     to_wh = slow.input_wh(image_wh, 128, 1, least)
     assert maps.size_hw == tuple(side // (1 if project else 2) for side in to_wh[::-1])
@@ -437,7 +437,7 @@ def test_published_results_from_the_pixels_on(size_hw, flip, scales):
         joint = np.flatnonzero((people[..., :2] == (x, y)).all(-1).any(0))[0]
         spot = height * 255 * np.exp(-((columns - x * w) ** 2 + (rows - y * h) ** 2) / (2 * 2.5**2))
         image[..., joint] = np.maximum(image[..., joint], spot.astype(np.uint8))
-    made = predictor(Spots(), fit="published", project=True, flip=flip, scales=scales, size=size)
+    made = predictor(Spots(), resize="published", project_to_image=True, flip=flip, scales=scales, size=size)
     # a joint that is nowhere would be completed by rounding errors of the dark
     got = parse(made([image])[0].maps, PublishedSettings(complete=False)).to_coco(1)
     heatmaps, tags = slow.aggregated(Spots().levels, image, size, PAIR.flip, scales, flip)
@@ -466,7 +466,7 @@ def test_a_net_that_learnt_the_published_targets_is_right_on_average(fit, off):
     """Its peak is in the cell that the index of the joint's pixel, over the stride, falls into; read as that of a net
     that learnt our targets, its joints would lie half a pixel of the input up and left of where they are."""
     rng, image = np.random.default_rng(0), np.zeros((128, 128, 3), np.uint8)  # as large as the input
-    maps = predictor(Brightness(stride=2), fit=fit)([image])[0].maps
+    maps = predictor(Brightness(stride=2), resize=fit)([image])[0].maps
     indices = rng.uniform(0, 127, (20_000, 2))
     found = maps.to_image(index_to_point(np.floor(indices / 2)))
     errors = (found - index_to_point(indices)).mean(axis=0)
@@ -475,11 +475,11 @@ def test_a_net_that_learnt_the_published_targets_is_right_on_average(fit, off):
 
 def test_projected_maps_are_as_large_as_the_input():
     image, place = blob((90, 130), (0.6, 0.4))
-    (found,), (plain,) = (predictor(Brightness(), project=project)([image]) for project in (True, False))
+    (found,), (plain,) = (predictor(Brightness(), project_to_image=project)([image]) for project in (True, False))
     assert found.maps.size_hw == tuple(4 * side for side in plain.maps.size_hw) == (128, 192)
     np.testing.assert_allclose(centroid(found.maps), place, atol=0.1)
     (found,), (plain,) = (
-        predictor(WithCenters(), project=project)(photographs([(64, 64)])) for project in (True, False)
+        predictor(WithCenters(), project_to_image=project)(photographs([(64, 64)])) for project in (True, False)
     )
     for kind in ("offsets", "shifts"):
         told = 4 * slow.enlarged(getattr(plain.maps, kind), (128, 128))  # in cells that are a quarter as large
@@ -488,5 +488,5 @@ def test_projected_maps_are_as_large_as_the_input():
 
 
 def test_only_a_projecting_predictor_says_so():
-    said = [predictor(Brightness(), project=project).describe()["settings"] for project in (False, True)]
-    assert "project" not in said[0] and said[1] == {**said[0], "project": True}
+    said = [predictor(Brightness(), project_to_image=project).describe()["settings"] for project in (False, True)]
+    assert "project_to_image" not in said[0] and said[1] == {**said[0], "project_to_image": True}

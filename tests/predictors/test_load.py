@@ -53,10 +53,10 @@ def test_an_unknown_grouping_is_refused():
         (
             "student",
             {"heads": ["centers", "offsets"]},
-            "published",
+            "higher_hrnet",
             "the net has no tags: pass --decode.grouping centers",
         ),
-        ("student", {}, "published", None),
+        ("student", {}, "higher_hrnet", None),
         ("student", {}, "centers", "the net has no centers: pass --decode.grouping tags"),
         ("higher_hrnet", {"width": 8}, "centers", "the net has no centers: pass --decode.grouping tags"),
     ],
@@ -85,14 +85,14 @@ def test_of_what_a_net_has_the_best_is_read_unless_another_is_named(kind, number
     """Centers told people apart best (docs/results.md); where nothing does, there is one person an image."""
     made = create_net(kind, numbers, 3)
     assert with_grouping(DecodeSettings(), made) == DecodeSettings(grouping=grouping)
-    assert with_grouping(DecodeSettings(grouping="published"), made).grouping == "published"
+    assert with_grouping(DecodeSettings(grouping="higher_hrnet"), made).grouping == "higher_hrnet"
     assert make_decoder(DecodeSettings(), made).func is make_decoder(DecodeSettings(grouping=grouping)).func
 
 
 def test_tags_can_be_read_in_two_ways():
-    for numbers, names in [({}, ["tags", "published"]), ({"heads": ["centers", "offsets"]}, ["centers"])]:
+    for numbers, names in [({}, ["tags", "higher_hrnet"]), ({"heads": ["centers", "offsets"]}, ["centers"])]:
         assert groupings_of(create_net("student", numbers, 3)) == names
-    said = DecodeSettings(grouping="published", threshold=0.85, max_people=7)
+    said = DecodeSettings(grouping="higher_hrnet", threshold=0.85, max_people=7)
     assert make_decoder(said).keywords["settings"] == PublishedSettings(threshold=0.85, max_people=7)
     assert len(make_decoder(said)(one_person(tags=np.zeros((1, 17, 8, 8), np.float32)))) == 1
 

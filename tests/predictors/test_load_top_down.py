@@ -26,7 +26,7 @@ NETS = {
     "pose_hrnet": {"width": 8, "stem": 8, "bottlenecks": 1, "modules": [1, 1, 1], "blocks": 1},
     "simple_baseline": {"width": 4, "deconv": 8},
 }
-CROP = ["--teacher.crop.size=[64, 64]", "--teacher.crop.canvas=96", "--decode.threshold=0"]
+CROP = ["--teacher.crop.size=[64, 64]", "--teacher.crop.map_size=96", "--decode.threshold=0"]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_boxes_of_the_labels_and_the_same_ones_from_a_file_find_the_same(words, 
     (tmp_path / "found.json").write_text(json.dumps(rows))
     told, found = words("pose_hrnet", "val2017"), f"--teacher.boxes={tmp_path / 'found.json'}"
     rows = {}
-    for name, boxes in (("labels", ["--teacher.boxes=labels"]), ("file", [found, "--teacher.crop.least=0.5"])):
+    for name, boxes in (("labels", ["--teacher.boxes=labels"]), ("file", [found, "--teacher.crop.min_box_score=0.5"])):
         assert main(["validate", *told, *CROP, *boxes, f"--out={tmp_path / name}.json"]) == 0
         (rows[name],) = table(tmp_path / f"{name}.json")
     assert [row.pop("name") for row in rows.values()] == ["pose_hrnet@label_boxes", "pose_hrnet"]
@@ -121,7 +121,7 @@ def test_weights_of_a_run_of_ours_see_whole_images_unless_boxes_are_given(world,
     path, images = tmp_path / "best.safetensors", CocoDataset(world, "val2017")
     made = create_net("pose_hrnet", NETS["pose_hrnet"], 17)
     save_net(path, made, "pose_hrnet", COCO17, 64, {})
-    for boxes, kind in (("", "DensePredictor"), ("labels", "TopDownPredictor")):
+    for boxes, kind in (("", "BottomUpPredictor"), ("labels", "TopDownPredictor")):
         teacher = TeacherSettings(weights=str(path), boxes=boxes)
         assert type(load_predictor(teacher, DecodeSettings(), COCO17, "cpu", images)).__name__ == kind
 

@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 
 def words(world, folder, split="train2017"):
     data = [f"--data.root={world}", f"--data.split={split}"]
-    return [*data, f"--teacher.weights={folder}", "--teacher.crop.canvas=96", "--decode.threshold=0"]
+    return [*data, f"--teacher.weights={folder}", "--teacher.crop.map_size=96", "--decode.threshold=0"]
 
 
 def test_a_vitpose_builds_a_cache_that_trains_a_student(world, folder, tmp_path, capsys):

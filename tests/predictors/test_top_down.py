@@ -13,7 +13,7 @@ from rtpe.decode.peaks import dark, local_maxima
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, index_to_point
 from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
-from rtpe.predictors.top_down import TopDownPredictor, TopDownSettings, net_look, paste
+from rtpe.predictors.top_down import TopDownPredictor, TopDownSettings, crop_model, paste
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes
 
@@ -214,9 +214,9 @@ def heights(*joints):
     [
         ({}, [0.9, 0.6, 0.1], 1.6 / 3),
         ({"rescore": True}, [0.9, 0.6, 0.1], 0.5 * 1.6 / 3),
-        ({"counted": 0.2}, [0.9, 0.6, 0.1], 0.75),
+        ({"vis_threshold": 0.2}, [0.9, 0.6, 0.1], 0.75),
         ({"threshold": 0.2}, [0.9, 0.6, 0.0], 0.75),
-        ({"counted": 0.95}, [0.9, 0.6, 0.1], 0.0),
+        ({"vis_threshold": 0.95}, [0.9, 0.6, 0.1], 0.0),
     ],
 )
 def test_a_person_scores_by_its_joints(settings, scores, want):
@@ -231,14 +231,14 @@ def test_a_person_scores_by_its_joints(settings, scores, want):
 def test_who_is_found_twice_is_kept_once(similar, people):
     image, scores = np.zeros((100, 200, 3), np.uint8), np.array([0.2, 0.9, 0.5])
     twice = boxes((20, 20, 40, 60), (21, 20, 40, 60), (120, 20, 40, 60), scores=scores)
-    (found,) = predictor(heights(0.9, 0.9, 0.9), similar=similar, rescore=True)([image], [twice])
+    (found,) = predictor(heights(0.9, 0.9, 0.9), nms_oks=similar, rescore=True)([image], [twice])
     assert len(found.poses) == people
     assert found.poses.person_scores[0] == pytest.approx(0.81)  # the better of the two stays
 
 
 def as_published(heatmaps, **settings):
     """People of a net that shows these maps, (P, K, 32, 24), in turn."""
-    asked = {"by_index": True, "refine": "quarter", "counted": 0.2, "rescore": True, "padding": 1.25}
+    asked = {"by_index": True, "refine": "quarter", "vis_threshold": 0.2, "rescore": True, "padding": 1.25}
     return predictor(lambda crops: heatmaps[: len(crops)], **asked | settings)
 
 
@@ -317,7 +317,7 @@ def test_a_predictor_says_who_it_is():
     assert said == predictor(batch=1).describe() and json.loads(json.dumps(said)) == said
     assert said["settings"]["size"] == [128, 96] and said["settings"]["boxes"] == {"from": "labels"}
     assert "udp" not in said["settings"]  # nor was it in caches made before there was a choice
-    others = [{"flip": True}, {"refine": "quarter"}, {"canvas": 512}, {"boxes_from": {"from": "found.json"}}]
+    others = [{"flip": True}, {"refine": "quarter"}, {"map_size": 512}, {"boxes_from": {"from": "found.json"}}]
     others += [{"udp": True}]
     assert all(predictor(**other).describe() != said for other in others)
 
@@ -326,7 +326,7 @@ def test_a_predictor_says_who_it_is():
     "settings, message",
     [
         ({"size_hw": (256,)}, r"crop.size: expected \[height, width\], got \[256\]"),
-        ({"padding": 0}, "crop.padding, crop.canvas: expected above 0, got 0 and 640"),
+        ({"padding": 0}, "crop.padding, crop.map_size: expected above 0, got 0 and 640"),
         ({"shift": True}, "crop.shift: only of nets that were trained so: pass --teacher.crop.by_index true as well"),
         ({"udp": True, "by_index": True}, "crop.by_index: not with crop.udp, as which every ViTPose is shown crops"),
         ({"refine": "sharp"}, "unknown refiner 'sharp': choose from argmax, quarter, dark"),
@@ -361,7 +361,7 @@ class First(nn.Module):
 def test_colours_are_in_the_order_that_the_net_was_trained_with(color, order):
     """The means stay in place: so were the published weights of SimpleBaselines trained."""
     crops = np.full((1, 4, 4, 3), (204, 102, 51), np.uint8)
-    got = net_look(First(), color=color)(crops)[0, :, 0, 0]
+    got = crop_model(First(), color=color)(crops)[0, :, 0, 0]
     want = (np.array([0.8, 0.4, 0.2])[order] - IMAGENET_MEAN) / IMAGENET_STD
     np.testing.assert_allclose(got, want, rtol=1e-5)  # float32
 
@@ -374,5 +374,5 @@ def test_half_precision_is_nearly_the_same():
             return {"heatmaps": self(images)}
 
     net, crops = Net(3, 3, 3), np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
-    full, half = (net_look(net, precision=precision)(crops) for precision in ("fp32", "bf16"))
+    full, half = (crop_model(net, precision=precision)(crops) for precision in ("fp32", "bf16"))
     assert half.dtype == np.float32 and 0 < np.abs(full - half).max() < 0.05  # bf16 has 8 bits

@@ -11,7 +11,7 @@ from miniature import STRIDE, samples, spots, teacher_cache
 
 from rtpe.data.distill import TrainingExamples
 from rtpe.data.loader import batches, epoch_order
-from rtpe.data.settings import ViewSettings
+from rtpe.data.settings import AugmentSettings
 from rtpe.images import write_image
 from rtpe.nets.student import Student
 from rtpe.training.checkpoint import TrainingState
@@ -62,7 +62,7 @@ def examples(cache):
     """Views of four photographs with labels and a teacher."""
 
     def make(photographs=None, **options):
-        options = {"cache": cache, "augment": ViewSettings(), "seed": 1, **options}
+        options = {"cache": cache, "augment": AugmentSettings(), "seed": 1, **options}
         return TrainingExamples(samples(4) if photographs is None else photographs, (SIDE, SIDE), STRIDE, **options)
 
     return make

@@ -11,7 +11,7 @@ from rtpe.cache import Cache, Manifest
 from rtpe.cache.settings import CachePath
 from rtpe.data.coco import fixed_choice
 from rtpe.data.load import open_dataset
-from rtpe.data.settings import DataSettings, MoreDataSettings
+from rtpe.data.settings import DataSettings, MoreDataSettings, TrainDataSettings
 from rtpe.geometry import cells
 from rtpe.images import file_bytes
 from rtpe.skeleton import COCO17
@@ -35,7 +35,7 @@ def settings(tmp_path):
                 people = Poses(np.full((1, 17, 2), 9.0), np.ones((1, 17)), score, COCO17)
                 cache.add(image_id, name, Prediction(maps, people), file_bytes(file))
     return Train(
-        data=DataSettings(root=str(tmp_path)),
+        data=TrainDataSettings(root=str(tmp_path)),
         more=[MoreDataSettings(root=str(tmp_path), split="val2017", cache=str(tmp_path / "cache-val2017"))],
         cache=CachePath(path=str(tmp_path / "cache-train2017")),
         net=NetSettings(size=64),

@@ -199,7 +199,7 @@ def test_a_step_that_overflows_in_fp16_is_left_out(fabric, fresh, run, criterion
     assert not any(map(torch.equal, net.parameters(), before))
     state.scaler.update(1.0)
     with torch.no_grad():
-        net.tags.weight.fill_(float("inf"))
+        net.heads["tags"].weight.fill_(float("inf"))
     with pytest.raises(Diverged, match="step 2: loss"):
         step()
 
@@ -249,7 +249,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(fresh, run):
     """With the step, the term that went wrong, and a remedy; the weights are those before the step."""
     state = fresh()
     with torch.no_grad():
-        state.net.heads[0].bias.fill_(float("inf"))
+        state.net.heads["heatmaps"].bias.fill_(float("inf"))
     before = {name: value.clone() for name, value in state.net.state_dict().items() if "running" not in name}
     want = r"step 0: loss inf \(.*truth inf.*\), gradient nan: lower --train.lr, or train with --train.precision fp32"
     with pytest.raises(Diverged, match=want):
@@ -269,7 +269,7 @@ def test_what_is_looked_at_late_is_never_saved(fresh, run, monkeypatch, at, minu
         for batch in batches(made.examples, 2, epoch, start):
             if state.step == at:
                 with torch.no_grad():
-                    state.net.heads[0].bias.fill_(float("inf"))
+                    state.net.heads["heatmaps"].bias.fill_(float("inf"))
             yield batch
 
     monkeypatch.setattr(made, "_of", poisoned)
@@ -304,12 +304,12 @@ def test_the_average_by_hand():
 def test_the_average_follows_the_net_step_by_step(fabric, fresh, criterion, examples):
     """Against a sum by hand, with the memory that grows at first."""
     state, schedule = fresh(), Schedule(epochs=1, lr=0.003, ema=0.9)
-    want = state.net.heads[0].bias.detach().clone()
+    want = state.net.heads["heatmaps"].bias.detach().clone()
     for step in range(4):
         train_step(fabric, state, criterion(), one_batch(examples()), 0.003, schedule)
         decay = ema_decay(0.9, step)
-        want = decay * want + (1 - decay) * state.net.heads[0].bias.detach()
-    torch.testing.assert_close(state.ema.heads[0].bias, want)
+        want = decay * want + (1 - decay) * state.net.heads["heatmaps"].bias.detach()
+    torch.testing.assert_close(state.ema.heads["heatmaps"].bias, want)
     assert not any(p.requires_grad for p in state.ema.parameters()) and state.step == 4
 
 

@@ -35,7 +35,7 @@ def words(world, tmp_path_factory):
     net = create_net("student", {"width": 32, "stages": 1, "dilations": [1, 2]}, len(COCO17))
     save_net(path, net, "student", COCO17, 64, {})
     others = [f"--loss.{name}=0" for name in ("pull", "push")]
-    return [*world.words, f"--net.init={path}", "--net.learn=[side, heads, tags]", *others, "--train.epochs=3"]
+    return [*world.words, f"--net.init={path}", "--net.trainable=[side, heads]", *others, "--train.epochs=3"]
 
 
 @pytest.fixture(scope="module")

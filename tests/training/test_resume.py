@@ -41,10 +41,12 @@ OTHERS = {
     "another net": (["--net.kind=pose_hrnet", "--loss.teacher=0"], "has net.kind student, not pose_hrnet"),
     "another rate": (["--net.numbers.colours=hsv", "--train.lr=0.5"], "has train.lr 0.001, not 0.5"),
     "a stem to learn from": (
-        ["--net.numbers.colours=hsv", "--net.imitate=large.safetensors", "--loss.stem=1"],
-        'has net.imitate "", not large.safetensors',
+        ["--net.numbers.colours=hsv", "--net.distill_stem_from=large.safetensors", "--loss.stem=1"],
+        'has net.distill_stem_from "", not large.safetensors',
     ),
-    "further data": (["--net.numbers.colours=hsv", "--loss.widen=false"], "has loss.widen True, not False"),
+    "further data": (
+        ["--net.numbers.colours=hsv", "--loss.match_peak_width=false"], "has loss.match_peak_width True, not False",
+    ),
 }  # fmt: skip
 
 
@@ -61,7 +63,8 @@ def test_other_settings_are_refused_before_weights_are_loaded(case, words, run, 
 
 
 @pytest.mark.parametrize(
-    "same", [["--net.numbers.stride=4"], ["--net.numbers.blocks=[1, 1, 1]"], ["--train.half=true", "--train.workers=1"]]
+    "same",
+    [["--net.numbers.stride=4"], ["--net.numbers.blocks=[1, 1, 1]"], ["--train.save_fp16=true", "--train.workers=1"]],
 )
 def test_what_is_the_usual_or_may_change_blocks_nothing(same, words, run, capsys):
     assert main([*words, NUMBERS, "--net.numbers.colours=hsv", *same, f"--out={run}"]) == 0
@@ -136,7 +139,7 @@ def test_the_score_of_the_best_f1_is_in_the_weights(words, run):
         (run / "history.jsonl").write_text(json.dumps({**row, "AP": 0.5, "F1": 0.6, "F1 at": at}) + "\n")
         (run / "best.safetensors").unlink()
         assert main([*words, NUMBERS, "--net.numbers.colours=hsv", f"--out={run}"]) == 0
-        assert read_metadata(run / "best.safetensors").get("least") == ("0.07" if at > 0 else None)
+        assert read_metadata(run / "best.safetensors").get("min_score") == ("0.07" if at > 0 else None)
 
 
 def test_a_run_that_goes_on_keeps_the_best_of_what_follows(words, run, capsys):

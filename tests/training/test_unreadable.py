@@ -12,7 +12,7 @@ from miniature import samples
 
 from rtpe.cli import main
 from rtpe.data.loader import batches, plain_batches
-from rtpe.data.settings import ViewSettings
+from rtpe.data.settings import AugmentSettings
 from rtpe.errors import UserError
 from rtpe.images import UnreadableImage
 from rtpe.shortages import named_shortages
@@ -55,7 +55,7 @@ def pixels(examples, **options):
 
 
 @pytest.mark.parametrize(
-    "views", [None, ViewSettings(), ViewSettings(mosaic=1.0, paste=1.0)], ids=["plain", "one", "mixed"]
+    "views", [None, AugmentSettings(), AugmentSettings(mosaic=1.0, paste=1.0)], ids=["plain", "one", "mixed"]
 )
 @pytest.mark.parametrize("torn", [{0}, {3}, {1, 2}, {0, 1, 3}], ids=str)
 def test_the_next_image_stands_in_whatever_reads_it(torn, views, examples):
@@ -178,8 +178,8 @@ def test_a_training_leaves_them_out_and_says_so_once(workers, world, damaged, tm
         "--train.epochs=3",
         f"--train.workers={workers}",
         "--train.pictures=8",
-        "--view.mosaic=0.5",
-        "--view.paste=0.5",
+        "--augment.mosaic=0.5",
+        "--augment.paste=0.5",
     ]
     assert main(words(world, damaged, tmp_path / "run", *more, "--loss.pull=0", "--loss.push=0")) == 0
     said = capsys.readouterr().out

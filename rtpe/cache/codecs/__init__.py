@@ -15,8 +15,8 @@ import numpy as np
 
 from rtpe.cache.codecs.blob import Maps, Tags
 from rtpe.cache.codecs.dense import decode_float, decode_uint8, encode_float, encode_uint8
-from rtpe.cache.codecs.masked import HEATMAP_STEP, TAG_STEP, THRESHOLD, decode_masked, encode_masked
 from rtpe.cache.codecs.rendered import decode_poses, encode_poses
+from rtpe.cache.codecs.sparse import HEATMAP_STEP, TAG_STEP, THRESHOLD, decode_sparse, encode_sparse
 from rtpe.errors import UserError
 from rtpe.structures import Poses
 
@@ -65,12 +65,12 @@ CODECS = {
     codec.name: codec
     for codec in (
         Codec(
-            "masked",
-            encode_masked,
-            decode_masked,
+            "sparse",
+            encode_sparse,
+            decode_sparse,
             Bound(heatmaps=HEATMAP_STEP / 2, tags=TAG_STEP / 2, outside=THRESHOLD),
         ),
-        Codec("poses", encode_poses, decode_poses, Bound(heatmaps=None, tags=None), renders=True),
+        Codec("rendered", encode_poses, decode_poses, Bound(heatmaps=None, tags=None), renders=True),
         # half of a 255th, and what float32 loses in scaling back
         Codec("uint8", encode_uint8, decode_uint8, Bound(heatmaps=0.0, tags=0.0, relative=1 / 509)),
         # half a unit of the 11-bit mantissa, and half the smallest subnormal

@@ -48,7 +48,7 @@ class Description:
         top_down: it sees one person a crop, of size input_hw, instead of the whole image.
         color: order of its three input channels, rgb or bgr.
         scale, mean, std: it takes (value * scale - mean) / std of values 0..255; mean and std are in that order.
-        least: people of a lower score are doubtful: the score of its best F1, as `rtpe validate` gives it on labels.
+        min_score: people of a lower score are doubtful: the score of the best F1, as `rtpe validate` prints it.
 
     Raises:
         UserError: if some of it contradicts the rest.
@@ -75,7 +75,7 @@ class Description:
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    least: float | None = None
+    min_score: float | None = None
 
     def __post_init__(self):
         if (self.input_hw is None) == (self.short_side is None):
@@ -249,7 +249,7 @@ _KEYS = {
     "top_down": _Key("true or false", lambda value: isinstance(value, bool), bool),
     "color": _Key("rgb or bgr", lambda value: value in ("rgb", "bgr"), str),
     "scale": _Key("a number", _is_number, float),
-    "least": _Key("a number", _is_number, float),
+    "min_score": _Key("a number", _is_number, float),
     "mean": _Key("three numbers", _list_of(_is_number, 3), tuple),
     "std": _Key("three numbers above 0", _list_of(lambda value: _is_number(value) and value > 0, 3), tuple),
 }

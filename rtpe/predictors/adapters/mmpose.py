@@ -114,7 +114,9 @@ def _tags(net: nn.Module, head: nn.Module | None, codec: Any) -> dict[str, Any] 
         return None
     fit = _fit(net, codec)
     return (
-        {"kind": "tags", "size_hw": codec.input_size[::-1], "fit": fit, "joints": head.num_keypoints} if fit else None
+        {"kind": "tags", "size_hw": codec.input_size[::-1], "resize": fit, "joints": head.num_keypoints}
+        if fit
+        else None
     )
 
 
@@ -152,7 +154,7 @@ def _heatmaps(net: nn.Module, head: nn.Module | None, codec: Any) -> dict[str, A
 
 
 def _fit(net: nn.Module, codec: Any) -> str:
-    """Where the config's own decoder finds a cell of whole images: see `DensePredictor.fit`; empty if elsewhere."""
+    """Where the config's own decoder finds a cell of whole images: see `BottomUpPredictor.fit`; empty if elsewhere."""
     if codec is None or codec.use_udp:
         return ""
     if codec.decode_center_shift == HALF:  # as HigherHRNet's authors have it

@@ -18,7 +18,7 @@ from rtpe.nets.blocks import denormalise
 from rtpe.predictors.adapters.simcc import Distributions, rebuilt
 from rtpe.predictors.finite import PRECISION, require_finite
 from rtpe.predictors.pictures import OfPictures
-from rtpe.predictors.top_down import Look
+from rtpe.predictors.top_down import CropModel
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
 
@@ -38,7 +38,7 @@ class Model:
         order: its channel for each joint of `skeleton`.
         stride: of a top-down one: pixels of a crop a cell.
         meaning: of simcc's numbers.
-        fit: of whole images, see `DensePredictor`.
+        resize: of whole images, see `BottomUpPredictor`.
     """
 
     net: nn.Module
@@ -52,7 +52,7 @@ class Model:
     weights_sha256: str
     stride: int = 0
     meaning: Distributions | None = None
-    fit: str = "short_side"
+    resize: str = "short_side"
 
     @property
     def top_down(self) -> bool:
@@ -90,7 +90,7 @@ class Model:
 
 
 class TagNet(nn.Module):
-    """A model of tags, as `DensePredictor` wants a net."""
+    """A model of tags, as `BottomUpPredictor` wants a net."""
 
     def __init__(self, model: Model):
         super().__init__()
@@ -101,7 +101,7 @@ class TagNet(nn.Module):
         return self.model.maps(denormalise(images) * 255)
 
 
-def look_of(model: Model, device: str = "cpu", precision: str = "fp32") -> Look:
+def mmpose_crop_model(model: Model, device: str = "cpu", precision: str = "fp32") -> CropModel:
     """A top-down model for use on crops; `precision` is that of its own arithmetic, fp32 or bf16."""
     model.net.to(device)
 

@@ -25,7 +25,7 @@ from rtpe.predictors.adapters.description import Description, read_description
 from rtpe.predictors.adapters.runtime import FLOATS, Network, load_network
 from rtpe.predictors.finite import EXPORT, require_finite
 from rtpe.predictors.pictures import OfPictures
-from rtpe.predictors.top_down import Look, TopDownPredictor, TopDownSettings
+from rtpe.predictors.top_down import CropModel, TopDownPredictor, TopDownSettings
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes, PoseMaps, Prediction
 
@@ -54,8 +54,8 @@ class OnnxPredictor(OfPictures):
         return self.description.joints
 
     @property
-    def least(self) -> float | None:
-        return self.description.least
+    def min_score(self) -> float | None:
+        return self.description.min_score
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Predict (H, W, 3) uint8 RGB images of any sizes; one prediction each, in original-image pixels.
@@ -171,11 +171,11 @@ def top_down_from_onnx(
         boxes_from=boxes_from,
         net=said,
         batch=network.shape[0] or batch,
-        least=described.least,
+        min_score=described.min_score,
     )
 
 
-def _look(network: Network, described: Description) -> Look:
+def _look(network: Network, described: Description) -> CropModel:
     order = described.joints.order_in(described.skeleton)
 
     def look(crops: np.ndarray) -> np.ndarray:
@@ -189,7 +189,7 @@ def _said(described: Description) -> dict[str, Any]:
     """What of the description its maps and people depend on, in plain values."""
     names = {"skeleton": described.skeleton.name, "to_skeleton": described.joints.name}
     said = json.loads(json.dumps(asdict(described) | names))
-    del said["least"]
+    del said["min_score"]
     return {name: value for name, value in said.items() if name not in _LATER or value != _LATER[name]}
 
 

@@ -21,7 +21,7 @@ from rtpe.nets.file_kind import failed_download
 from rtpe.nets.pretrained import on_hub, quiet, read_net, reason
 from rtpe.plain import read_json
 from rtpe.predictors.adapters.checksum import of_files
-from rtpe.predictors.top_down import TopDownPredictor, TopDownSettings, net_look
+from rtpe.predictors.top_down import TopDownPredictor, TopDownSettings, crop_model
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes
 
@@ -84,7 +84,7 @@ def from_transformers(
     """
     folder = _folder(weights)
     net = _net(weights, folder, dataset_index)
-    look = net_look(net, device, precision=precision)
+    look = crop_model(net, device, precision=precision)
     _, count, _, width = look(np.zeros((1, *net.size_hw, 3), np.uint8)).shape
     if count != len(joints):
         raise UserError(

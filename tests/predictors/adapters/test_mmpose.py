@@ -15,7 +15,7 @@ from rtpe.decode.settings import DecodeSettings
 from rtpe.geometry import index_to_point
 from rtpe.nets.blocks import normalise
 from rtpe.predictors.adapters.mmpose import _plain_numpy, read_model
-from rtpe.predictors.adapters.mmpose_model import PosePredictor, TagNet, look_of
+from rtpe.predictors.adapters.mmpose_model import PosePredictor, TagNet, mmpose_crop_model
 from rtpe.predictors.adapters.mmpose_stubs import stand_ins
 from rtpe.predictors.adapters.simcc import rebuilt
 from rtpe.predictors.load import load_predictor
@@ -146,7 +146,7 @@ def test_maps_of_crops_are_the_models_own(made, kind):
         assert [tuple(each.shape) for each in want] == [(2, 17, 384), (2, 17, 512)]
         want = rebuilt(*want, model.meaning)
     assert model.kind == kind and want.std() > 0
-    near(look_of(model)(crops), want)
+    near(mmpose_crop_model(model)(crops), want)
 
 
 def test_maps_of_whole_images_are_the_models_own(made):
@@ -192,7 +192,7 @@ def test_colours_are_those_of_the_config(made, tmp_path):
     crops, seen = noise(1, 256, 192), []
     for number, changes in enumerate(PREPROCESSORS.values()):
         config = write_config(tmp_path / f"{number}.py", "heatmaps", {"data_preprocessor": changes})
-        seen.append(look_of(read_model(config, weights, COCO17))(crops))
+        seen.append(mmpose_crop_model(read_model(config, weights, COCO17))(crops))
         near(seen[-1], by_hand(loaded(config, weights), crops))
     for number, one in enumerate(seen):
         assert all(np.abs(one - other).max() > 0.01 * np.abs(one).max() for other in seen[:number])
@@ -252,9 +252,9 @@ def test_channels_are_chosen_by_the_names_of_the_configs_joints(made, tmp_path):
     pair = tmp_path / "pair.json"
     pair.write_text(json.dumps({"name": "pair", "joints": ["right_eye", "left_eye"], "limbs": [], "sigmas": [0.1] * 2}))
     crops = noise(1, 256, 192)
-    every = look_of(read_model(*made("heatmaps"), COCO17))(crops)
+    every = mmpose_crop_model(read_model(*made("heatmaps"), COCO17))(crops)
     model = read_model(*made("heatmaps"), skeleton(str(pair)))
-    near(look_of(model)(crops), every[:, [2, 1]])
+    near(mmpose_crop_model(model)(crops), every[:, [2, 1]])
 
 
 NAMELESS = "\n".join(f"{part}_dataloader = None" for part in ("train", "val", "test"))
@@ -275,7 +275,7 @@ def test_a_config_that_names_no_joints_is_taken_by_their_number(made, tmp_path):
 def test_a_model_of_mmpose_builds_a_cache_that_trains_a_student(made, world, tmp_path, capsys, kind):
     (config, weights), path = made(kind), tmp_path / "cache"
     own = {"tags": ["--teacher.size=64", "--teacher.flip=true"], "poses": []}
-    crops = ["--teacher.boxes=labels", "--teacher.crop.canvas=96", "--teacher.flip=true"]
+    crops = ["--teacher.boxes=labels", "--teacher.crop.map_size=96", "--teacher.flip=true"]
     told = [
         f"--data.root={world}",
         f"--teacher.weights={weights}",

@@ -17,7 +17,7 @@ from rtpe.errors import UserError
 from rtpe.geometry import index_to_point, letterbox
 from rtpe.nets.blocks import normalise
 from rtpe.predictors.adapters.mmpose import read_model
-from rtpe.predictors.adapters.mmpose_model import Model, PosePredictor, TagNet, look_of
+from rtpe.predictors.adapters.mmpose_model import Model, PosePredictor, TagNet, mmpose_crop_model
 from rtpe.predictors.adapters.mmpose_stubs import MODULES, stand_ins
 from rtpe.predictors.top_down import TopDownPredictor, TopDownSettings
 from rtpe.skeleton import COCO17, Skeleton
@@ -61,7 +61,7 @@ def test_a_lit_joint_comes_back_to_its_place(kind, says, flip):
     box = (30, 20, 100, 90)
     made = model(says, kind, MIDDLE)
     settings = TopDownSettings(SIZE_HW, flip=flip, by_index=made.by_index, udp=made.udp, refine="dark", padding=1.0)
-    look = look_of(made)
+    look = mmpose_crop_model(made)
     predictor = TopDownPredictor(look, MIDDLE, settings, 4, "test", "", {}, {}, {})
     points = np.array([[38.0, 9.0], [80.3, 60.1], [121.0, 119.6]])
     image = spots(points, (140, 160), 9)
@@ -76,7 +76,7 @@ def test_a_lit_joint_comes_back_to_its_place(kind, says, flip):
 def test_a_net_is_given_its_own_colours(color, mean, std):
     seen = []
     made = model(lambda inputs: seen.append(inputs) or every_fourth(inputs), color=color, mean=mean, std=std)
-    look_of(made)(np.full((1, *SIZE_HW, 3), (10, 20, 30), np.uint8))
+    mmpose_crop_model(made)(np.full((1, *SIZE_HW, 3), (10, 20, 30), np.uint8))
     want = (np.array([10, 20, 30])[:: -1 if color == "bgr" else 1] - mean) / std
     np.testing.assert_allclose(seen[0][0, :, 5, 5], want, rtol=1e-6)
 
@@ -90,7 +90,7 @@ def test_a_net_of_tags_is_given_the_same_pixels_and_its_channels_are_chosen():
 
     net = TagNet(model(says, "tags", order=(2, 0, 1), mean=(10.0,), std=(2.0,), color="bgr"))
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64), np.uint8))
-    heatmaps, tags, *_ = net.maps(normalise(images))
+    heatmaps, tags = net.maps(normalise(images)).values()
     want = (images.flip(1).float() - 10) / 2
     torch.testing.assert_close(seen[0], want, rtol=0, atol=1e-4)  # normalised and back, in float32
     torch.testing.assert_close(heatmaps, seen[0][:, [2, 0, 1], ::4, ::4])

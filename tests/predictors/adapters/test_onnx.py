@@ -221,9 +221,9 @@ def test_a_predictor_says_who_it_is(folder):
     assert said["settings"]["input_hw"] == [96, 128]
     others = [{"size": 96}, {"decode": GroupingSettings(threshold=0.3)}, {"described": {**SIZED, "color": "bgr"}}]
     assert all(predictor(**other).describe() != said for other in others)
-    doubtful = predictor(described={**SIZED, "least": 0.03})
-    assert doubtful.least == 0.03 and doubtful.describe() == said  # its people are the same
-    assert predictor().least is None
+    doubtful = predictor(described={**SIZED, "min_score": 0.03})
+    assert doubtful.min_score == 0.03 and doubtful.describe() == said  # its people are the same
+    assert predictor().min_score is None
 
 
 CENTERD = {
@@ -262,7 +262,7 @@ def test_centers_offsets_and_shifts_make_a_person(folder, origin):
 def test_what_nobody_asks_for_goes_unsaid(folder):
     """Caches made before a key was there go on."""
     said = predictor().describe()["settings"].keys()
-    assert said.isdisjoint({"centers", "offsets", "shifts", "origin", "multiple", "least"})
+    assert said.isdisjoint({"centers", "offsets", "shifts", "origin", "multiple", "min_score"})
 
 
 def test_sides_are_rounded_up_to_what_the_network_asks(folder):
@@ -641,7 +641,7 @@ def test_a_real_network_finds_real_people():
 def test_a_real_top_down_network_finds_real_people():
     """Where their boxes are, each in its turn."""
     weights, images, people = real_people("simplepose/simplepose.onnx", 6)
-    settings = TopDownSettings(by_index=True, similar=1.0)
+    settings = TopDownSettings(by_index=True, nms_oks=1.0)
     made = top_down_from_onnx(weights, RECIPES / "simplepose.yaml", settings, {}, {}, threads=1)
     boxes = [Boxes(np.array([each["bbox"] for each in own]), np.ones(len(own))) for own in people]
     similar = [

@@ -322,7 +322,7 @@ def test_a_student_ships_what_it_stands_on(half):
     Path("net.onnx").unlink()
     made = load_predictor(TeacherSettings(weights="student.safetensors"), DecodeSettings(), COCO17, "cpu")
     image = photograph((64, 64))
-    want = net.maps(normalise(torch.from_numpy(image)))[0].detach().numpy()
+    want = net.maps(normalise(torch.from_numpy(image)))["heatmaps"].detach().numpy()
     heatmaps = [prediction.maps.heatmaps for prediction in made(list(image.transpose(0, 2, 3, 1)))]
     # float16 keeps 11 bits of each weight
     np.testing.assert_allclose(heatmaps, want, atol=(0.002 if half else 1e-6) * np.abs(want).max())
@@ -334,8 +334,8 @@ def test_a_student_learns_on_what_it_stands_on():
     before = {name: value.clone() for name, value in net.stem.state_dict().items()}
     with torch.autocast("cpu", torch.bfloat16):
         out = net.train()(normalise(torch.from_numpy(photograph())))
-    maps = [*out.heatmaps, out.maps["tags"][0], *out.maps["attention"]]
-    sum((level.float() - 1).square().mean() for level in maps).backward()
+    levels = [level for each in out.maps.values() for level in each]
+    sum((level.float() - 1).square().mean() for level in levels).backward()
     assert all(torch.equal(value, before[name]) for name, value in net.stem.state_dict().items())
     learning = {
         name for name, parameter in net.named_parameters() if parameter.grad is not None and parameter.grad.any()

@@ -50,7 +50,7 @@ def processor():
 
 
 def loaded(folder, joints=COCO17, dataset_index=None, precision="fp32", **settings):
-    settings = TopDownSettings(**{"refine": "dark", "similar": 1.0, **settings})
+    settings = TopDownSettings(**{"refine": "dark", "nms_oks": 1.0, **settings})
     how = {"dataset_index": dataset_index, "precision": precision}
     return from_transformers(str(folder), joints, settings, {}, {"from": "labels"}, **how)
 
