@@ -34,7 +34,7 @@ from timing import milliseconds
 from torch.utils.data import DataLoader, Dataset
 from ways import Arrays, Predictions, Way, ways_to_hold
 
-from rtpe.cache import Manifest, predict
+from rtpe.cache import Manifest
 from rtpe.cache.cache import COCO_IMAGES
 from rtpe.cli import status
 from rtpe.data.coco import CocoDataset
@@ -50,6 +50,7 @@ from rtpe.images import read_image
 from rtpe.predictors.load import load_predictor
 from rtpe.predictors.settings import TeacherSettings
 from rtpe.report.table import print_table, write_json
+from rtpe.running import predict
 from rtpe.settings.limits import Checked
 from rtpe.settings.parse import parse_settings
 from rtpe.structures import PoseMaps, Poses

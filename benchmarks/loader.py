@@ -77,7 +77,7 @@ class LoaderBenchmark(Checked):
     cache: CachePath = field(default_factory=lambda: CachePath(path="runs/demo/cache/train2017"))
     net: NetSettings = field(default_factory=NetSettings)
     loss: LossSettings = field(default_factory=LossSettings)
-    view: AugmentSettings = field(default_factory=AugmentSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
     train: OptimSettings = field(default_factory=OptimSettings)
     passes: int = 5
     out: str = ""

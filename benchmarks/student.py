@@ -2,7 +2,7 @@
 
     python benchmarks/student.py --out runs/students.json
     python benchmarks/student.py --recipes "[student_s]" --passes 40
-    python benchmarks/student.py --blocks true
+    python benchmarks/student.py --blocks
 
 The second one measures one recipe, for longer; the third one the blocks that students are made of, alone, by channels
 and side. A recipe whose student stands on another net's weights is left out, and named, where these are absent. Weights

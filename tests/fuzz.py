@@ -291,7 +291,7 @@ def readers(folder: Path) -> dict[str, tuple[Callable, Callable]]:
         "w48": (of_bytes((folder / "w48.npz").read_bytes(), "a.npz"), lambda path: read_w48(path, (64, 64))),
         "sealed w48": (of_npz(w48, "a.npz"), lambda path: read_w48(path, (64, 64))),
     }  # fmt: skip
-    for name in sorted(CODECS.keys() - {"poses"}):
+    for name in sorted(CODECS.keys() - {"rendered"}):
         raw = CODECS[name].encode(heatmaps, heatmaps[None] * 3)
         made[f"codec {name}"] = (
             of_bytes(raw, "blob"),

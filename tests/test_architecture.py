@@ -25,6 +25,7 @@ FOUNDATION = GEOMETRY | {
     "jpeg",
     "native_output",
     "protocols",
+    "running",
     "settings",
 }
 ANYTHING = None
@@ -43,6 +44,7 @@ MAY_IMPORT = {
     "draw": GEOMETRY | {"images"},
     "structures": GEOMETRY | {"draw", "heads"},
     "images": GEOMETRY | {"files", "jpeg", "native_output", "plain"},
+    "running": {"images", "protocols", "structures"},
     "protocols": ERRORS | {"images", "skeleton", "structures"},
     "device": ERRORS | {"settings"},
     "shortages": ERRORS,
@@ -57,7 +59,7 @@ MAY_IMPORT = {
     "live": FOUNDATION | {"data", "evaluation", "report"},
     "training": FOUNDATION
     | {"nets", "decode", "cache", "data", "predictors", "evaluation", "report", "device", "shortages"},
-    "demo": FOUNDATION | {"decode", "cache", "data", "predictors", "report", "training"},
+    "demo": FOUNDATION | {"cache", "data", "evaluation", "predictors", "report", "synthetic", "training"},
     "cli": ANYTHING,
 }
 OWNERS = {

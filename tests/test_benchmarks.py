@@ -149,7 +149,7 @@ def test_a_student_on_another_net_is_measured_with_its_stem_or_left_out(tmp_path
     recipes = {
         "on": chosen,
         "stem": replace(chosen, stem="nowhere.onnx", stem_network="nowhere.yaml"),
-        "imitate": replace(chosen, stem="", imitate="nowhere.safetensors"),
+        "imitate": replace(chosen, stem="", distill_stem_from="nowhere.safetensors"),
     }
     for name, settings in recipes.items():
         (tmp_path / f"{name}.yaml").write_text(json.dumps({"net": asdict(settings), "loss": {"stem": 1.0}}))

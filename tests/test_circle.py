@@ -80,7 +80,7 @@ def distances(points, maps):
 
 @pytest.mark.parametrize("store", sorted(STORES))
 @pytest.mark.parametrize("flip", [False, True], ids=["plain", "flip-averaged"])
-@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("fit", RESIZES)
 def test_a_spot_comes_back_to_its_place(tmp_path, fit, flip, store):
     """Preprocess, see, cache, decode, for every aspect ratio: none of them is stretched or shifted."""
     made = {index: predicted(size_hw, fit, flip) for index, size_hw in enumerate(SIZES_HW)}
@@ -101,7 +101,7 @@ def test_the_circle_is_closed_on_average():
     assert found.mean() < MEAN_PX
 
 
-@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("fit", RESIZES)
 @pytest.mark.parametrize("size_hw", SIZES_HW, ids=str)
 def test_a_spot_on_the_border_stays_there(size_hw, fit):
     """Cut by the border, a spot is no Gaussian any more; it still peaks within about a cell of its place."""
@@ -112,7 +112,7 @@ def test_a_spot_on_the_border_stays_there(size_hw, fit):
     assert distances(points, prediction.maps).max() < 1.25 * cell
 
 
-@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("fit", RESIZES)
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 4), (4, 1), (1, 2000), (3, 5)], ids=str)
 def test_the_smallest_photographs_go_round(tmp_path, size_hw, fit):
     """An image of one pixel is enlarged, not divided by; whatever is found lies in it, give or take a cell."""

@@ -177,7 +177,7 @@ def test_files_of_the_first_rtpe_are_not_called_unreadable(tmp_path, world, caps
 
 @pytest.mark.parametrize("draw", ["false", "true"])
 def test_predictions(tmp_path, world, weights, capsys, draw):
-    words = [*world, f"--weights={weights}", "--decode.threshold=0.0001", "--least=0", f"--draw={draw}"]
+    words = [*world, f"--weights={weights}", "--decode.threshold=0.0001", "--min_score=0", f"--draw={draw}"]
     with small_disk(tmp_path / "disk", "8k") as disk:
         command = ["predict", *words, f"--out={disk / 'o'}"]
         (disk / "o").mkdir()

@@ -65,7 +65,7 @@ def test_of_two_recipes_the_later_one_counts(tmp_path):
         ("data: {skeleton: }", "data.skeleton: expected a text, got null"),
         ("more: [{root: , cache: x}]", "more.0.root: expected a text, got null"),
         ("more: [{root: x, cache: }]", "more.0.cache: expected a text, got null"),
-        ("net: {learn: }", "net.trainable: expected a list, got null"),
+        ("net: {trainable: }", "net.trainable: expected a list, got null"),
         ("net: {init: }", "net.init: expected a text, got null"),
         ("Train: {}", "Train: no such setting: see --help"),
         ("trian: {batch: {}}", "trian: no such setting: see --help"),

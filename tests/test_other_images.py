@@ -253,7 +253,7 @@ def photographs_path(folder, name):
 def test_a_video_may_be_replaced_by_another(tmp_path):
     (tmp_path / "films").mkdir()
     write_video(tmp_path / "films/a.avi", 6)
-    settings = of(tmp_path / "films", every=2)
+    settings = of(tmp_path / "films", frame_stride=2)
     write_cache(tmp_path / "c", settings)
     assert len(open_cache(str(tmp_path / "c"), open_dataset(settings))) == 3
     write_video(tmp_path / "films/a.avi", 8)

@@ -141,7 +141,7 @@ def settings(**changes):
 
 def test_a_mistake_in_the_phases_is_named(world, phases):
     two, teacher = str(phases["two"]), str(world / "teacher.safetensors")
-    fixed = {"init": two, "learn": ["stem"]}
+    fixed = {"init": two, "trainable": ["stem"]}
     for asked, message in [
         (
             settings(**fixed, distill_stem_from=teacher),

@@ -99,7 +99,8 @@ def test_it_annotates_a_folder_of_photographs(trained, world, tmp_path):
     out = tmp_path / "out"
     said = run(
         "predict", f"--weights={trained / 'best.safetensors'}", f"--data.root={photos}", "--data.skeleton=openpose18",
-        "--decode.refine=argmax", "--decode.fill_threshold=null", "--decode.threshold=0", "--least=0", f"--out={out}",
+        "--decode.refine=argmax", "--decode.fill_threshold=null", "--decode.threshold=0", "--min_score=0",
+        f"--out={out}",
         "--draw=true",
     )  # fmt: skip
     rows = json.loads((out / "results.json").read_text())

@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from rtpe.cli import main
+from rtpe.cli.predict import Predict
+from rtpe.errors import UserError
 from rtpe.settings.parse import parse_settings
 from rtpe.training.settings import Train
 
@@ -82,3 +84,26 @@ def test_numbers_keep_their_types():
         "attention": 1,
     }  # fmt: skip
     assert type(numbers["attention"]) is int and type(numbers["direct"]) is bool
+
+
+@pytest.mark.parametrize(
+    "words, draws",
+    [
+        (["--draw"], True),
+        (["--draw", "--out=a"], True),
+        (["--draw", "true"], True),
+        (["--draw=false"], False),
+        (["--draw", "false"], False),
+        ([], False),
+    ],
+    ids=str,
+)
+def test_a_yes_or_no_needs_no_value(words, draws):
+    assert parse_settings(Predict, words, "rtpe predict").draw == draws
+
+
+def test_a_nested_yes_or_no_needs_no_value_and_takes_no_other_setting_for_one():
+    read = parse_settings(Predict, ["--teacher.flip", "--out", "a"], "rtpe predict")
+    assert read.teacher.flip and read.out == "a"
+    with pytest.raises(UserError, match="out"):
+        parse_settings(Predict, ["--out", "--draw"], "rtpe predict")

@@ -1,6 +1,6 @@
 """The teacher cache: pose maps in few bytes, with a stated error, checked, and made so that a killed run resumes."""
 
-from rtpe.cache.build import BuildReport, fill_cache, predict
+from rtpe.cache.build import BuildReport, fill_cache
 from rtpe.cache.cache import Cache, CorruptEntry, VerifyReport
 from rtpe.cache.codecs import CODECS, Bound, Codec
 from rtpe.cache.entries import Entry
@@ -29,7 +29,6 @@ __all__ = [
     "convert",
     "fill_cache",
     "merge",
-    "predict",
     "refuse_ids",
     "refuse_other_images",
     "remove_parts",

@@ -196,7 +196,7 @@ class Cache:
     def _corrupt(self, image_id: int, error: Exception) -> CorruptEntry:
         return CorruptEntry(
             f"cache {self.path}: entry {image_id} in {self.store.where(image_id).name} is damaged ({error}): "
-            f"run `rtpe cache verify --cache.path {self.path} --repair true`, then build again"
+            f"run `rtpe cache verify --cache.path {self.path} --repair`, then build again"
         )
 
     def origin(self, image_id: int) -> Origin:

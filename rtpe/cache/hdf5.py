@@ -189,7 +189,7 @@ class Hdf5Store:
         except FileNotFoundError:
             raise
         except _DAMAGE as error:
-            repair = f"rtpe cache verify --cache.path {path.parent.parent} --repair true"
+            repair = f"rtpe cache verify --cache.path {path.parent.parent} --repair"
             raise UserError(f"cache shard {path}: damaged ({error}): run `{repair}`, then build again") from error
         places = zip(ids, offsets, offsets[1:])
         return {image_id: (path, start + begin, end - begin) for image_id, begin, end in places}

@@ -1,4 +1,4 @@
-"""rtpe cache verify --cache.path caches/hpe0001-train --repair true"""
+"""rtpe cache verify --cache.path caches/hpe0001-train --repair"""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def run(settings: CacheVerify) -> None:
     files = ", ".join(file.name for file in report.damaged[:5]) + (", ..." if len(report.damaged) > 5 else "")
     said = f"cache {path}: {len(report.damaged)} damaged files ({files}), {len(report.lost)} damaged entries"
     if not settings.repair:
-        raise UserError(f"{said}: run again with --repair true, then build again")
+        raise UserError(f"{said}: run again with --repair, then build again")
     print(f"{said}: dropped; {report.entries} entries are whole: build again to remake the others")

@@ -1,6 +1,6 @@
 """Find the people in photographs and videos by any teacher or student; no labels are needed.
 
-rtpe predict --weights runs/s/best.safetensors --data.root photos --out runs/photos --draw true
+rtpe predict --weights runs/s/best.safetensors --data.root photos --out runs/photos --draw
 rtpe predict --config hpe0001 --teacher.weights FILE.xml --data.root clip.mp4 --data.frame_stride 10
 """
 

@@ -2,7 +2,7 @@
 
 rtpe validate --config hpe0001 --data.root datasets/coco --data.split val2017 --out runs/hpe0001.json
 rtpe validate --cache.path caches/hpe0001-val --data.root datasets/coco --data.split val2017
-rtpe validate --weights runs/s/best.safetensors --data.root datasets/coco --data.split val2017 --oracle true
+rtpe validate --weights runs/s/best.safetensors --data.root datasets/coco --data.split val2017 --oracle
 
 Several in one table; a row that fails says why, the others are scored, and the exit status is 2:
 

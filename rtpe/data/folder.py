@@ -35,12 +35,12 @@ class Still:
     Attributes:
         path: of the file.
         frame: number in the video, from 0; None for a photograph.
-        every: distance of the frames that are wanted of this video.
+        frame_stride: distance of the frames that are wanted of this video.
     """
 
     path: Path
     frame: int | None = None
-    every: int = 1
+    frame_stride: int = 1
 
     def read(self) -> np.ndarray:
         """(H, W, 3) uint8 RGB; raises UnreadableImage."""

@@ -14,13 +14,13 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from rtpe.cache import predict
 from rtpe.data.load import Images
 from rtpe.images import UnreadableImage, read_image
 from rtpe.predictors.adapters.description import read_description
 from rtpe.predictors.adapters.onnx_cost import onnx_cost
 from rtpe.predictors.settings import TeacherSettings
 from rtpe.protocols import Predictor
+from rtpe.running import predict
 
 SAMPLE = 10  # images that are measured, evenly from all
 Pictures = list[tuple[int, np.ndarray]]

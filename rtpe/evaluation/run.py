@@ -17,7 +17,7 @@ from rtpe.evaluation.candidates import Candidate, alone, candidates
 from rtpe.evaluation.distance import THRESHOLDS
 from rtpe.evaluation.evaluate import require_labels
 from rtpe.evaluation.matching import joint_scores, match_people
-from rtpe.evaluation.score import labelled_joints, results_of, score_results
+from rtpe.evaluation.score import in_order, labelled_joints, results_of, score_results
 from rtpe.evaluation.settings import Validate
 from rtpe.report.table import print_table, write_json
 from rtpe.shortages import named_shortages
@@ -122,7 +122,7 @@ def _results(candidate: Candidate, settings: Validate, images: Images) -> dict[s
         if settings.oracle and maps is not None:
             for kind, people in oracle_people(maps, images.people[image_id], settings.decode).items():
                 found[kind] += results_of(images, image_id, people)
-    return found
+    return {kind: in_order(images, rows) for kind, rows in found.items()}
 
 
 def _joints(results: list[dict], settings: Validate, images: Images) -> list[dict]:

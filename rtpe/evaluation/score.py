@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
 from tqdm import tqdm
 
-from rtpe.cache import Cache, predict
+from rtpe.cache import Cache
 from rtpe.data.load import Images
 from rtpe.evaluation.matching import distance_scores, match_people
 from rtpe.evaluation.oks import score_keypoints
-from rtpe.images import UnreadableImage, read_image
-from rtpe.protocols import Predictor
+from rtpe.protocols import Item, Predictor
+from rtpe.running import Run
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Poses, Prediction
 
@@ -22,18 +21,18 @@ Found = Iterable[tuple[int, Poses]]
 def predictions(
     predictor: Predictor, images: Images, batch: int, skipped: list[str]
 ) -> Iterator[tuple[int, Prediction]]:
-    """(image id, prediction) of every image that can be read; the others are listed in `skipped`."""
-    waiting: list[tuple[int, np.ndarray]] = []
+    """(image id, prediction) of every image that can be read, in any order; the others are listed in `skipped`."""
     sources = images.sources()
-    for place, (image_id, _, path) in enumerate(tqdm(sources, desc="predicting", leave=False, disable=None)):
-        try:
-            waiting.append((image_id, read_image(path)))
-        except UnreadableImage as error:
-            skipped.append(str(error))
-        if waiting and (len(waiting) == batch or place == len(sources) - 1):
-            ids = [number for number, _ in waiting]
-            yield from zip(ids, predict(predictor, ids, [image for _, image in waiting]))
-            waiting = []
+    with tqdm(total=len(sources), desc="predicting", unit="image", leave=False, disable=None) as bar:
+
+        def skip(_: Item, reason: str) -> None:
+            skipped.append(reason)
+            bar.update()
+
+        for chunk in Run(predictor, sources, batch, skip):
+            for (image_id, _, _), prediction in chunk:
+                bar.update()
+                yield image_id, prediction
 
 
 def predicted_people(predictor: Predictor, images: Images, batch: int, skipped: list[str]) -> Iterator[tuple]:
@@ -57,8 +56,14 @@ def cached_people(cache: Cache, images: Images, skipped: list[str]) -> Iterator[
 
 def score(found: Found, images: Images, engine: str = "pycocotools") -> tuple[dict[str, float], list[dict]]:
     """OKS, PCK and EPE over all of these images, found people or not, and the rows of COCO's results file."""
-    results = [row for image_id, poses in found for row in results_of(images, image_id, poses)]
+    results = in_order(images, [row for image_id, poses in found for row in results_of(images, image_id, poses)])
     return score_results(results, images, engine), results
+
+
+def in_order(images: Images, rows: list[dict]) -> list[dict]:
+    """Rows of results in the order of the images: predictions come in that of their shapes."""
+    places = {image_id: place for place, image_id in enumerate(images.ids)}
+    return sorted(rows, key=lambda row: places[row["image_id"]])
 
 
 def results_of(images: Images, image_id: int, poses: Poses) -> list[dict]:

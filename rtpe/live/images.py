@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rtpe.data.load import Images
 from rtpe.errors import UserError
-from rtpe.evaluation.score import predicted_people
+from rtpe.evaluation.score import in_order, predicted_people
 from rtpe.images import read_image, write_image
 from rtpe.protocols import Predictor
 from rtpe.report.table import write_json
@@ -59,7 +59,7 @@ def predict_images(
         rows += [row for row in found if row["score"] >= min_score]
         if draw:
             _draw(source, poses.only(poses.person_scores >= min_score), _place(out / PICTURES, name))
-    write_json(rows, out / RESULTS)
+    write_json(in_order(images, rows), out / RESULTS)
     return Found(out / RESULTS, len(rows), scores, skipped)
 
 

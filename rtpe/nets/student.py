@@ -70,7 +70,7 @@ class PlainModule(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        inner = channels * 3 // 4  # measured: `python benchmarks/student.py --blocks true`
+        inner = channels * 3 // 4  # measured: `python benchmarks/student.py --blocks`
         self.residual = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
         self.convs = nn.Sequential(
             conv_bn_relu(channels, inner),

@@ -75,7 +75,7 @@ class TopDownSettings:
         if self.padding <= 0 or self.map_size < 1:
             raise UserError(f"crop.padding, crop.map_size: expected above 0, got {self.padding} and {self.map_size}")
         if self.shift and not self.by_index:
-            raise UserError("crop.shift: only of nets that were trained so: pass --teacher.crop.by_index true as well")
+            raise UserError("crop.shift: only of nets that were trained so: pass --teacher.crop.by_index as well")
         if self.udp and self.by_index:
             raise UserError("crop.by_index: not with crop.udp, as which every ViTPose is shown crops: leave it out")
         refiner(self.refine)

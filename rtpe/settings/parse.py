@@ -32,7 +32,8 @@ def parse_settings(command: type[Settings], arguments: list[str] | None, prog: s
             name, and by that of the recipe that it is from.
     """
     parser = _parser(command, prog)
-    words = _recipes_first(_with_lists(sys.argv[1:] if arguments is None else arguments, command))
+    typed = sys.argv[1:] if arguments is None else arguments
+    words = _recipes_first(_with_lists(_with_flags(typed, command), command))
     refuse_typed(words, command, prog)
     of_recipe: dict[str, str] = {}
     for recipe in recipes(words):
@@ -111,6 +112,21 @@ def _words(kind: Any) -> str:
         return " or ".join(map(_words, parts))
     plain = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
     return plain.get(kind, "settings by name")
+
+
+def _with_flags(arguments: list[str], command: type) -> list[str]:
+    """The arguments, with `--draw=true` for `--draw` that no value follows, where that is a yes or no."""
+    following = [*arguments[1:], "--"]
+    return [
+        f"{word}=true"
+        if word.startswith("--") and "=" not in word and after.startswith("--") and _is_flag(command, word[2:])
+        else word
+        for word, after in zip(arguments, following)
+    ]
+
+
+def _is_flag(command: type, name: str) -> bool:
+    return bool(name) and _kind(command, name.split(".")) is bool
 
 
 def _with_lists(arguments: list[str], command: type) -> list[str]:

@@ -77,7 +77,7 @@ def test_a_journal_becomes_a_shard_after_it_was_listed(tmp_path, manifest, predi
     writer.close()
 
 
-@pytest.mark.parametrize("method", ["load", "rendered", "origin", "copy"])
+@pytest.mark.parametrize("method", ["load", "poses", "origin", "copy"])
 def test_an_open_cache_follows_an_entry_from_its_journal_to_its_shard(tmp_path, manifest, prediction, method):
     with Cache.create(tmp_path / "a", manifest(), shard=3) as writer:
         for image_id in range(2):
@@ -148,7 +148,7 @@ def test_a_folder_that_is_moved_while_it_is_built(tmp_path, manifest, prediction
 
 
 @pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("method", ["load", "origin", "rendered"])
+@pytest.mark.parametrize("method", ["load", "origin", "poses"])
 def test_a_folder_that_is_moved_while_it_is_read(tmp_path, manifest, prediction, store, method):
     path = tmp_path / "cache"
     with Cache.create(path, manifest(store=store)) as cache:

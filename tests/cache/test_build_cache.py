@@ -229,7 +229,7 @@ def test_the_images_that_a_build_holds_are_bounded_by_bytes(tmp_path, manifest, 
         return [prediction(0, (4, 4), people=0) for _ in images]
 
     batches = []
-    monkeypatch.setattr("rtpe.cache.build.WINDOW_BYTES", 10 * each)
+    monkeypatch.setattr("rtpe.running.WINDOW_BYTES", 10 * each)
     with Cache.create(tmp_path, manifest()) as cache:
         report = fill_cache(cache, predictor, items(60), read=read, batch=16, progress=False)
     assert report.built == 60 == len(Cache.open(tmp_path))

@@ -146,7 +146,7 @@ def test_other_commands_refuse_such_a_record_too(tmp_path, manifest, prediction,
         "merge": lambda: merge(tmp_path / "m", [path]),
         "convert": lambda: convert(path, tmp_path / "v", "npz", "float16"),
         "origin": lambda: Cache.open(path).origin(1),
-        "rendered": lambda: Cache.open(path).poses(1),
+        "poses": lambda: Cache.open(path).poses(1),
     }
     for run in runs.values():
         with pytest.raises(CorruptEntry, match=r"entry 1 in 000000\.h5 is damaged"):

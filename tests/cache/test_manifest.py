@@ -98,8 +98,8 @@ def test_what_cannot_be_written_is_refused(manifest, changes, message):
         ("[]", "manifest.json is not understood"),
         ("{}", r"manifest.json is not understood \('checksum'\): restore it or build the cache again"),
         ('{"checksum": "ab"}', r"manifest.json is not understood \(its checksum does not match\): restore it or build"),
-        ('{"format": 99}', r"format 99, this rtpe .* reads 2: update rtpe"),
-        ('{"format": 1, "checksum": "ab"}', r"format 1, this rtpe .* reads 2: build the cache again"),
+        ('{"format": 99}', r"format 99, this rtpe .* reads 3: update rtpe"),
+        ('{"format": 1, "checksum": "ab"}', r"format 1, this rtpe .* reads 3: build the cache again"),
     ],
 )
 def test_a_manifest_that_cannot_be_read_is_one_clear_line(tmp_path, text, message):

@@ -70,7 +70,7 @@ def test_a_damaged_shard_is_named_with_the_remedy(tmp_path, damage):
         path.write_bytes({"empty": b"", "truncated": raw[:3000], "no HDF5": b"x" * 9000}[damage])
     with pytest.raises(
         ValueError,
-        match=r"^cache shard .*000000.h5: damaged \(.*\): run `rtpe cache verify .* --repair true`",
+        match=r"^cache shard .*000000.h5: damaged \(.*\): run `rtpe cache verify .* --repair`",
     ):
         Hdf5Store(tmp_path)
 

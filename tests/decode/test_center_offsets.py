@@ -233,7 +233,7 @@ def test_a_second_copy_of_a_person_vanishes():
     ],
     ids=["dark", "at the threshold", "no joint", "nan", "inf", "nan center", "nan joint", "far", "1x1", "elsewhere"],
 )
-@pytest.mark.parametrize("fill_threshold", [None, 0.0])
+@pytest.mark.parametrize("fill", [None, 0.0])
 def test_nothing_to_see_is_nobody(maps, fill):
     assert len(from_centers(maps, replace(SETTINGS, fill_threshold=fill))) == 0
 
@@ -263,7 +263,7 @@ def test_maps_without_centers_are_refused(missing):
         ({"max_people": 0}, "centers.max_people: expected 1 or more, got 0"),
         ({"kernel": 4}, "centers.kernel: expected odd and 3 or more, got 4"),
         ({"reach": -1.0}, "centers.reach: expected 0 or more, got -1.0"),
-        ({"fill_threshold": -1.0}, "centers.fill: expected 0 or more, or null, got -1.0"),
+        ({"fill_threshold": -1.0}, "centers.fill_threshold: expected 0 or more, or null, got -1.0"),
         ({"nms": 0.0}, "centers.nms: expected above 0, up to 1, got 0.0"),
         ({"refine": "udp"}, "unknown refiner 'udp': choose from argmax, quarter, dark, corner"),
     ],

@@ -132,7 +132,7 @@ def test_the_surer_of_two_like_candidates_wins():
     ],
     ids=["dark", "at the threshold", "negative", "nan", "inf", "nan tag", "1x1", "all nan", "no tags"],
 )
-@pytest.mark.parametrize("fill_threshold", [None, 0.0])
+@pytest.mark.parametrize("fill", [None, 0.0])
 def test_nothing_to_see_is_nobody(maps, fill):
     assert len(group(maps, replace(SETTINGS, fill_threshold=fill))) == 0
 
@@ -280,7 +280,7 @@ def test_bodies_are_read_from_head_to_ankles():
         ({"max_people": 0}, "grouping.max_people: expected 1 or more, got 0"),
         ({"kernel": 4}, "grouping.kernel: expected odd and 3 or more, got 4"),
         ({"kernel": 1}, "grouping.kernel: expected odd and 3 or more, got 1"),
-        ({"fill_threshold": -1.0}, "grouping.fill: expected 0 or more, or null, got -1.0"),
+        ({"fill_threshold": -1.0}, "grouping.fill_threshold: expected 0 or more, or null, got -1.0"),
         ({"nms": 0.0}, "grouping.nms: expected above 0, up to 1, got 0.0"),
         ({"refine": "udp"}, "unknown refiner 'udp': choose from argmax, quarter, dark, corner"),
     ],

@@ -20,7 +20,7 @@ from rtpe.predictors.settings import TeacherSettings
 from rtpe.skeleton import COCO17, MPII16, OPENPOSE18
 
 SMALL = {"width": 16, "groups": 2}
-ARGMAX = DecodeSettings(refine="argmax", fill=None)
+ARGMAX = DecodeSettings(refine="argmax", fill_threshold=None)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["SD", "XL"])

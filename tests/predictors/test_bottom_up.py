@@ -122,7 +122,7 @@ def photographs(sizes_hw, seed=0):
 
 
 @pytest.mark.parametrize("size_hw", ASPECTS_HW, ids=str)
-@pytest.mark.parametrize("resize", ["short_side", "letterbox"])
+@pytest.mark.parametrize("fit", ["short_side", "letterbox"])
 @pytest.mark.parametrize("flip, scales", [(False, (1.0,)), (True, (1.0,)), (True, (2.0, 1.0, 0.5))], ids=str)
 def test_a_spot_comes_back_to_its_place(size_hw, fit, flip, scales):
     """Within .5 px, and within .06 of the coarsest pixel on the way: what remains are samples and 8-bit rounding."""
@@ -395,8 +395,8 @@ def test_the_published_test_one_image_at_a_time(size_hw, flip, scales):
 
 
 @pytest.mark.parametrize("size_hw", [(480, 640), (427, 640), (333, 500), (500, 333), (501, 501), (37, 41)], ids=str)
-@pytest.mark.parametrize("min_score", [1, 0.5])
-@pytest.mark.parametrize("project_to_image", [True, False])
+@pytest.mark.parametrize("least", [1, 0.5])
+@pytest.mark.parametrize("project", [True, False])
 def test_published_maps_lie_where_the_published_results_say(size_hw, least, project):
     """A cell read as (x + .5, y + .5) of its indices is that pixel index of the image, with nothing added."""
     scales, image_wh = ((0.5, 1) if least < 1 else (1,)), size_hw[::-1]

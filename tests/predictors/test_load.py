@@ -39,7 +39,7 @@ def test_people_are_told_apart_by_what_the_settings_name():
 def test_an_unknown_grouping_is_refused():
     with pytest.raises(ValueError) as error:
         make_decoder(DecodeSettings(grouping="boxes"))
-    assert str(error.value) == "unknown grouping 'boxes': choose from auto, centers, tags, published"
+    assert str(error.value) == "unknown grouping 'boxes': choose from auto, centers, tags, higher_hrnet"
 
 
 @pytest.mark.parametrize(

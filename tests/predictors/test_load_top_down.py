@@ -213,7 +213,7 @@ MISTAKES = {
     "a size for whole images": (["--teacher.boxes=labels", "--teacher.size=256"], "takes no --teacher.size: leave"),
     "a shift of nothing": (
         ["--teacher.boxes=labels", "--teacher.crop.shift=true"],
-        "pass --teacher.crop.by_index true",
+        "pass --teacher.crop.by_index",
     ),
     "a size that cannot be halved": (
         ["--teacher.boxes=labels", "--teacher.crop.size=[100, 100]"],

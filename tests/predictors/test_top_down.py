@@ -327,7 +327,7 @@ def test_a_predictor_says_who_it_is():
     [
         ({"size_hw": (256,)}, r"crop.size: expected \[height, width\], got \[256\]"),
         ({"padding": 0}, "crop.padding, crop.map_size: expected above 0, got 0 and 640"),
-        ({"shift": True}, "crop.shift: only of nets that were trained so: pass --teacher.crop.by_index true as well"),
+        ({"shift": True}, "crop.shift: only of nets that were trained so: pass --teacher.crop.by_index as well"),
         ({"udp": True, "by_index": True}, "crop.by_index: not with crop.udp, as which every ViTPose is shown crops"),
         ({"refine": "sharp"}, "unknown refiner 'sharp': choose from argmax, quarter, dark"),
     ],

@@ -76,7 +76,7 @@ def test_a_teachers_doubtful_people_are_none(settings, own, more):
 
 @pytest.mark.parametrize("widen, sigmas, spread", [(True, [2.0, 1.5], 1.5), (True, [1.0], 1.0), (False, [1.5], 0.0)])
 def test_a_teachers_peaks_are_as_wide_as_those_of_labels(settings, widen, sigmas, spread):
-    settings = replace(settings, loss=replace(settings.loss, widen=widen, sigmas=sigmas))
+    settings = replace(settings, loss=replace(settings.loss, match_peak_width=widen, sigmas=sigmas))
     assert training_examples(settings, open_dataset(settings.data), says=False).spread == spread
 
 

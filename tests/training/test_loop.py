@@ -251,7 +251,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(fresh, run):
     with torch.no_grad():
         state.net.heads["heatmaps"].bias.fill_(float("inf"))
     before = {name: value.clone() for name, value in state.net.state_dict().items() if "running" not in name}
-    want = r"step 0: loss inf \(.*truth inf.*\), gradient nan: lower --train.lr, or train with --train.precision fp32"
+    want = r"step 0: loss inf \(.*labels inf.*\), gradient nan: lower --train.lr, or train with --train.precision fp32"
     with pytest.raises(Diverged, match=want):
         run().go(state)
     after = state.net.state_dict()
@@ -273,7 +273,7 @@ def test_what_is_looked_at_late_is_never_saved(fresh, run, monkeypatch, at, minu
             yield batch
 
     monkeypatch.setattr(made, "_of", poisoned)
-    with pytest.raises(Diverged, match=rf"step {at}: loss inf \(.*truth inf.*\), gradient nan: lower --train.lr"):
+    with pytest.raises(Diverged, match=rf"step {at}: loss inf \(.*labels inf.*\), gradient nan: lower --train.lr"):
         made.go(state)
     if (made.out / "last.pt").exists():
         other = fresh()

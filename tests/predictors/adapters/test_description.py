@@ -131,7 +131,7 @@ def test_sizes_of_inputs(folder, rule, image_hw, want):
         ({**SIZED, "origin": "top"}, "origin: expected center or corner, got 'top'"),
         ({**SIZED, "multiple": 32}, "multiple: expected one of the stride 8, beside short_side, got 32"),
         ({**PLAIN, "short_side": 96, "multiple": 12}, "multiple: expected one of the stride 8, beside short_side, got"),
-        ({**SIZED, "min_score": "low"}, "least: expected a number, got 'low'"),
+        ({**SIZED, "min_score": "low"}, "min_score: expected a number, got 'low'"),
         (
             {**SIZED, "pafs": {"output": "heat", "limbs": [["nose", 0, 1]]}},
             "pafs.limbs: expected a list of \\[from, to, channel of x, channel of y\\], got ",
