@@ -15,7 +15,7 @@ import numpy as np
 
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, letterbox, point_to_index
-from rtpe.images import warp, warp_maps
+from rtpe.raster import warp, warp_maps
 from rtpe.skeleton import Skeleton
 
 _FIXED_BITS = 4  # cv2 draws with fixed-point coordinates: 1/16 pixel

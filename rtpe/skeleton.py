@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,7 +63,7 @@ class Skeleton:
                 f"skeleton {self.name}: {len(self.joints)} joints need as many sigmas, got {len(self.sigmas)}"
             )
         for joint, sigma in zip(self.joints, self.sigmas):
-            if not (sigma > 0 and math.isfinite(sigma)):
+            if not 0 < sigma <= sys.float_info.max:  # whole numbers may have more digits than a float holds
                 raise UserError(f"skeleton {self.name}: sigma of {joint}: expected a number above 0, got {sigma}")
 
     def _check_pairs(self, what: str, pairs: Pairs) -> None:

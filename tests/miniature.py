@@ -11,7 +11,7 @@ import numpy as np
 from rtpe.cache import Cache, Manifest
 from rtpe.decode.grouping import GroupingSettings, group
 from rtpe.geometry import Affine, cells, index_to_point, short_side
-from rtpe.images import warp
+from rtpe.raster import warp
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Prediction, Sample
 

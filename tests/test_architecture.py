@@ -22,6 +22,7 @@ FOUNDATION = GEOMETRY | {
     "plain",
     "structures",
     "images",
+    "raster",
     "jpeg",
     "native_output",
     "protocols",
@@ -41,9 +42,10 @@ MAY_IMPORT = {
     "settings": ERRORS | {"files", "plain"},
     "skeleton": ERRORS | {"sides", "plain"},
     "geometry": ERRORS,
-    "draw": GEOMETRY | {"images"},
+    "raster": {"geometry"},
+    "draw": GEOMETRY | {"raster"},
     "structures": GEOMETRY | {"draw", "heads"},
-    "images": GEOMETRY | {"files", "jpeg", "native_output", "plain"},
+    "images": ERRORS | {"files", "jpeg", "native_output", "plain", "raster"},
     "running": {"images", "protocols", "structures"},
     "protocols": ERRORS | {"images", "skeleton", "structures"},
     "device": ERRORS | {"settings"},
@@ -63,7 +65,7 @@ MAY_IMPORT = {
     "cli": ANYTHING,
 }
 OWNERS = {
-    "cv2": ("rtpe.images", "rtpe.draw", "rtpe.video", "rtpe.synthetic", "rtpe.data.video"),
+    "cv2": ("rtpe.images", "rtpe.raster", "rtpe.draw", "rtpe.video", "rtpe.synthetic", "rtpe.data.video"),
     "pycocotools": ("rtpe.evaluation", "rtpe.data", "rtpe.synthetic"),
     "faster_coco_eval": ("rtpe.evaluation",),
     "h5py": ("rtpe.cache",),
@@ -208,6 +210,13 @@ def test_data_folders_hold_no_python(folder):
 def test_importing_the_package_is_light():
     """`import rtpe` answers at once: torch alone takes seconds."""
     code = "import sys, rtpe; print(*sorted({'torch', 'cv2', 'numpy', 'lightning_fabric'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_the_list_of_commands_is_light():
+    """`rtpe --help` answers without torch, and so does a wrong name of a command."""
+    code = "import sys, rtpe.cli; rtpe.cli.usage(); print(*sorted({'torch', 'scipy'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

@@ -10,23 +10,8 @@ import pytest
 
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, index_to_point
-from rtpe.images import (
-    UnreadableImage,
-    add_grain,
-    capsules,
-    encode_jpeg,
-    encode_png,
-    filled,
-    greatest,
-    polygons,
-    read_image,
-    read_reduced,
-    recolour,
-    resize,
-    warp,
-    warp_maps,
-    write_image,
-)
+from rtpe.images import UnreadableImage, encode_jpeg, encode_png, read_image, read_reduced, write_image
+from rtpe.raster import add_grain, capsules, filled, greatest, polygons, recolour, resize, warp, warp_maps
 
 BLEND = 1 / 32  # cv2 places bilinear samples on a raster of 1/32 pixel
 

@@ -94,6 +94,7 @@ def test_a_joint_that_is_lacking_is_named():
         ({"sigmas": (0.1, 0.2, -0.2)}, "sigma of right_eye: expected a number above 0, got -0.2"),
         ({"sigmas": (float("nan"), 0.2, 0.2)}, "sigma of nose: expected a number above 0, got nan"),
         ({"sigmas": (float("inf"), 0.2, 0.2)}, "sigma of nose: expected a number above 0, got inf"),
+        ({"sigmas": (10**400, 0.2, 0.2)}, "sigma of nose: expected a number above 0, got 1000"),
         ({"joints": ("nose ", "left_eye", "right_eye")}, "expected names without blanks at their ends, got 'nose '"),
         ({"joints": ("nose", "left_eye", "\tright_eye")}, r"expected names without blanks .*, got '\\tright_eye'"),
         ({"joints": ("nose", "left_eye", "")}, "expected names without blanks at their ends, got ''"),

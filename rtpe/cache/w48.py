@@ -8,7 +8,7 @@ import numpy as np
 
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells, published_side
-from rtpe.images import resize
+from rtpe.raster import resize
 from rtpe.skeleton import COCO17
 from rtpe.structures import PoseMaps
 

@@ -16,7 +16,8 @@ from rtpe.data.labels.outlines import described
 from rtpe.data.labels.packed import Records
 from rtpe.errors import UserError
 from rtpe.geometry import Affine
-from rtpe.images import polygons, read_image, read_reduced, warp
+from rtpe.images import read_image, read_reduced
+from rtpe.raster import polygons, warp
 from rtpe.skeleton import COCO17, Skeleton
 from rtpe.structures import Sample
 

@@ -25,7 +25,8 @@ from rtpe.data.transforms import (
 )
 from rtpe.errors import UserError
 from rtpe.geometry import Affine
-from rtpe.images import UnreadableImage, capsules, filled, warp
+from rtpe.images import UnreadableImage
+from rtpe.raster import capsules, filled, warp
 from rtpe.structures import Prediction, Sample
 
 BODY_WIDTH = 0.14  # of a person's scale: the thickness of the limbs that stand in for a body nobody outlined

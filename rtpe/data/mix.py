@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rtpe.images import greatest, resize
+from rtpe.raster import greatest, resize
 
 Example = dict[str, np.ndarray]
 FILL = 0.5  # of a quadrant by its image: half way between all of it with a border, and no border but feet cut off

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from rtpe.images import greatest
+from rtpe.raster import greatest
 
 FAINT = 1 / 64  # lower values are background: they stay, and do not spread, but for the flanks of peaks
 _LEAST = 1e-6  # whose logarithm stands for that of 0 and of negative values

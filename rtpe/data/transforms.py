@@ -10,7 +10,7 @@ import numpy as np
 from rtpe.data.settings import AugmentSettings
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells, centered
-from rtpe.images import add_grain, greatest, recolour, resize, warp, warp_maps
+from rtpe.raster import add_grain, greatest, recolour, resize, warp, warp_maps
 from rtpe.structures import PoseMaps, Poses, Sample
 
 # the middles of 256 equal shares of a normal distribution

@@ -17,10 +17,10 @@ from rtpe import geometry
 from rtpe.errors import UserError
 from rtpe.geometry import Affine
 from rtpe.heads import HEADS
-from rtpe.images import warp
 from rtpe.nets.blocks import normalise
 from rtpe.predictors.finite import PRECISION, require_finite
 from rtpe.predictors.pictures import OfPictures
+from rtpe.raster import warp
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
 

@@ -18,10 +18,10 @@ from rtpe.decode.nms import suppress
 from rtpe.decode.peaks import Refiner, published_quarter, refiner
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, cells, centered, crop, round_up, udp_cells, udp_crop
-from rtpe.images import greatest, warp, warp_maps
 from rtpe.nets.blocks import normalise
 from rtpe.predictors.finite import PRECISION, require_finite
 from rtpe.predictors.pictures import OfPictures
+from rtpe.raster import greatest, warp, warp_maps
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes, PoseMaps, Poses, Prediction
 

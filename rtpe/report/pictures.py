@@ -14,9 +14,10 @@ from rtpe.data.load import Images
 from rtpe.data.transforms import plain_view
 from rtpe.draw import draw_truth, grid, overlay_heatmaps, overlay_mask
 from rtpe.geometry import cells
-from rtpe.images import UnreadableImage, warp
+from rtpe.images import UnreadableImage
 from rtpe.nets.blocks import normalise
 from rtpe.protocols import Predictor
+from rtpe.raster import warp
 from rtpe.structures import Poses, Sample
 
 SHOWN = 0.2  # least person score: the doubtful ones, which cost AP nothing, would cover everything else

@@ -11,8 +11,10 @@ from rtpe.data.loader import Batch
 from rtpe.errors import UserError
 from rtpe.nets.blocks import Outputs
 from rtpe.settings.limits import WEIGHT
+from rtpe.training import compute
+from rtpe.training.compute import Context, Stem
 from rtpe.training.optim import at_progress
-from rtpe.training.terms import TERMS, Context, Stem
+from rtpe.training.terms import TERMS
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Criterion:
             for name, term in TERMS.items()
             if self.weights.get(name) and outputs.maps.keys() >= set(term.heads)
         }
-        computed = {name: term.compute(outputs, context) for name, term in wanted.items()}
+        computed = {name: getattr(compute, name)(outputs, context) for name in wanted}
         terms = {name: value for name, value in computed.items() if value is not None}
         idle = outputs.maps.keys() - {head for name in terms for head in TERMS[name].heads}
         for head in sorted(idle) if terms else ():

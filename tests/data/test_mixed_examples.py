@@ -12,7 +12,7 @@ from rtpe.data.mix import quadrants
 from rtpe.data.settings import AugmentSettings
 from rtpe.data.transforms import photometric, random_view, warp_points
 from rtpe.decode.peaks import dark
-from rtpe.images import warp
+from rtpe.raster import warp
 
 INPUT_HW, GRID_HW = (128, 160), (32, 40)
 PLAIN = AugmentSettings(light=0, noise=0, grey=0)

@@ -17,7 +17,7 @@ from rtpe.data.transforms import (
     warp_teacher_maps,
 )
 from rtpe.geometry import Affine, cells, index_to_point
-from rtpe.images import warp
+from rtpe.raster import warp
 from rtpe.skeleton import COCO17
 from rtpe.structures import PoseMaps, Poses
 

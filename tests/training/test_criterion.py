@@ -1,5 +1,6 @@
 """The criterion: every part of a net is taught, what nobody knows is not, and each level has its own targets."""
 
+import inspect
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,9 @@ from rtpe.data.loader import Batch, as_batch, collate
 from rtpe.data.targets import gaussian_maps, offset_targets, person_centers, shift_targets
 from rtpe.nets.blocks import Outputs, normalise
 from rtpe.nets.higher_hrnet import HigherHRNet
+from rtpe.training import compute
 from rtpe.training.criterion import Criterion
+from rtpe.training.terms import TERMS as ROWS
 
 TERMS = ("teacher", "labels", "pull", "push", "person")  # and, of nets with centers:
 CENTERS = ("center", "offset", "shift")
@@ -121,6 +124,14 @@ def test_knots_that_are_none(weight):
         ValueError, match=r"^loss.labels: expected 0 or more, or \[\[progress, weight\], ...\], progress ri"
     ):
         Criterion({**ALL, "labels": weight})
+
+
+def test_every_term_has_its_function():
+    """And whoever adds a function without a row would never see it computed."""
+    functions = {
+        name for name, each in vars(compute).items() if inspect.isfunction(each) and each.__module__ == compute.__name__
+    }
+    assert {name for name in functions if not name.startswith("_")} == set(ROWS)
 
 
 @pytest.mark.parametrize("name", ["teacher", "labels", "person"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -13,9 +12,11 @@ from rtpe.files import shipped
 from rtpe.geometry import Affine, centered, letterbox, round_up
 from rtpe.heads import HEADS
 from rtpe.plain import read_regular, yaml_value
+from rtpe.settings.limits import FINITE
 from rtpe.skeleton import Skeleton, skeleton
 
 NETWORK_FILES = (".onnx", ".xml")
+MOST = 1 << 20  # pixels of a side, or channels: no network has more, and a float holds it
 KINDS = tuple(name for name, head in HEADS.items() if head.decoded)
 
 
@@ -198,7 +199,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_index(value: Any) -> bool:
-    return type(value) is int and value >= 0  # True is an int, but no index
+    return type(value) is int and 0 <= value <= MOST  # True is an int, but no index
 
 
 def _is_natural(value: Any) -> bool:
@@ -206,7 +207,7 @@ def _is_natural(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return FINITE.holds(value)  # whole numbers may have more digits than a float holds
 
 
 def _list_of(holds: Callable[[Any], bool], count: int | None = None) -> Callable[[Any], bool]:

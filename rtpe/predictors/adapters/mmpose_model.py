@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from rtpe.errors import UserError
 from rtpe.geometry import INDEX_TO_POINT, Affine, cells, index_to_point, letterbox
-from rtpe.images import warp
 from rtpe.nets.blocks import denormalise
 from rtpe.predictors.adapters.simcc import Distributions, rebuilt
 from rtpe.predictors.finite import PRECISION, require_finite
 from rtpe.predictors.pictures import OfPictures
 from rtpe.predictors.top_down import CropModel
+from rtpe.raster import warp
 from rtpe.skeleton import Skeleton
 from rtpe.structures import PoseMaps, Poses, Prediction
 

@@ -19,13 +19,13 @@ from rtpe.decode.paf import PafSettings, assemble
 from rtpe.errors import UserError
 from rtpe.geometry import HALF, Affine, cells
 from rtpe.heads import HEADS
-from rtpe.images import warp
 from rtpe.predictors.adapters.checksum import checksum_of
 from rtpe.predictors.adapters.description import Description, read_description
 from rtpe.predictors.adapters.runtime import FLOATS, Network, load_network
 from rtpe.predictors.finite import EXPORT, require_finite
 from rtpe.predictors.pictures import OfPictures
 from rtpe.predictors.top_down import CropModel, TopDownPredictor, TopDownSettings
+from rtpe.raster import warp
 from rtpe.skeleton import Skeleton
 from rtpe.structures import Boxes, PoseMaps, Prediction
 

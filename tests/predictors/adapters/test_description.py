@@ -132,6 +132,10 @@ def test_sizes_of_inputs(folder, rule, image_hw, want):
         ({**SIZED, "multiple": 32}, "multiple: expected one of the stride 8, beside short_side, got 32"),
         ({**PLAIN, "short_side": 96, "multiple": 12}, "multiple: expected one of the stride 8, beside short_side, got"),
         ({**SIZED, "min_score": "low"}, "min_score: expected a number, got 'low'"),
+        ({**SIZED, "scale": 10**400}, "scale: expected a number, got 1000"),
+        ({**SIZED, "mean": [0, 0, -(10**400)]}, "mean: expected three numbers, got"),
+        ({**SIZED, "stride": 10**400}, "stride: expected a whole number above 0, got 1000"),
+        ({**PLAIN, "short_side": 10**400}, "short_side: expected a whole number above 0, got 1000"),
         (
             {**SIZED, "pafs": {"output": "heat", "limbs": [["nose", 0, 1]]}},
             "pafs.limbs: expected a list of \\[from, to, channel of x, channel of y\\], got ",

@@ -14,11 +14,11 @@ from tiny_vitpose import save_vitpose
 
 from rtpe.errors import UserError
 from rtpe.geometry import Affine, index_to_point
-from rtpe.images import warp
 from rtpe.nets.blocks import IMAGENET_MEAN, IMAGENET_STD
 from rtpe.nets.weights import sha256
 from rtpe.predictors.adapters.vitpose import from_transformers
 from rtpe.predictors.top_down import TopDownSettings
+from rtpe.raster import warp
 from rtpe.skeleton import COCO17, MPII16
 from rtpe.structures import Boxes
 
