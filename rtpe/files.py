@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 _HIDDEN = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp", re.DOTALL)
 _STEM = 200  # bytes of the name that a hidden name repeats: file systems take 255
+_HUB_NAME = re.compile(r"([\w.-]+)/[\w.-]+")
 
 
 @contextmanager
@@ -156,3 +157,9 @@ def shipped(name: str, folder: str = "recipes") -> Path:
 def shipped_names(folder: str = "recipes") -> list[str]:
     """The names that `shipped` knows."""
     return sorted(path.stem for path in (Path(__file__).parent / folder).glob("*.yaml"))
+
+
+def on_hub(name: str) -> bool:
+    """Whether this can only be the name of something on the hub: OWNER/NAME, where no folder is or might have been."""
+    form = _HUB_NAME.fullmatch(name)
+    return bool(form) and not Path(name).exists() and not Path(form[1]).exists()

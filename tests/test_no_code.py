@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from rtpe.cache.manifest import Manifest
-from rtpe.cli import settings_class
+from rtpe.cli import main, settings_class
 from rtpe.data.boxes import read_boxes
 from rtpe.data.labels import read_labels
 from rtpe.decode.settings import DecodeSettings
@@ -21,6 +21,7 @@ from rtpe.predictors.settings import TeacherSettings
 from rtpe.report.log import Log
 from rtpe.settings.parse import parse_settings
 from rtpe.skeleton import COCO17, Skeleton
+from rtpe.synthetic import write_world
 from rtpe.training.checkpoint import settings_of
 from rtpe.training.net import trainable_net
 from rtpe.training.settings import NetSettings
@@ -178,3 +179,48 @@ def test_tags_name_no_class(tag, named, tmp_path):
 def test_history_names_no_class(named, tmp_path):
     (tmp_path / "history.jsonl").write_text(json.dumps({"epoch": 1, **named}) + "\n")
     Log(tmp_path).close()
+
+
+RISKS = {
+    "a program": (
+        {"network": "evil.py", "weights": "net.pth"},
+        "teacher.network evil.py: is a program, and runs",
+    ),
+    "a program in capitals": ({"network": "evil.PY", "weights": "net.pth"}, "teacher.network evil.PY: is a program"),
+    "a ViTPose on the hub": (
+        {"kind": "vitpose", "weights": "stranger/net"},
+        "teacher.weights stranger/net: is on no disk",
+    ),
+    "a backbone on the hub": (
+        {"kind": "readout", "weights": "net.pth", "numbers": {"backbone": "stranger/sd"}},
+        "teacher.numbers.backbone stranger/sd: is on no disk here, and asks the hub",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", ["cache build", "validate", "predict"])
+@pytest.mark.parametrize("risk", RISKS)
+def test_no_file_runs_a_program_or_asks_the_network(command, risk, tmp_path, monkeypatch):
+    """What a stranger's recipe names; the same counts where the user types it."""
+    monkeypatch.chdir(tmp_path)
+    teacher, said = RISKS[risk]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"teacher": teacher}))
+    with pytest.raises(UserError, match=f"^{said}.*which no file may ask for: pass it as --teacher"):
+        parsed(["--config=mine.yaml"], command)
+    words = [f"--teacher.{name}={value if isinstance(value, str) else flow(value)}" for name, value in teacher.items()]
+    assert parsed(["--config=mine.yaml", *words], command).teacher == parsed(words, command).teacher
+
+
+def test_a_training_asks_the_network_for_nothing_that_a_file_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("net: {kind: readout, numbers: {backbone: stranger/sd}}")
+    with pytest.raises(UserError, match=r"net.numbers.backbone stranger/sd: is on no disk here"):
+        parsed(["--config=mine.yaml"])
+    assert parsed(["--config=mine.yaml", "--net.numbers.backbone=stranger/sd"]).net.kind == "readout"
+
+
+def test_what_is_compared_runs_no_program(tmp_path, monkeypatch, capsys, named):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"teacher": {"network": "marking.py", "weights": "net.pth"}}))
+    write_world(str(tmp_path / "world"), "val2017", 1, 0, (64, 64), 0)
+    assert main(["validate", "--compare", "mine.yaml", f"--data.root={tmp_path / 'world'}"]) == 2
+    assert "teacher.network marking.py: is a program, and runs, which no file may ask for" in capsys.readouterr().out

@@ -29,6 +29,8 @@ def read_w48(path: str | Path, image_hw: tuple[int, int]) -> PoseMaps:
     try:
         with np.load(path, allow_pickle=False) as file:
             coarse, tags, fine = (file[name] for name in ("pred_heatmaps", "embeddings", "heatmaps_refined"))
+            if not all(isinstance(maps, np.ndarray) and maps.dtype.kind == "f" for maps in (coarse, tags, fine)):
+                raise ValueError("expected arrays of floats")
     except Exception as error:  # a changed byte of a zip file can surface as nearly any error
         raise UserError(f"{path}: not a whole {SUFFIX} file ({error})") from error
     input_hw, to_input = w48_input(image_hw)

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
+from rtpe.files import on_hub
 from rtpe.nets.blocks import denormalise
-from rtpe.nets.pretrained import on_hub, quiet, read_net, reason
+from rtpe.nets.pretrained import quiet, read_net, reason
 from rtpe.nets.readout import Features, Readout
 from rtpe.settings.limits import FLAG, refuse_others, whole
 

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from torch import nn
 
 from rtpe.errors import UserError
-
-HUB_NAME = re.compile(r"([\w.-]+)/[\w.-]+")
-
-
-def on_hub(name: str) -> bool:
-    """Whether this can only be the name of something on the hub: OWNER/NAME, where no folder is or might have been."""
-    form = HUB_NAME.fullmatch(name)
-    return bool(form) and not Path(name).exists() and not Path(form[1]).exists()
 
 
 def quiet(*libraries: ModuleType) -> None:

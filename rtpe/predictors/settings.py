@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from rtpe.decode.settings import DecodeSettings
+from rtpe.files import on_hub
 from rtpe.nets.kinds import KINDS
 from rtpe.settings.limits import (
     EMPTY,
@@ -17,6 +18,7 @@ from rtpe.settings.limits import (
     Idle,
     Limit,
     Plain,
+    Risk,
     above,
     at_least,
     choice,
@@ -80,7 +82,7 @@ class TeacherSettings(Checked):
             HigherHRNet do.
         batch: images, or crops, at once.
         precision: fp32 or bf16.
-        boxes: for a net that sees one person a crop: truth (those of the labels), or a JSON file of COCO detections.
+        boxes: for a net that sees one person a crop: labels (their boxes), or a JSON file of COCO detections.
         color: order of the channels of such a net, rgb or bgr; empty is bgr for a simple_baseline's published weights.
     """
 
@@ -98,6 +100,15 @@ class TeacherSettings(Checked):
     boxes: str = ""
     color: Literal["", "rgb", "bgr"] = ""
     crop: CropSettings = field(default_factory=CropSettings)
+
+    def risks(self) -> Iterator[Risk]:
+        """A config of mmpose is a program; a name on the hub opens a connection."""
+        if self.network.lower().endswith(".py"):
+            yield "network", self.network, "is a program, and runs"
+        if self.kind == "vitpose" and on_hub(self.weights):
+            yield "weights", self.weights, "is on no disk here, and asks the hub"
+        if on_hub(str(self.numbers.get("backbone", ""))):
+            yield "numbers.backbone", self.numbers["backbone"], "is on no disk here, and asks the hub"
 
     def idle_beside_cache(self, cache: str) -> Iterator[Idle]:
         """The settings that differ from their defaults, all but the weights, where a cache is scored."""

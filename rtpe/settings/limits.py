@@ -14,6 +14,7 @@ from rtpe.errors import UserError
 # values of which nothing is instantiated or imported
 Plain = bool | int | float | str | list | dict | None
 Idle = tuple[str, Any, str]  # a setting without effect: its name, its value, and the remedy
+Risk = tuple[str, Any, str]  # a setting that runs a program or asks the network: its name, its value, and what it does
 _KEY = "limit"  # of a field's metadata
 
 
@@ -143,6 +144,10 @@ class Checked:
 
     def idle(self) -> Iterator[Idle]:
         """Settings that differ from their defaults and would change nothing."""
+        return iter(())
+
+    def risks(self) -> Iterator[Risk]:
+        """Settings that run a program or ask the network: they count where the user types them, never in a file."""
         return iter(())
 
 

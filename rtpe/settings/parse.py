@@ -15,8 +15,8 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from rtpe.errors import UserError
 from rtpe.files import shipped, write_file
-from rtpe.settings.limits import beyond
-from rtpe.settings.recipes import recipes, refuse_misread, refuse_typed
+from rtpe.settings.limits import Checked, beyond
+from rtpe.settings.recipes import recipes, refuse_misread, refuse_typed, typed_settings
 
 Settings = TypeVar("Settings")
 
@@ -47,7 +47,24 @@ def parse_settings(command: type[Settings], arguments: list[str] | None, prog: s
     settings = command(**{f.name: made[f.name] for f in dataclasses.fields(command)})
     for name, got, remedy in settings.idle():
         raise UserError(f"{name} {got}: has no effect {remedy}")
+    _refuse_untyped_risks(settings, [name for name, _ in typed_settings(words)])
     return settings
+
+
+def _refuse_untyped_risks(settings: Any, typed: list[str], prefix: str = "") -> None:
+    """Look for what runs a program or asks the network, and stands in a file: whoever wrote it may be a stranger.
+
+    Raises:
+        UserError: for the first such setting.
+    """
+    for name, value, does in settings.risks():
+        if not any(
+            f"{each}.".startswith(f"{prefix}{name}.") or f"{prefix}{name}.".startswith(f"{each}.") for each in typed
+        ):
+            raise UserError(f"{prefix}{name} {value}: {does}, which no file may ask for: pass it as --{prefix}{name}")
+    for each in dataclasses.fields(settings):
+        if isinstance(getattr(settings, each.name), Checked):
+            _refuse_untyped_risks(getattr(settings, each.name), typed, f"{prefix}{each.name}.")
 
 
 def settings_of(kind: type[Settings], recipe: str = "", **values: Any) -> Settings:

@@ -22,7 +22,7 @@ FOREIGN = ("class_path", "init_args", "dict_kwargs", "__path__")  # jsonargparse
 
 def recipes(arguments: Sequence[str]) -> list[str]:
     """The files that `--config` names, in their order; settings that are typed as {...} are none."""
-    named = [value for name, value in _typed(arguments) if name == "config"]
+    named = [value for name, value in typed_settings(arguments) if name == "config"]
     return [name for name in named if not name.lstrip().startswith("{")]
 
 
@@ -41,7 +41,7 @@ def refuse_typed(arguments: Sequence[str], command: type, prog: str) -> None:
     Raises:
         UserError: for the first one that is not.
     """
-    for name, value in _typed(arguments):
+    for name, value in typed_settings(arguments):
         path = name.rstrip("+").split(".")
         if not set(path).isdisjoint(FOREIGN):
             raise UserError(f"{prog}: {name}: no such setting: leave it out")
@@ -103,7 +103,7 @@ def _kind(command: Any, path: list[str]) -> Any:
     return command
 
 
-def _typed(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+def typed_settings(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Name and value of the settings on a command line, `--name value` or `--name=value`."""
     for place, word in enumerate(arguments):
         name, joined, value = word.partition("=")

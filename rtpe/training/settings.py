@@ -10,6 +10,7 @@ from typing import Literal
 from rtpe.cache.settings import CachePath
 from rtpe.data.settings import AugmentSettings, MoreDataSettings, TrainDataSettings
 from rtpe.decode.settings import DecodeSettings
+from rtpe.files import on_hub
 from rtpe.nets.kinds import KINDS
 from rtpe.settings.limits import (
     BELOW_ONE,
@@ -21,6 +22,7 @@ from rtpe.settings.limits import (
     Checked,
     Idle,
     Plain,
+    Risk,
     above,
     at_least,
     between,
@@ -61,6 +63,11 @@ class NetSettings(Checked):
     trainable: list[str] = field(default_factory=list)
     distill_stem_from: str = ""
     size: int = limited(256, SIDE)
+
+    def risks(self) -> Iterator[Risk]:
+        """A name on the hub opens a connection."""
+        if on_hub(str(self.numbers.get("backbone", ""))):
+            yield "numbers.backbone", self.numbers["backbone"], "is on no disk here, and asks the hub"
 
     def idle(self) -> Iterator[Idle]:
         """`stem_stages` may stand in a recipe for a stem that is named beside it, or comes with `init`."""

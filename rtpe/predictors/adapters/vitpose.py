@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from rtpe.errors import UserError
+from rtpe.files import on_hub
 from rtpe.nets.file_kind import failed_download
-from rtpe.nets.pretrained import on_hub, quiet, read_net, reason
+from rtpe.nets.pretrained import quiet, read_net, reason
 from rtpe.plain import read_json
 from rtpe.predictors.adapters.checksum import of_files
 from rtpe.predictors.top_down import TopDownPredictor, TopDownSettings, crop_model
